@@ -1,0 +1,1 @@
+"""graphc: a graph compiler and inference runtime for neural networks."""

@@ -1,0 +1,48 @@
+"""The only reader of environment variables.
+
+GRAPHC_DEBUG=1 pass times, 2 graph after each pass, 3 rules fired and declined, 4 loop nests and generated code.
+GRAPHC_DUMP=dir writes the graph after each pass. GRAPHC_CHECK=1 checks every value's type while interpreting, 2 also
+evaluates before and after each pass. GRAPHC_STOP=n stops the pipeline after n passes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def _integer(name: str, default: int) -> int:
+    text = os.environ.get(name, "")
+    try:
+        return int(text) if text else default
+    except ValueError:
+        return default
+
+
+def level() -> int:
+    """The value of GRAPHC_DEBUG."""
+    return _integer("GRAPHC_DEBUG", 0)
+
+
+def check() -> int:
+    """The value of GRAPHC_CHECK."""
+    return _integer("GRAPHC_CHECK", 0)
+
+
+def stop() -> int | None:
+    """The value of GRAPHC_STOP, or None."""
+    n = _integer("GRAPHC_STOP", -1)
+    return None if n < 0 else n
+
+
+def dump_dir() -> Path | None:
+    """The folder named by GRAPHC_DUMP, or None."""
+    path = os.environ.get("GRAPHC_DUMP", "")
+    return Path(path) if path else None
+
+
+def log(at: int, message: str) -> None:
+    """Print `message` on stderr when GRAPHC_DEBUG is `at` or more."""
+    if level() >= at:
+        print(message, file=sys.stderr)

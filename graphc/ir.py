@@ -1,0 +1,570 @@
+"""The graph IR: `Value`, `Node`, `Op`, `Graph`. Everything is immutable, and types are inferred at construction.
+
+Calling an op on values makes a node: `y = Relu()(x)`. A graph is its inputs and outputs; its nodes are whatever the
+outputs need, in the order that follows. Sub-graphs (bodies of If, Loop, Scan, Fused) are attributes of their op. A body
+is closed: what it reads from outside is passed to it as further inputs of the node.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from graphc.dims import Dim, SymDim
+from graphc.errors import GraphcError, InvalidModel, TypeMismatch, escape
+from graphc.types import Array, DType, Shape, TensorType, Type, int32, int64, same_type
+
+MAX_CONTENT = 64  # elements of an integer tensor up to which its contents are followed through shape computations
+
+# Op name -> function on values, filled by `graphc.ops`, the layer above, so that `a + b` can be written on values.
+OPERATORS: dict[str, Callable[..., Value]] = {}
+
+
+class Value:
+    """An edge of the graph: an input of the graph, or one output of a node. Compared by identity.
+
+    Attributes:
+        type: the inferred type.
+        node: the node that makes it; None for an input of a graph.
+        index: which output of `node` it is.
+        content: what is known of its elements: the array of a constant, or an object array of dims for a small
+            integer tensor that is computed from shapes; None where nothing is known.
+    """
+
+    __slots__ = ("_name", "content", "index", "node", "type")
+
+    def __init__(
+        self, type: Type, node: Node | None = None, index: int = 0, *, name: str = "", content: Array | None = None
+    ):
+        self.type, self.node, self.index, self.content, self._name = type, node, index, content, name
+
+    @property
+    def name(self) -> str:
+        """The input's name, or its node's name; with `#1`, `#2` … for further outputs. May be empty."""
+        if self.node is None or not self.node.name:
+            return self._name
+        return f"{self.node.name}#{self.index}" if self.index else self.node.name
+
+    @property
+    def tensor(self) -> TensorType:
+        """The type, which must be a tensor's. Raises `TypeMismatch`."""
+        if not isinstance(self.type, TensorType):
+            raise TypeMismatch(f"expected a tensor, got {self.type}", value=self.name)
+        return self.type
+
+    @property
+    def dtype(self) -> DType:
+        return self.tensor.dtype
+
+    @property
+    def shape(self) -> Shape | None:
+        return self.tensor.shape
+
+    @property
+    def rank(self) -> int | None:
+        return self.tensor.rank
+
+    @property
+    def const(self) -> Array | None:
+        """The elements, where all are known numbers; else None."""
+        if self.content is None or self.content.dtype != object or not isinstance(self.type, TensorType):
+            return self.content
+        if self.dtype.kind == "string":
+            return self.content
+        if any(isinstance(d, SymDim) for d in self.content.flat):
+            return None
+        return self.content.astype(self.dtype.numpy)
+
+    @property
+    def dims(self) -> Array | None:
+        """The elements of a small integer tensor as an object array of dims; None where they are not known."""
+        if self.content is None or not isinstance(self.type, TensorType) or self.type.dtype not in (int32, int64):
+            return None
+        if self.content.size > MAX_CONTENT:
+            return None
+        if self.content.dtype == object:
+            return self.content
+        return np.array([int(v) for v in self.content.flat], object).reshape(self.content.shape)
+
+    def __repr__(self) -> str:
+        return f"%{escape(self.name) or '?'}: {self.type}"
+
+    # Arithmetic makes nodes; a number on either side becomes a constant of the other side's type.
+    def __add__(self, other: Operand) -> Value:
+        return OPERATORS["Add"](self, other)
+
+    def __radd__(self, other: Operand) -> Value:
+        return OPERATORS["Add"](other, self)
+
+    def __sub__(self, other: Operand) -> Value:
+        return OPERATORS["Sub"](self, other)
+
+    def __rsub__(self, other: Operand) -> Value:
+        return OPERATORS["Sub"](other, self)
+
+    def __mul__(self, other: Operand) -> Value:
+        return OPERATORS["Mul"](self, other)
+
+    def __rmul__(self, other: Operand) -> Value:
+        return OPERATORS["Mul"](other, self)
+
+    def __truediv__(self, other: Operand) -> Value:
+        return OPERATORS["Div"](self, other)
+
+    def __rtruediv__(self, other: Operand) -> Value:
+        return OPERATORS["Div"](other, self)
+
+    def __pow__(self, other: Operand) -> Value:
+        return OPERATORS["Pow"](self, other)
+
+    def __matmul__(self, other: Operand) -> Value:
+        return OPERATORS["MatMul"](self, other)
+
+    def __neg__(self) -> Value:
+        return OPERATORS["Neg"](self)
+
+    def __gt__(self, other: Operand) -> Value:
+        return OPERATORS["Greater"](self, other)
+
+    def __ge__(self, other: Operand) -> Value:
+        return OPERATORS["GreaterOrEqual"](self, other)
+
+    def __lt__(self, other: Operand) -> Value:
+        return OPERATORS["Less"](self, other)
+
+    def __le__(self, other: Operand) -> Value:
+        return OPERATORS["LessOrEqual"](self, other)
+
+    def __and__(self, other: Operand) -> Value:
+        return OPERATORS["And"](self, other)
+
+    def __invert__(self) -> Value:
+        return OPERATORS["Not"](self)
+
+    def sum(self, axes: Axes = None, *, keepdims: bool = False) -> Value:
+        """The sum over `axes` (all when None)."""
+        return OPERATORS["ReduceSum"](self, axes, keepdims=keepdims)
+
+    def mean(self, axes: Axes = None, *, keepdims: bool = False) -> Value:
+        """The mean over `axes` (all when None)."""
+        return OPERATORS["ReduceMean"](self, axes, keepdims=keepdims)
+
+    def max(self, axes: Axes = None, *, keepdims: bool = False) -> Value:
+        """The maximum over `axes` (all when None)."""
+        return OPERATORS["ReduceMax"](self, axes, keepdims=keepdims)
+
+    def reshape(self, shape: Value | Sequence[int]) -> Value:
+        """The same elements in `shape`; -1 stands for what is left."""
+        return OPERATORS["Reshape"](self, shape)
+
+    def transpose(self, perm: Sequence[int]) -> Value:
+        """The axes in the order of `perm`."""
+        return OPERATORS["Transpose"](self, perm)
+
+    def cast(self, dtype: DType) -> Value:
+        """The elements converted to `dtype`."""
+        return OPERATORS["Cast"](self, dtype)
+
+
+Operand = Value | int | float | bool
+Axes = int | Sequence[int] | None
+
+
+class Node:
+    """One application of an op. `outputs` are made with it."""
+
+    __slots__ = ("inputs", "name", "op", "outputs")
+
+    def __init__(self, op: Op, inputs: tuple[Value | None, ...], types: Sequence[Type], name: str = ""):
+        self.op, self.inputs, self.name = op, inputs, name
+        self.outputs = tuple(Value(t, self, i) for i, t in enumerate(types))
+
+    @property
+    def output(self) -> Value:
+        """The first output."""
+        return self.outputs[0]
+
+    @property
+    def label(self) -> str:
+        """What errors call it: `Conv 'conv1'`."""
+        return f"{self.op.name} '{escape(self.name)}'" if self.name else self.op.name
+
+    def __repr__(self) -> str:
+        return f"<{self.label}>"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one evaluation takes: arithmetic operations (a multiply-add is two) and bytes read and written."""
+
+    flops: Dim
+    bytes: Dim
+
+
+@dataclass(frozen=True)
+class Op:
+    """An operator. A subclass is a frozen dataclass whose fields are the attributes, under ONNX's names.
+
+    A subclass defines `infer` and `eval`, and where it applies `grad` and `cost`. The positional parameters of `infer`
+    are the op's inputs: those with the default None are optional, `*xs` takes any number.
+    """
+
+    domain: ClassVar[str] = ""
+    on_dims: ClassVar[bool] = False  # `eval` also works on object arrays of dims: a step of shape computations
+    pure: ClassVar[bool] = True  # equal inputs give equal outputs; False for random generators
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    # -- what a subclass defines --------------------------------------------------------------------------------------
+    def infer(self, *xs: Any) -> Type | tuple[Type, ...]:
+        """The output type(s) for input values `xs`. Raises `ShapeError`, `TypeMismatch` or `InvalidModel`."""
+        raise NotImplementedError(f"{self.name}.infer")
+
+    def eval(self, *xs: Any) -> Any:
+        """The output array (or a tuple of them) for input arrays: the semantics every backend is held to."""
+        raise NotImplementedError(f"{self.name}.eval")
+
+    def grad(self, dy: Any, y: Any, *xs: Any) -> Sequence[Value | None]:
+        """Graph code for the vector-Jacobian product: one value, or None, for each input.
+
+        `dy` and `y` are the output's gradient and the output; tuples of them when the node has several outputs (a
+        gradient is None when nothing depends on that output).
+        """
+        raise GraphcError(f"{self.name} has no gradient", node=self.name)
+
+    def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
+        """Arithmetic and traffic; by default one operation for each output element."""
+        return Cost(sum((elements(y) for y in ys), 0), traffic(xs, ys))
+
+    def contents(self, xs: Sequence[Value | None], types: Sequence[Type]) -> Array | None:
+        """What is known of the (first) output's elements, as `Value.content`; None for nothing."""
+        if not self.on_dims or not xs:
+            return None
+        known = [None if x is None else x.dims for x in xs]
+        if any(k is None for k, x in zip(known, xs, strict=True) if x is not None):
+            return None
+        size = types[0].shape if isinstance(types[0], TensorType) else None
+        if size is None or any(isinstance(d, SymDim) or d > MAX_CONTENT for d in size):
+            return None
+        result = np.asarray(self.eval(*known), object)
+        return result if result.size <= MAX_CONTENT else None
+
+    def refine(self, xs: Sequence[Value | None]) -> Op:
+        """This op made to fit the types of `xs`: ops with bodies re-infer them."""
+        return self
+
+    # -- what every op has --------------------------------------------------------------------------------------------
+    def __call__(self, *xs: Value | None, name: str = "") -> Any:
+        """Apply the op: one `Value`, or a tuple of them when the op has several outputs."""
+        outputs = self.apply(xs, name)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def apply(self, xs: Sequence[Value | None], name: str = "") -> tuple[Value, ...]:
+        """Apply the op to `xs` and return the outputs as a tuple, however many there are."""
+        xs = tuple(xs)
+        while xs and xs[-1] is None:
+            xs = xs[:-1]
+        label = f"{self.name} '{escape(name)}'" if name else self.name
+        try:
+            self._check_arity(xs)
+            op = self.refine(xs)
+            inferred = op.infer(*xs)
+            types = inferred if isinstance(inferred, tuple) else (inferred,)
+            node = Node(op, xs, types, name)
+            if types:
+                node.outputs[0].content = op.contents(xs, types)
+        except GraphcError as e:
+            if e.node is None:
+                e.node = label
+            raise
+        except (ValueError, TypeError, IndexError, KeyError, ArithmeticError, AttributeError) as e:
+            given = ", ".join("_" if x is None else str(x.type) for x in xs)
+            raise InvalidModel(f"invalid inputs ({given}) or attributes: {e}", node=label) from e
+        return node.outputs
+
+    def _check_arity(self, xs: Sequence[Value | None]) -> None:
+        names, required, variadic = signature(type(self))
+        if len(xs) > len(names) and not variadic:
+            raise InvalidModel(f"takes at most {len(names)} inputs ({', '.join(names)}), got {len(xs)}")
+        for i, parameter in enumerate(names[:required]):
+            if i >= len(xs) or xs[i] is None:
+                raise InvalidModel(f"needs input {parameter} (number {i}), got {len(xs)} inputs")
+        if variadic and any(x is None for x in xs[len(names) :]):
+            raise InvalidModel("a variadic input is missing")
+
+    def attributes(self) -> dict[str, Any]:
+        """The attributes that differ from their defaults."""
+        return {
+            f.name: v for f in dataclasses.fields(self) if not same_attribute(v := getattr(self, f.name), f.default)
+        }
+
+    def graphs(self) -> dict[str, Graph]:
+        """The attributes that are sub-graphs."""
+        return {f.name: g for f in dataclasses.fields(self) if isinstance(g := getattr(self, f.name), Graph)}
+
+
+def same_attribute(a: object, b: object) -> bool:
+    """Equality that tells 1 from True and 1.0, and takes a NaN as equal to itself."""
+    return type(a) is type(b) and (a == b or (a != a and b != b))
+
+
+@cache
+def _signature(infer: Callable[..., object]) -> tuple[list[str], int, bool]:
+    parameters = list(inspect.signature(infer).parameters.values())[1:]
+    positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    required = sum(p.default is p.empty for p in positional)
+    return [p.name for p in positional], required, any(p.kind is p.VAR_POSITIONAL for p in parameters)
+
+
+def signature(op: type[Op]) -> tuple[list[str], int, bool]:
+    """The input names of an op class, how many of them are required, and whether more may follow."""
+    return _signature(op.infer)
+
+
+def elements(x: Value | None) -> Dim:
+    """The number of elements; 0 where it is not known."""
+    if x is None or not isinstance(x.type, TensorType) or x.type.shape is None:
+        return 0
+    total: Dim = 1
+    for d in x.type.shape:
+        total = total * d
+    return total
+
+
+def traffic(xs: Sequence[Value | None], ys: Sequence[Value]) -> Dim:
+    """Bytes of the inputs and outputs together."""
+    total: Dim = 0
+    for x in (*xs, *ys):
+        if x is not None and isinstance(x.type, TensorType):
+            total = total + elements(x) * x.type.dtype.numpy.itemsize
+    return total
+
+
+class Graph:
+    """A dataflow graph: `inputs`, `outputs`, and the nodes that the outputs need, in topological order.
+
+    Args:
+        inputs: values without a node, each with a name of its own.
+        outputs: values that depend on nothing but `inputs`. One value may stand in several places.
+        output_names: one for each output; by default the values' own names, made unique.
+        name: the graph's name.
+    """
+
+    __slots__ = ("__dict__", "inputs", "name", "nodes", "output_names", "outputs")
+
+    def __init__(
+        self, inputs: Sequence[Value], outputs: Sequence[Value], output_names: Sequence[str] = (), *, name: str = ""
+    ):
+        self.inputs, self.outputs, self.name = tuple(inputs), tuple(outputs), name
+        self.output_names = tuple(output_names) or _unique([v.name or f"output{i}" for i, v in enumerate(outputs)])
+        if len(self.output_names) != len(self.outputs) or len(set(self.output_names)) != len(self.outputs):
+            raise InvalidModel(f"output names {list(self.output_names)} are not one distinct name for each output")
+        if len({v.name for v in self.inputs}) != len(self.inputs):
+            raise InvalidModel(f"input names are not distinct: {[v.name for v in self.inputs]}")
+        self.nodes = tuple(_topological(self.outputs))
+        known = set(self.inputs)
+        for consumer, v in self._edges():
+            if v.node is None and v not in known:
+                raise InvalidModel(f"%{escape(v.name)} is used but is not an input of graph '{name}'", node=consumer)
+
+    def _edges(self) -> Iterator[tuple[str | None, Value]]:
+        for node in self.nodes:
+            for x in node.inputs:
+                if x is not None:
+                    yield node.label, x
+        for v in self.outputs:
+            yield None, v
+
+    @cached_property
+    def uses(self) -> Mapping[Value, list[tuple[Node | None, int]]]:
+        """Value -> where it is read: (node, input number), or (None, output number of the graph)."""
+        found: dict[Value, list[tuple[Node | None, int]]] = {}
+        for node in self.nodes:
+            for i, x in enumerate(node.inputs):
+                if x is not None:
+                    found.setdefault(x, []).append((node, i))
+        for i, v in enumerate(self.outputs):
+            found.setdefault(v, []).append((None, i))
+        return found
+
+    @cached_property
+    def last_uses(self) -> list[list[Value]]:
+        """For each node, the values that nothing reads after it (outputs of the graph are never among them)."""
+        seen = set(self.outputs)
+        freed: list[list[Value]] = []
+        for node in reversed(self.nodes):
+            dead: list[Value] = []
+            for v in (*node.outputs, *node.inputs):
+                if v is not None and v not in seen:
+                    seen.add(v)
+                    dead.append(v)
+            freed.append(dead)
+        return freed[::-1]
+
+    def constants(self) -> list[Node]:
+        """The Constant nodes, in order; those of bodies are not among them."""
+        return [n for n in self.nodes if not n.inputs and n.op.name == "Constant"]
+
+    def with_outputs(self, outputs: Sequence[Value], output_names: Sequence[str] = ()) -> Graph:
+        """The same inputs and name with other outputs."""
+        return Graph(self.inputs, outputs, output_names, name=self.name)
+
+    def __call__(self, *xs: Value) -> tuple[Value, ...]:
+        """The outputs as functions of `xs`: the nodes are built again on those values."""
+        return substitute(self, dict(zip(self.inputs, xs, strict=True)))
+
+    def __repr__(self) -> str:
+        return f"<Graph '{escape(self.name)}': {len(self.inputs)} inputs, {len(self.nodes)} nodes>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Flat, because pickling a long chain of nodes as nested objects would exhaust the stack."""
+        at = {v: ("input", i) for i, v in enumerate(self.inputs)}
+        nodes = []
+        for k, node in enumerate(self.nodes):
+            nodes.append((node.op, [None if x is None else at[x] for x in node.inputs], node.name))
+            at.update({v: (k, v.index) for v in node.outputs})  # type: ignore[misc]
+        inputs = [(v.type, v.name) for v in self.inputs]
+        return _restore_graph, (inputs, nodes, [at[v] for v in self.outputs], self.output_names, self.name)
+
+
+def _restore_graph(
+    input_types: list[tuple[Type, str]],
+    nodes: list[tuple[Op, list[tuple[Any, int] | None], str]],
+    outputs: list[tuple[Any, int]],
+    output_names: tuple[str, ...],
+    name: str,
+) -> Graph:
+    inputs = [Value(t, name=n) for t, n in input_types]
+    made: list[tuple[Value, ...]] = []
+
+    def find(ref: tuple[Any, int]) -> Value:
+        return inputs[ref[1]] if ref[0] == "input" else made[ref[0]][ref[1]]
+
+    for op, refs, node_name in nodes:
+        made.append(op.apply([None if r is None else find(r) for r in refs], node_name))
+    return Graph(inputs, [find(r) for r in outputs], output_names, name=name)
+
+
+def _unique(names: Sequence[str]) -> tuple[str, ...]:
+    result: dict[str, None] = {}
+    for name in names:
+        candidate, k = name, 1
+        while candidate in result:
+            candidate, k = f"{name}_{k}", k + 1
+        result[candidate] = None
+    return tuple(result)
+
+
+def _topological(outputs: Sequence[Value]) -> Iterator[Node]:
+    """Nodes that `outputs` need, producers first, in the order of a depth-first walk. Iterative."""
+    done: set[Node] = set()
+    for output in outputs:
+        if output.node is None or output.node in done:
+            continue
+        stack = [(output.node, iter(output.node.inputs))]
+        open_nodes = {output.node}
+        while stack:
+            node, inputs = stack[-1]
+            for x in inputs:
+                if x is not None and x.node is not None and x.node not in done and x.node not in open_nodes:
+                    stack.append((x.node, iter(x.node.inputs)))
+                    open_nodes.add(x.node)
+                    break
+            else:
+                stack.pop()
+                done.add(node)
+                yield node
+
+
+Visit = Callable[[Node, tuple[Value | None, ...]], Sequence[Value] | None]
+
+
+def substitute(graph: Graph, replaced: Mapping[Value, Value], visit: Visit | None = None) -> tuple[Value, ...]:
+    """The outputs of `graph` after replacing values, building again only what that changes.
+
+    Args:
+        graph: where to start.
+        replaced: old value -> new value, typically for inputs.
+        visit: called for each node, in order, with its new inputs; returns the new outputs, or None for "as it was".
+    """
+    new: dict[Value, Value] = dict(replaced)
+    for node in graph.nodes:
+        inputs = tuple(None if x is None else new.get(x, x) for x in node.inputs)
+        outputs = visit(node, inputs) if visit is not None else None
+        if outputs is None:
+            if all(a is b for a, b in zip(inputs, node.inputs, strict=True)):
+                continue
+            outputs = node.op.apply(inputs, node.name)
+        for old, value in zip(node.outputs, outputs, strict=True):
+            if old not in replaced:
+                new[old] = value
+    return tuple(new.get(v, v) for v in graph.outputs)
+
+
+def rebuild(graph: Graph, visit: Visit, *, inputs: Sequence[Value] | None = None) -> Graph:
+    """`graph` with each node replaced by what `visit` returns (see `substitute`); `graph` itself if nothing changed."""
+    if inputs is None or all(a is b for a, b in zip(inputs, graph.inputs, strict=True)):
+        outputs = substitute(graph, {}, visit)
+        if all(a is b for a, b in zip(outputs, graph.outputs, strict=True)):
+            return graph
+        return graph.with_outputs(outputs, graph.output_names)
+    outputs = substitute(graph, dict(zip(graph.inputs, inputs, strict=True)), visit)
+    return Graph(inputs, outputs, graph.output_names, name=graph.name)
+
+
+def retype(graph: Graph, types: Sequence[Type], contents: Sequence[Array | None] = ()) -> Graph:
+    """`graph` with inputs of other types (and known contents), everything after them inferred again."""
+    known = tuple(contents) or (None,) * len(types)
+    inputs = [
+        v if v.type == t and v.content is c else Value(t, name=v.name, content=c)
+        for v, t, c in zip(graph.inputs, types, known, strict=True)
+    ]
+    return rebuild(graph, lambda node, xs: None, inputs=inputs)
+
+
+def graph_equal(a: Graph, b: Graph, *, names: bool = True) -> bool:
+    """True when the graphs have the same structure, attributes, constants and types (up to names of unknown sizes).
+
+    With `names=False`, the names of nodes and graphs may differ; those of inputs and outputs may not.
+    """
+    if len(a.nodes) != len(b.nodes) or len(a.inputs) != len(b.inputs) or a.output_names != b.output_names:
+        return False
+    if names and a.name != b.name:
+        return False
+    renamed: dict[str, str] = {}
+    same: dict[Value | None, Value | None] = {None: None}
+    for x, y in zip(a.inputs, b.inputs, strict=True):
+        if x.name != y.name or not same_type(x.type, y.type, renamed):
+            return False
+        same[x] = y
+    for m, n in zip(a.nodes, b.nodes, strict=True):
+        if type(m.op) is not type(n.op) or (names and m.name != n.name) or len(m.inputs) != len(n.inputs):
+            return False
+        if any(same.get(x) is not y for x, y in zip(m.inputs, n.inputs, strict=True)):
+            return False
+        if len(m.outputs) != len(n.outputs) or not _same_attributes(m.op, n.op, names):
+            return False
+        for x, y in zip(m.outputs, n.outputs, strict=True):
+            if not same_type(x.type, y.type, renamed):
+                return False
+            same[x] = y
+    return len(a.outputs) == len(b.outputs) and all(same.get(x) is y for x, y in zip(a.outputs, b.outputs, strict=True))
+
+
+def _same_attributes(a: Op, b: Op, names: bool) -> bool:
+    for f in dataclasses.fields(a):
+        x, y = getattr(a, f.name), getattr(b, f.name)
+        if isinstance(x, Graph) and isinstance(y, Graph):
+            if not graph_equal(x, y, names=names):
+                return False
+        elif not same_attribute(x, y):
+            return False
+    return True

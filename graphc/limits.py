@@ -1,0 +1,102 @@
+"""What a model may cost. Sizes are Python integers, computed before anything is allocated."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+
+from graphc.errors import ResourceLimit, Timeout
+
+GiB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Upper bounds on a model; `ResourceLimit` (or `Timeout`) is raised before one is passed.
+
+    Attributes:
+        max_file_bytes: size of a model file, external data not counted.
+        max_nodes: nodes of the graph, sub-graphs included.
+        max_depth: nesting depth of sub-graphs.
+        max_rank: dimensions of a tensor.
+        max_tensor_bytes: size of one tensor.
+        max_total_bytes: size of all tensors that are alive at one time.
+        max_loop_trips: iterations of one Loop or Scan.
+        max_inlined_nodes: nodes that inlining model-local functions may make.
+        timeout_s: wall-clock seconds of one run or compilation; None for no bound.
+    """
+
+    max_file_bytes: int = 8 * GiB
+    max_nodes: int = 1_000_000
+    max_depth: int = 256
+    max_rank: int = 64
+    max_tensor_bytes: int = 16 * GiB
+    max_total_bytes: int = 64 * GiB
+    max_loop_trips: int = 100_000_000
+    max_inlined_nodes: int = 1_000_000
+    timeout_s: float | None = None
+
+    @classmethod
+    def unlimited(cls) -> Limits:
+        """No bounds but those of the machine."""
+        big = 1 << 62
+        return cls(big, big, 512, big, big, big, big, big, None)
+
+    def with_timeout(self, seconds: float | None) -> Limits:
+        return self if seconds is None else replace(self, timeout_s=seconds)
+
+    def check(self, what: str, amount: int, bound: str) -> None:
+        """Raise `ResourceLimit` if `amount` is over the field named `bound`."""
+        allowed = getattr(self, bound)
+        if amount > allowed:
+            raise ResourceLimit(
+                f"{what} is {amount:,}, the limit is {allowed:,}", hint=f"Raise it with Limits({bound}=…)"
+            )
+
+
+@dataclass(frozen=True)
+class _Budget:
+    limits: Limits
+    deadline: float | None
+
+
+_current: ContextVar[_Budget | None] = ContextVar("graphc_budget", default=None)
+_default = _Budget(Limits(), None)
+
+
+@contextmanager
+def limited(limits: Limits) -> Iterator[Limits]:
+    """Apply `limits` (and start their clock) to everything computed inside the block."""
+    deadline = None if limits.timeout_s is None else time.monotonic() + limits.timeout_s
+    token = _current.set(_Budget(limits, deadline))
+    try:
+        yield limits
+    finally:
+        _current.reset(token)
+
+
+def current_limits() -> Limits:
+    """The limits in force."""
+    return (_current.get() or _default).limits
+
+
+def check_deadline() -> None:
+    """Raise `Timeout` when the time of the enclosing `limited` block has run out."""
+    budget = _current.get()
+    if budget is not None and budget.deadline is not None and time.monotonic() > budget.deadline:
+        raise Timeout(f"stopped after {budget.limits.timeout_s} s", hint="Raise timeout=, or Limits(timeout_s=…)")
+
+
+def check_tensor(shape: tuple[int, ...], itemsize: float, what: str = "tensor") -> None:
+    """Raise `ResourceLimit` if a tensor of `shape` may not be made. For shapes that come from data."""
+    limits = current_limits()
+    limits.check(f"rank of {what}", len(shape), "max_rank")
+    count = 1
+    for n in shape:
+        if n < 0:
+            raise ResourceLimit(f"{what} has a negative size: {list(shape)}")
+        count *= int(n)
+    limits.check(f"size of {what} {list(shape)} in bytes", int(count * itemsize), "max_tensor_bytes")

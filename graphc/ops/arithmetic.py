@@ -1,0 +1,134 @@
+"""Element-wise arithmetic with broadcasting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphc.errors import ExecutionError
+from graphc.ops.base import (
+    Array,
+    Binary,
+    InvalidModel,
+    TensorType,
+    Unary,
+    Value,
+    unbroadcast,
+)
+from graphc.types import FLOATS, NUMBERS, SIGNED
+
+
+@dataclass(frozen=True)
+class Add(Binary):
+    """a + b; integers wrap. ONNX Add-14."""
+
+    dtypes = NUMBERS
+    on_dims = True
+
+    def eval(self, a: Array, b: Array) -> Array:
+        return np.add(a, b)
+
+    def grad(self, dy: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None]:
+        return [unbroadcast(dy, a), unbroadcast(dy, b)]
+
+
+@dataclass(frozen=True)
+class Sub(Binary):
+    """a - b; integers wrap. ONNX Sub-14."""
+
+    dtypes = NUMBERS
+    on_dims = True
+
+    def eval(self, a: Array, b: Array) -> Array:
+        return np.subtract(a, b)
+
+    def grad(self, dy: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None]:
+        return [unbroadcast(dy, a), unbroadcast(-dy, b)]
+
+
+@dataclass(frozen=True)
+class Mul(Binary):
+    """a · b; integers wrap. ONNX Mul-14."""
+
+    dtypes = NUMBERS
+    on_dims = True
+
+    def eval(self, a: Array, b: Array) -> Array:
+        return np.multiply(a, b)
+
+    def grad(self, dy: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None]:
+        return [unbroadcast(dy * b, a), unbroadcast(dy * a, b)]
+
+
+@dataclass(frozen=True)
+class Div(Binary):
+    """a / b. Integers truncate towards zero; INT_MIN / -1 wraps; an integer division by zero raises. ONNX Div-14."""
+
+    dtypes = NUMBERS
+    on_dims = True
+
+    def eval(self, a: Array, b: Array) -> Array:
+        if a.dtype == object:  # sizes, never negative
+            return np.floor_divide(a, b)
+        if a.dtype.kind not in "iu":
+            return np.divide(a, b)
+        check_divisor(b)
+        return truncated_divide(a, b)
+
+    def grad(self, dy: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None]:
+        return [unbroadcast(dy / b, a), unbroadcast(-(dy * y) / b, b)]
+
+
+def check_divisor(b: Array) -> None:
+    """Raise `ExecutionError` if an integer divisor is zero."""
+    if not np.all(b):
+        at = np.unravel_index(int(np.argmin(b != 0)), b.shape)
+        raise ExecutionError(f"integer division by zero at index {[int(i) for i in at]} of the divisor")
+
+
+def truncated_divide(a: Array, b: Array) -> Array:
+    """Integer a / b rounded towards zero; INT_MIN / -1 gives INT_MIN."""
+    quotient = np.asarray(np.floor_divide(a, b))
+    if quotient.dtype.kind == "u":
+        return quotient
+    # floor(a/b) is one too low where the signs differ and the division leaves a remainder.
+    inexact = quotient * b != a
+    return np.where(inexact & ((a < 0) != (b < 0)), quotient + quotient.dtype.type(1), quotient)
+
+
+@dataclass(frozen=True)
+class Mod(Binary):
+    """a mod b with the sign of b, or with `fmod` that of a (C's fmod; needed for floats). ONNX Mod-13."""
+
+    fmod: bool = False
+    dtypes = NUMBERS
+
+    def infer(self, a: Value, b: Value) -> TensorType:
+        if a.dtype.is_float and not self.fmod:
+            raise InvalidModel("floating-point inputs need fmod=1")
+        return super().infer(a, b)
+
+    def eval(self, a: Array, b: Array) -> Array:
+        if a.dtype.kind in "iu":
+            check_divisor(b)
+        return np.fmod(a, b) if self.fmod else np.mod(a, b)
+
+    def grad(self, dy: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None]:
+        quotient = (a - y) / b
+        return [unbroadcast(dy, a), unbroadcast(-(dy * quotient), b)]
+
+
+@dataclass(frozen=True)
+class Neg(Unary):
+    """-x. ONNX Neg-13."""
+
+    dtypes = FLOATS | SIGNED
+    on_dims = True
+
+    def eval(self, x: Array) -> Array:
+        return np.negative(x)
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [-dy]

@@ -1,0 +1,1 @@
+"""The zoo: one short file for each family of networks."""

@@ -1,0 +1,127 @@
+"""The conformance table: one row is an op on given inputs. Every backend is held to the same rows (see cases/)."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+from onnx.reference import ReferenceEvaluator
+
+from graphc.frontends.onnx.attributes import op_to_attributes
+from graphc.ir import Graph, Op, Value
+from graphc.ops.base import const
+from graphc.types import Tensor, TensorType, dtype_of
+
+Data = Any
+
+
+@dataclass(frozen=True)
+class Case:
+    """`op` applied to `inputs`, held against something independent.
+
+    Attributes:
+        op: the op with its attributes.
+        inputs: arrays (lists for sequences, None for an omitted input).
+        oracle: "onnxruntime", "reference" (the onnx reference evaluator), or a NumPy function of the inputs that
+            returns the expected output(s).
+        id: what distinguishes this row from the op's others.
+        const: numbers of the inputs that are constants of the graph (shapes, axes, …); the others are its inputs.
+        rtol, atol: the tolerance against the oracle.
+        grad: False where the gradient is not checked against finite differences; say why beside it.
+        opset: the ONNX opset for the oracle's one-node model; default the newest the oracle has.
+    """
+
+    op: Op
+    inputs: Sequence[Data]
+    oracle: str | Callable[..., Any] = "onnxruntime"
+    id: str = ""
+    const: Sequence[int] = ()
+    rtol: float = 1e-5
+    atol: float = 1e-6
+    grad: bool = True
+    opset: int | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.op.name}-{self.id}" if self.id else self.op.name
+
+    def graph(self) -> Graph:
+        """The one-node graph; inputs are called x0, x1, …, and have static shapes."""
+        values: list[Value | None] = []
+        inputs: list[Value] = []
+        for i, x in enumerate(self.inputs):
+            if x is None:
+                values.append(None)
+            elif i in self.const:
+                values.append(const(np.asarray(x)))
+            else:
+                values.append(Value(TensorType(dtype_of(x.dtype), x.shape), name=f"x{i}"))
+                inputs.append(values[-1])  # type: ignore[arg-type]
+        outputs = self.op.apply(values)
+        return Graph(inputs, outputs, [f"y{i}" for i in range(len(outputs))], name=self.name)
+
+    def feeds(self) -> list[Data]:
+        """The arrays for the inputs of `graph()`."""
+        return [x for i, x in enumerate(self.inputs) if x is not None and i not in self.const]
+
+    def expected(self) -> list[Data]:
+        """What the oracle says."""
+        if callable(self.oracle):
+            result = self.oracle(*self.inputs)
+            return list(result) if isinstance(result, tuple) else [result]
+        feeds = {f"x{i}": x for i, x in enumerate(self.inputs) if x is not None}
+        model = self.model()
+        if self.oracle == "reference":
+            return list(ReferenceEvaluator(model).run(None, feeds))
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 4
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return list(session.run(None, feeds))
+
+    def model(self) -> onnx.ModelProto:
+        """The one-node ONNX model, built with onnx.helper alone."""
+        graph = self.graph()
+        types = [v.tensor for v in graph.outputs]
+        opset = self.opset or min(onnx.defs.onnx_opset_version(), 26 if self.oracle == "onnxruntime" else 99)
+        node = helper.make_node(
+            self.op.name,
+            ["" if x is None else f"x{i}" for i, x in enumerate(self.inputs)],
+            [f"y{i}" for i in range(len(graph.outputs))],
+            domain=self.op.domain,
+        )
+        node.attribute.extend(op_to_attributes(self.op))
+        info = helper.make_tensor_value_info
+        inputs = [info(f"x{i}", Tensor(x).dtype.onnx, np.shape(x)) for i, x in enumerate(self.inputs) if x is not None]
+        outputs = [info(f"y{i}", t.dtype.onnx, None) for i, t in enumerate(types)]
+        proto = helper.make_graph([node], self.name, inputs, outputs)
+        return helper.make_model(proto, opset_imports=[helper.make_opsetid("", opset)], ir_version=11)
+
+
+def all_cases() -> list[Case]:
+    """Every row of every module in cases/; names are made unique by a number."""
+    import cases
+
+    found: list[Case] = []
+    for module in sorted(m.name for m in pkgutil.iter_modules(cases.__path__)):
+        found += importlib.import_module(f"cases.{module}").CASES
+    return found
+
+
+def random(*shape: int, dtype: Any = np.float32, seed: int = 0, low: float = -1.0, high: float = 1.0) -> np.ndarray:
+    """Seeded values: uniform in [low, high) for floats, integers in [low, high), and random bits for bool."""
+    rng = np.random.default_rng([seed, *shape])
+    kind = np.dtype(dtype).kind
+    if kind == "b":
+        return rng.integers(0, 2, shape).astype(bool)
+    if kind in "iu":
+        return rng.integers(int(low), int(high), shape).astype(dtype)
+    return rng.uniform(low, high, shape).astype(dtype)

@@ -1,0 +1,56 @@
+"""Every row of the conformance table: types, values against the oracle, and gradients against finite differences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conformance import Case, all_cases
+
+from graphc.dims import unknown
+from graphc.interpret import fits, interpret
+from graphc.ir import retype
+from graphc.types import TensorType
+
+CASES = all_cases()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_matches_the_oracle(case: Case) -> None:
+    graph = case.graph()
+    expected = case.expected()
+    for value, got, want in zip(graph.outputs, interpret(graph, case.feeds()), expected, strict=True):
+        if isinstance(value.type, TensorType):
+            assert fits(got, value.type), f"inferred {value.type}, evaluated {got.dtype}{got.shape}"
+        compare(got, want, case.rtol, case.atol)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_infers_with_unknown_sizes(case: Case) -> None:
+    """The inferred types stay true when nothing is known of the inputs' sizes, or of their ranks."""
+    graph = case.graph()
+    results = interpret(graph, case.feeds())
+    for forget in (
+        lambda t: TensorType(t.dtype, tuple(unknown() for _ in t.shape)),
+        lambda t: TensorType(t.dtype, None),
+    ):
+        types = [forget(v.type) if isinstance(v.type, TensorType) else v.type for v in graph.inputs]
+        for value, got in zip(retype(graph, types).outputs, results, strict=True):
+            if isinstance(value.type, TensorType):
+                assert fits(got, value.type), f"inferred {value.type}, evaluated {got.dtype}{got.shape}"
+
+
+def compare(got: object, want: object, rtol: float, atol: float) -> None:
+    """Equal dtype and shape, and equal values within the tolerance; exactly equal unless floating."""
+    if isinstance(want, list):
+        assert isinstance(got, list)
+        assert len(got) == len(want)
+        for g, w in zip(got, want, strict=True):
+            compare(g, w, rtol, atol)
+        return
+    got, want = np.asarray(got), np.asarray(want)
+    assert (got.dtype, got.shape) == (want.dtype, want.shape)
+    if got.dtype.kind in "fcV":
+        wide = np.complex128 if got.dtype.kind == "c" else np.float64
+        np.testing.assert_allclose(got.astype(wide), want.astype(wide), rtol=rtol, atol=atol)
+    else:
+        np.testing.assert_array_equal(got, want)
