@@ -311,7 +311,7 @@ class Tensor:
             for s in self.array.flat:
                 h.update(repr(s).encode())
         else:
-            h.update(memoryview(self.array.reshape(-1).view(np.uint8)))
+            h.update(self.array.reshape(-1).view(np.uint8).data)
         return h.digest()
 
     def __eq__(self, other: object) -> bool:
