@@ -22,8 +22,10 @@ from graphc.types import Array, DType, Shape, TensorType, Type, int32, int64, sa
 
 MAX_CONTENT = 64  # elements of an integer tensor up to which its contents are followed through shape computations
 
-# Op name -> function on values, filled by `graphc.ops`, the layer above, so that `a + b` can be written on values.
+# Two things that the IR offers and layers above it know how to do. Op name -> function on values, filled by
+# `graphc.ops`, so that `a + b` can be written on values; and the listing, set by `graphc.text`, for `print(graph)`.
 OPERATORS: dict[str, Callable[..., Value]] = {}
+FORMATTERS: dict[str, Callable[[Graph], str]] = {}
 
 
 class Value:
@@ -421,6 +423,9 @@ class Graph:
         """The outputs as functions of `xs`: the nodes are built again on those values."""
         return substitute(self, dict(zip(self.inputs, xs, strict=True)))
 
+    def __str__(self) -> str:
+        return FORMATTERS["listing"](self) if "listing" in FORMATTERS else repr(self)
+
     def __repr__(self) -> str:
         return f"<Graph '{escape(self.name)}': {len(self.inputs)} inputs, {len(self.nodes)} nodes>"
 
@@ -533,16 +538,21 @@ def retype(graph: Graph, types: Sequence[Type], contents: Sequence[Array | None]
 def graph_equal(a: Graph, b: Graph, *, names: bool = True) -> bool:
     """True when the graphs have the same structure, attributes, constants and types (up to names of unknown sizes).
 
-    With `names=False`, the names of nodes and graphs may differ; those of inputs and outputs may not.
+    With `names=False`, the names of nodes and graphs may differ; those of inputs and outputs may not. The inputs and
+    outputs of bodies go by position: their names say nothing.
     """
-    if len(a.nodes) != len(b.nodes) or len(a.inputs) != len(b.inputs) or a.output_names != b.output_names:
+    if a.output_names != b.output_names or [v.name for v in a.inputs] != [v.name for v in b.inputs]:
         return False
-    if names and a.name != b.name:
+    return (not names or a.name == b.name) and _same_structure(a, b, names)
+
+
+def _same_structure(a: Graph, b: Graph, names: bool) -> bool:
+    if len(a.nodes) != len(b.nodes) or len(a.inputs) != len(b.inputs):
         return False
     renamed: dict[str, str] = {}
     same: dict[Value | None, Value | None] = {None: None}
     for x, y in zip(a.inputs, b.inputs, strict=True):
-        if x.name != y.name or not same_type(x.type, y.type, renamed):
+        if not same_type(x.type, y.type, renamed):
             return False
         same[x] = y
     for m, n in zip(a.nodes, b.nodes, strict=True):
@@ -563,7 +573,7 @@ def _same_attributes(a: Op, b: Op, names: bool) -> bool:
     for f in dataclasses.fields(a):
         x, y = getattr(a, f.name), getattr(b, f.name)
         if isinstance(x, Graph) and isinstance(y, Graph):
-            if not graph_equal(x, y, names=names):
+            if not _same_structure(x, y, names):
                 return False
         elif not same_attribute(x, y):
             return False
