@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from graphc.ir import OPERATORS, Op, Operand, Value
-from graphc.ops import arithmetic
-from graphc.ops.base import lift
+from graphc.ir import OPERATORS, Axes, Op, Operand, Value
+from graphc.ops import arithmetic, linear, reduction
+from graphc.ops.base import const, lift
+from graphc.types import int64
 
 
 def _binary(op: type[Op]) -> Callable[[Operand, Operand], Value]:
@@ -22,8 +23,22 @@ def _unary(op: type[Op]) -> Callable[[Value], Value]:
     return lambda x: op().apply((x,))[0]
 
 
+def _reduction(op: type[reduction.Reduce]) -> Callable[..., Value]:
+    def apply(x: Value, axes: Axes, *, keepdims: bool) -> Value:
+        if axes is None:
+            return op(keepdims=keepdims).apply((x,))[0]
+        listed = [axes] if isinstance(axes, int) else list(axes)
+        # An empty list means no axes here, where ONNX would take it for all of them.
+        return op(keepdims, noop_with_empty_axes=not listed).apply((x, const(listed, int64)))[0]
+
+    return apply
+
+
 def install() -> None:
     """Fill `OPERATORS`; `graphc.ops` calls this once."""
     for op in (arithmetic.Add, arithmetic.Sub, arithmetic.Mul, arithmetic.Div):
         OPERATORS[op.__name__] = _binary(op)
     OPERATORS["Neg"] = _unary(arithmetic.Neg)
+    for reduce in (reduction.ReduceSum, reduction.ReduceMean, reduction.ReduceMax):
+        OPERATORS[reduce.__name__] = _reduction(reduce)
+    OPERATORS["MatMul"] = _binary(linear.MatMul)

@@ -1,0 +1,245 @@
+"""Reductions over axes: sums, means, extrema, products and norms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from graphc.dims import dim_max, dim_min, unknown
+from graphc.errors import ExecutionError
+from graphc.ir import Cost, elements, traffic
+from graphc.ops.arithmetic import truncated_divide
+from graphc.ops.base import (
+    Array,
+    Op,
+    Shape,
+    ShapeError,
+    TensorType,
+    Value,
+    check_dtype,
+    check_rank,
+    normalize_axes,
+)
+from graphc.types import FLOATS, DType, bfloat16, bool_, float16, int8, int32, int64, uint8, uint32, uint64
+
+REDUCIBLE = FLOATS | {int32, int64, uint32, uint64}
+ORDERED = REDUCIBLE | {int8, uint8, bool_}
+HALVES = frozenset({float16.numpy, bfloat16.numpy})
+
+_maximum_of_dims = np.frompyfunc(dim_max, 2, 1)
+_minimum_of_dims = np.frompyfunc(dim_min, 2, 1)
+
+
+def widen(x: Array) -> Array:
+    """`x` in the element type to compute in: float32 for 16-bit floats, which lack range and precision for sums."""
+    return x.astype(np.float32) if x.dtype in HALVES else x
+
+
+def runtime_axes(axes: Sequence[int] | Array, rank: int) -> tuple[int, ...]:
+    """`normalize_axes` for axes that are known at run time only. Raises `ExecutionError`."""
+    try:
+        return normalize_axes(np.asarray(axes).reshape(-1).tolist(), rank)
+    except ShapeError as e:
+        raise ExecutionError(e.message) from e
+
+
+# -- what the family shares -------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Reduce(Op):
+    """y = f(x over `axes`). Without axes (or with none in them) all are reduced; none with `noop_with_empty_axes`.
+
+    A subclass defines `reduce(x, axes)`, which keeps the reduced axes, for x in the element type of `widen`.
+    """
+
+    keepdims: bool = True
+    noop_with_empty_axes: bool = False
+    dtypes: ClassVar[frozenset[DType]] = REDUCIBLE
+
+    def infer(self, x: Value, axes: Value | None = None) -> TensorType:
+        check_dtype(x, self.dtypes, "data")
+        if axes is not None:
+            check_dtype(axes, {int64}, "axes")
+            check_rank(axes, "axes", 1)
+        return TensorType(x.dtype, self._shape(x.shape, axes))
+
+    def _shape(self, shape: Shape | None, axes: Value | None) -> Shape | None:
+        known = [] if axes is None else axes.const
+        if known is not None and len(known) == 0 and not self.noop_with_empty_axes and not self.keepdims:
+            return ()
+        if shape is None:
+            return None
+        if known is not None:
+            reduced = self._axes([int(a) for a in known], len(shape))
+            if self.keepdims:
+                return tuple(1 if i in reduced else d for i, d in enumerate(shape))
+            return tuple(d for i, d in enumerate(shape) if i not in reduced)
+        assert axes is not None
+        count = None if axes.shape is None else axes.shape[0]
+        if self.keepdims:
+            everything = count == len(shape)  # axes are distinct
+            return tuple(1 if d == 1 or everything else unknown() for d in shape)
+        if not isinstance(count, int) or count == 0:
+            return None
+        if count > len(shape):
+            raise ShapeError(f"{count} axes of a tensor of rank {len(shape)}")
+        return tuple(unknown() for _ in range(len(shape) - count))
+
+    def _axes(self, axes: Sequence[int], rank: int) -> tuple[int, ...]:
+        if len(axes) == 0:
+            return () if self.noop_with_empty_axes else tuple(range(rank))
+        return normalize_axes(axes, rank)
+
+    def eval(self, x: Array, axes: Array | None = None) -> Array:
+        given = [] if axes is None else runtime_axes(axes, x.ndim)
+        reduced = self._axes(given, x.ndim)
+        result = np.asarray(self.reduce(widen(x), reduced)).astype(x.dtype, copy=False)
+        if self.keepdims:
+            return result
+        return result.reshape([n for i, n in enumerate(result.shape) if i not in reduced])
+
+    def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
+        """f over `axes`, which stay as axes of size 1."""
+        raise NotImplementedError(f"{self.name}.reduce")
+
+    def contents(self, xs: Sequence[Value | None], types: Sequence[TensorType]) -> Array | None:  # type: ignore[override]
+        if len(xs) > 1 and xs[1] is not None and xs[1].const is None:
+            return None
+        if elements(xs[0]) == 0:
+            return None
+        return super().contents(xs, types)
+
+    def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
+        return Cost(elements(xs[0]), traffic(xs, ys))
+
+
+def _fold(function: np.ufunc, x: Array, axes: tuple[int, ...]) -> Array:
+    """`function` over `axes` of an object array; several at once would need NumPy to know that it is commutative."""
+    for axis in axes:
+        x = function.reduce(x, axis=axis, keepdims=True)
+    return x
+
+
+def _least(dtype: np.dtype[np.generic]) -> float | int | bool:
+    """What no element of `dtype` is below: the maximum of nothing."""
+    if dtype.kind == "b":
+        return False
+    return int(np.iinfo(dtype).min) if dtype.kind in "iu" else -np.inf
+
+
+def _greatest(dtype: np.dtype[np.generic]) -> float | int | bool:
+    """What no element of `dtype` is above: the minimum of nothing."""
+    if dtype.kind == "b":
+        return True
+    return int(np.iinfo(dtype).max) if dtype.kind in "iu" else np.inf
+
+
+# -- the family -------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class ReduceSum(Reduce):
+    """y = Σ x; integers wrap; 0 over nothing. ONNX ReduceSum-13."""
+
+    on_dims = True
+
+    def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
+        return np.add.reduce(x, axis=axes, dtype=x.dtype, keepdims=True)
+
+
+@dataclass(frozen=True)
+class ReduceMean(Reduce):
+    """y = Σ x / n; integers truncate towards zero; NaN over nothing, which integers cannot say. ONNX ReduceMean-18."""
+
+    def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
+        total = np.add.reduce(x, axis=axes, dtype=x.dtype, keepdims=True)
+        count = int(np.prod([x.shape[a] for a in axes]))
+        if x.dtype.kind == "f":
+            return np.divide(total, x.dtype.type(count))
+        if count == 0 and total.size:
+            raise ExecutionError(f"the mean of no integers is not defined: {x.dtype}{list(x.shape)} over {list(axes)}")
+        return truncated_divide(total, np.asarray(max(count, 1), x.dtype))
+
+
+@dataclass(frozen=True)
+class ReduceMax(Reduce):
+    """y = max x; over nothing -inf, or the least number of the type. ONNX ReduceMax-20."""
+
+    dtypes = ORDERED
+    on_dims = True
+
+    def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
+        if x.dtype == object:
+            return _fold(_maximum_of_dims, x, axes)
+        return np.max(x, axis=axes, keepdims=True, initial=_least(x.dtype))
+
+
+@dataclass(frozen=True)
+class ReduceMin(Reduce):
+    """y = min x; over nothing +inf, or the greatest number of the type. ONNX ReduceMin-20."""
+
+    dtypes = ORDERED
+    on_dims = True
+
+    def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
+        if x.dtype == object:
+            return _fold(_minimum_of_dims, x, axes)
+        return np.min(x, axis=axes, keepdims=True, initial=_greatest(x.dtype))
+
+
+@dataclass(frozen=True)
+class ReduceProd(Reduce):
+    """y = Π x; integers wrap; 1 over nothing. ONNX ReduceProd-18."""
+
+    on_dims = True
+
+    def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
+        return np.multiply.reduce(x, axis=axes, dtype=x.dtype, keepdims=True)
+
+
+@dataclass(frozen=True)
+class ReduceL1(Reduce):
+    """y = Σ |x|. ONNX ReduceL1-18."""
+
+    def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
+        return np.add.reduce(np.abs(x), axis=axes, dtype=x.dtype, keepdims=True)
+
+
+@dataclass(frozen=True)
+class ReduceL2(Reduce):
+    """y = √(Σ x²); for integers rounded towards zero. ONNX ReduceL2-18."""
+
+    def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
+        return np.sqrt(np.add.reduce(np.square(x), axis=axes, dtype=x.dtype, keepdims=True))
+
+
+@dataclass(frozen=True)
+class ReduceSumSquare(Reduce):
+    """y = Σ x²; integers wrap. ONNX ReduceSumSquare-18."""
+
+    def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
+        return np.add.reduce(np.square(x), axis=axes, dtype=x.dtype, keepdims=True)
+
+
+@dataclass(frozen=True)
+class ReduceLogSum(Reduce):
+    """y = log Σ x. ONNX ReduceLogSum-28."""
+
+    dtypes = FLOATS
+
+    def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
+        return np.log(np.add.reduce(x, axis=axes, keepdims=True))
+
+
+@dataclass(frozen=True)
+class ReduceLogSumExp(Reduce):
+    """y = m + log Σ exp(x − m), m = max x, which cannot overflow; -inf over nothing. ONNX ReduceLogSumExp-28."""
+
+    dtypes = FLOATS
+
+    def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
+        m = np.max(x, axis=axes, keepdims=True, initial=-np.inf)
+        m = np.where(np.isfinite(m), m, 0)  # inf - inf is NaN; without a shift, exp and log give what is right
+        shifted = np.asarray(np.subtract(x, m))
+        np.exp(shifted, out=shifted)
+        return np.log(np.add.reduce(shifted, axis=axes, keepdims=True)) + m
