@@ -371,7 +371,7 @@ class Graph:
             raise InvalidModel(f"output names {list(self.output_names)} are not one distinct name for each output")
         if len({v.name for v in self.inputs}) != len(self.inputs):
             raise InvalidModel(f"input names are not distinct: {[v.name for v in self.inputs]}")
-        self.nodes = tuple(_topological(self.outputs))
+        self.nodes = tuple(topological(self.outputs))
         known = set(self.inputs)
         for consumer, v in self._edges():
             if v.node is None and v not in known:
@@ -468,7 +468,7 @@ def _unique(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(result)
 
 
-def _topological(outputs: Sequence[Value]) -> Iterator[Node]:
+def topological(outputs: Sequence[Value]) -> Iterator[Node]:
     """Nodes that `outputs` need, producers first, in the order of a depth-first walk. Iterative."""
     done: set[Node] = set()
     for output in outputs:

@@ -1,0 +1,111 @@
+"""What ops with bodies share: fitting a body to its inputs, the types that leave it, and its cost.
+
+The functions that walk into nested bodies are written to take three Python frames for a level at most, so that bodies
+nested as deep as `Limits.max_depth` fit into Python's default recursion limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+
+from graphc.dims import Dim, Symbol, SymDim, substitute, symbols, unknown
+from graphc.errors import InvalidModel, TypeMismatch
+from graphc.ir import Cost, Graph, Value
+from graphc.types import Array, OptionalType, SequenceType, TensorType, Type
+
+
+# -- fitting ----------------------------------------------------------------------------------------------------------
+def fitted_inputs(body: Graph, types: Sequence[Type], contents: Sequence[Array | None]) -> list[Value] | None:
+    """The inputs for `body` with these types and known contents; None where it has them already."""
+    if len(types) != len(body.inputs):
+        raise InvalidModel(f"the body '{body.name}' takes {len(body.inputs)} values, got {len(types)}")
+    inputs = [
+        v if v.type == t and _same_content(v.content, c) else Value(t, name=v.name, content=c)
+        for v, t, c in zip(body.inputs, types, contents, strict=True)
+    ]
+    return None if all(a is b for a, b in zip(inputs, body.inputs, strict=True)) else inputs
+
+
+def _same_content(a: Array | None, b: Array | None) -> bool:
+    if a is None or b is None or a is b:
+        return a is b
+    return a.dtype == b.dtype and a.shape == b.shape and bool(np.array_equal(a, b))
+
+
+# -- types ------------------------------------------------------------------------------------------------------------
+def map_dims(t: Type, function: Callable[[Dim], Dim]) -> Type:
+    """`t` with each dimension replaced by what `function` makes of it."""
+    if isinstance(t, TensorType):
+        return t if t.shape is None else TensorType(t.dtype, tuple(function(d) for d in t.shape))
+    return type(t)(map_dims(t.element, function))
+
+
+def leaving(types: Iterable[Type], xs: Iterable[Value | None]) -> tuple[Type, ...]:
+    """The types of body values as seen from outside, where the node's inputs are `xs`.
+
+    An unknown size that arises in the body gets a fresh name: one op may be applied to several inputs, and what it
+    computes from them has a size of its own each time.
+    """
+    outside = {s for x in xs if x is not None for s in _symbols_of(x)}
+    renamed: dict[Symbol, Dim] = {}
+
+    def bind(s: Symbol) -> Dim | None:
+        return None if not s.is_unknown or s in outside else renamed.setdefault(s, unknown())
+
+    return tuple(map_dims(t, lambda d: substitute(d, bind)) for t in types)
+
+
+def leaving_content(value: Value, xs: Iterable[Value | None]) -> Array | None:
+    """The known contents of a body's output as seen from outside; None where a size arises in the body."""
+    content = value.content
+    if content is None or content.dtype != object:
+        return content
+    outside = {s for x in xs if x is not None for s in _symbols_of(x)}
+    inside = {s for d in content.flat if isinstance(d, SymDim) for s in symbols(d)}
+    return content if all(s in outside or not s.is_unknown for s in inside) else None
+
+
+def _symbols_of(x: Value) -> Iterator[Symbol]:
+    t = x.type
+    while not isinstance(t, TensorType):
+        t = t.element
+    yield from (s for d in t.shape or () for s in symbols(d))
+    if x.content is not None and x.content.dtype == object:
+        yield from (s for d in x.content.flat if isinstance(d, SymDim) for s in symbols(d))
+
+
+def widen(before: Type, after: Type, loose: set[Dim]) -> Type:
+    """The type of a value that is `before` on entry and may be `after` later: sizes that differ become unknown.
+
+    `loose` collects the unknown sizes made that way. One that stands for several sizes already stays as it is, so
+    that widening again and again comes to an end.
+    """
+    if isinstance(before, TensorType) and isinstance(after, TensorType) and before.dtype is after.dtype:
+        if before.shape is None or after.shape is None or len(before.shape) != len(after.shape):
+            return TensorType(before.dtype, None)
+        shape: list[Dim] = []
+        for m, n in zip(before.shape, after.shape, strict=True):
+            if m == n or m in loose:
+                shape.append(m)
+            else:
+                shape.append(unknown())
+                loose.add(shape[-1])
+        return TensorType(before.dtype, tuple(shape))
+    if isinstance(before, SequenceType) and isinstance(after, SequenceType):
+        return SequenceType(widen(before.element, after.element, loose))
+    if isinstance(before, OptionalType) and isinstance(after, OptionalType):
+        return OptionalType(widen(before.element, after.element, loose))
+    raise TypeMismatch(f"it is {before} before a trip and {after} after it")
+
+
+# -- cost -------------------------------------------------------------------------------------------------------------
+def body_cost(body: Graph, trips: Dim = 1) -> Cost:
+    """The sum over the nodes of `body`, `trips` times."""
+    flops: Dim = 0
+    moved: Dim = 0
+    for node in body.nodes:
+        cost = node.op.cost(node.inputs, node.outputs)
+        flops, moved = flops + cost.flops, moved + cost.bytes
+    return Cost(flops * trips, moved * trips)

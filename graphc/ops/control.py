@@ -1,0 +1,412 @@
+"""Control flow: ops that choose or repeat a body.
+
+ONNX lets a body read values from around it. Here a body is closed: what it reads is passed to it as further inputs at
+the end of the node's inputs, the captured values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from graphc.dims import Dim, Symbol, SymDim, dim_max, unknown
+from graphc.dims import substitute as substitute_dim
+from graphc.errors import ExecutionError, InvalidModel, ResourceLimit, ShapeError, TypeMismatch
+from graphc.interpret import interpret
+from graphc.ir import Cost, Graph, Op, Value, substitute
+from graphc.limits import check_deadline, current_limits
+from graphc.ops.base import normalize_axis
+from graphc.ops.bodies import body_cost, fitted_inputs, leaving, widen
+from graphc.types import Array, TensorType, Type, bool_, int64, join, unify
+
+# True while a body is fitted once more because a value that it carries became wider. Bodies inside it then start from
+# the widened types they have, instead of from the inputs' types: each level is fitted once, not twice as often as the
+# level around it.
+_again: ContextVar[bool] = ContextVar("graphc_widening", default=False)
+
+
+# -- If ---------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class If(Op):
+    """then_branch(captured) if cond else else_branch(captured). Inputs: cond, then the captured values. ONNX If-25.
+
+    Attributes:
+        then_branch, else_branch: graphs with one input for each captured value, and equally many outputs.
+    """
+
+    then_branch: Graph
+    else_branch: Graph
+
+    def refine(self, xs: Sequence[Value | None]) -> Op:
+        given = [x for x in xs[1:] if x is not None]
+        taken = _known_condition(xs[0])
+        fitted = {}
+        for name, branch, when in (("then_branch", self.then_branch, True), ("else_branch", self.else_branch, False)):
+            if taken is not None and taken is not when:
+                continue  # a branch that is never taken need not fit sizes that it is there to avoid
+            inputs = fitted_inputs(branch, [x.type for x in given], [x.content for x in given])
+            if inputs is not None:
+                outputs = substitute(branch, dict(zip(branch.inputs, inputs, strict=True)))
+                fitted[name] = Graph(inputs, outputs, branch.output_names, name=branch.name)
+        return replace(self, **fitted) if fitted else self
+
+    def infer(self, cond: Value, *captured: Value) -> tuple[Type, ...]:
+        _check_single(cond, bool_, "cond")
+        then_types = [v.type for v in self.then_branch.outputs]
+        else_types = [v.type for v in self.else_branch.outputs]
+        if len(then_types) != len(else_types):
+            raise InvalidModel(f"then_branch has {len(then_types)} outputs, else_branch has {len(else_types)}")
+        joined = []
+        for i, (a, b) in enumerate(zip(then_types, else_types, strict=True)):
+            try:
+                joined.append(join(a, b))
+            except ShapeError as e:
+                raise TypeMismatch(f"output {i} is {a} in then_branch and {b} in else_branch") from e
+        taken = _known_condition(cond)
+        types = joined if taken is None else then_types if taken else else_types
+        return leaving(types, captured)
+
+    def eval(self, cond: Array, *captured: Any) -> tuple[Any, ...]:
+        return tuple(interpret(self.then_branch if _single(cond) else self.else_branch, captured))
+
+    def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
+        """That of the branch that does more arithmetic."""
+        costs = (body_cost(self.then_branch), body_cost(self.else_branch))
+        taken = _known_condition(xs[0])
+        if taken is not None:
+            return costs[0] if taken else costs[1]
+        return Cost(dim_max(costs[0].flops, costs[1].flops), dim_max(costs[0].bytes, costs[1].bytes))
+
+
+def _known_condition(cond: Value | None) -> bool | None:
+    known = None if cond is None else cond.const
+    return bool(known.reshape(-1)[0]) if known is not None and known.size == 1 else None
+
+
+def _check_single(x: Value, dtype: Any, what: str) -> None:
+    if x.dtype is not dtype:
+        raise TypeMismatch(f"{what} is {x.tensor}, expected {dtype.short}[]", value=x.name)
+    if x.shape is not None and any(isinstance(d, int) and d != 1 for d in x.shape):
+        raise ShapeError(f"{what} is {x.tensor}, expected a single element", value=x.name)
+
+
+def _single(x: Array) -> Any:
+    """The element of a one-element tensor as a Python number."""
+    if x.size != 1:
+        raise ExecutionError(f"expected a single element, got shape {list(x.shape)}")
+    return x.reshape(-1)[0].item()
+
+
+# -- carried values ---------------------------------------------------------------------------------------------------
+def _fit_loop(
+    body: Graph, lead: Sequence[Type], carried: Sequence[Value], trail: Sequence[tuple[Type, Array | None]], skip: int
+) -> Graph:
+    """`body` with the widest types that its carried values take.
+
+    Args:
+        body: inputs (lead, carried, trail); outputs (`skip` others, carried, scan outputs).
+        lead: the types of the inputs before the carried values.
+        carried: the values before the first trip.
+        trail: type and known contents of the inputs after the carried values.
+        skip: how many outputs come before the carried values.
+    """
+    first, last = len(lead), len(lead) + len(carried)
+    loose: set[Dim] = set()
+    types = [x.type for x in carried]
+    if _again.get():
+        types = [widen(t, v.type, loose) for t, v in zip(types, body.inputs[first:last], strict=True)]
+    contents: list[Array | None] = [*(None for _ in range(last)), *(c for _, c in trail)]
+    token = None
+    try:
+        while True:
+            inputs = fitted_inputs(body, [*lead, *types, *(t for t, _ in trail)], contents)
+            if inputs is not None:
+                outputs = substitute(body, dict(zip(body.inputs, inputs, strict=True)))
+                body = Graph(inputs, outputs, body.output_names, name=body.name)
+            widened = []
+            for i, (t, y) in enumerate(zip(types, body.outputs[skip:], strict=False)):
+                try:
+                    widened.append(widen(t, y.type, loose))
+                except TypeMismatch as e:
+                    raise TypeMismatch(f"carried value {i}: {e.message}") from e
+            if widened == types:
+                return body
+            types = widened
+            token = token or _again.set(True)
+    finally:
+        if token is not None:
+            _again.reset(token)
+
+
+def _stack(slices: Sequence[Array], type: TensorType, axis: int, bindings: dict[Symbol, int]) -> Array:
+    """The scan output made of one slice for each trip; `type` is that of a slice, for when there are none."""
+    if not slices:
+        empty = [_bound(d, bindings) for d in type.shape or ()]
+        empty.insert(axis, 0)
+        return np.empty(empty, type.dtype.numpy)
+    for trip, s in enumerate(slices):
+        if s.shape != slices[0].shape:
+            raise ExecutionError(
+                f"a scan output has shape {list(slices[0].shape)} in the first trip, {list(s.shape)} in trip {trip}"
+            )
+    return np.stack(slices, axis)
+
+
+def _bound(d: Dim, bindings: dict[Symbol, int]) -> int:
+    size = substitute_dim(d, bindings.get)
+    return 0 if isinstance(size, SymDim) else size
+
+
+def _bindings(values: Iterable[Value], data: Iterable[Any]) -> dict[Symbol, int]:
+    """What the sizes of the arrays say of the symbols in the types of `values`."""
+    found: dict[Symbol, int] = {}
+    for v, x in zip(values, data, strict=True):
+        if isinstance(v.type, TensorType) and v.type.shape is not None:
+            for d, n in zip(v.type.shape, x.shape, strict=True):
+                if isinstance(d, SymDim) and len(d.terms) == 1 and d.terms[0][1] == 1 and len(d.terms[0][0]) == 1:
+                    (atom,) = d.terms[0][0]
+                    if isinstance(atom, Symbol):
+                        found.setdefault(atom, n)
+    return found
+
+
+class _Slices:
+    """The slices of the scan outputs, held against the limit on a tensor's size while they come in."""
+
+    def __init__(self, count: int) -> None:
+        self.slices: list[list[Array]] = [[] for _ in range(count)]
+        self._bytes = [0] * count
+
+    def add(self, values: Sequence[Any]) -> None:
+        for i, x in enumerate(values):
+            self.slices[i].append(x)
+            self._bytes[i] += x.nbytes
+            current_limits().check(f"size of scan output {i} in bytes", self._bytes[i], "max_tensor_bytes")
+
+
+# -- Loop -------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Loop(Op):
+    """for i < trip_count while cond: (cond, *carried, *slices) = body(i, cond, *carried, *captured). ONNX Loop-25.
+
+    Inputs: trip_count or None, cond or None, the carried values, the captured values. Outputs: the carried values
+    after the last trip, then the slices of each trip stacked along a new first axis. Carried values may change shape
+    from trip to trip, and may be sequences.
+
+    Attributes:
+        body: inputs (i: i64[], cond: bool[], *carried, *captured), outputs (cond, *carried, *slices).
+        captured: how many of the inputs, at the end, are captured values.
+    """
+
+    body: Graph
+    captured: int = field(default=0, metadata={"onnx": False})
+
+    def refine(self, xs: Sequence[Value | None]) -> Op:
+        carried, captured = self._split(xs)
+        scalars = [TensorType(int64, ()), TensorType(bool_, ())]
+        body = _fit_loop(self.body, scalars, carried, [(x.type, x.content) for x in captured], 1)
+        return self if body is self.body else replace(self, body=body)
+
+    def infer(self, trip_count: Value | None = None, cond: Value | None = None, *xs: Value) -> tuple[Type, ...]:
+        if trip_count is not None:
+            _check_single(trip_count, int64, "trip_count")
+        if cond is not None:
+            _check_single(cond, bool_, "cond")
+        _check_single(self.body.outputs[0], bool_, "the condition computed by body")
+        count = len(xs) - self.captured
+        trips = self._trips(trip_count, cond)
+        types: list[Type] = [v.type for v in self.body.inputs[2 : 2 + count]]
+        for v in self.body.outputs[1 + count :]:
+            types.append(TensorType(v.dtype, None if v.shape is None else (trips, *v.shape)))
+        return leaving(types, [trip_count, cond, *xs])
+
+    def eval(self, trip_count: Array | None = None, cond: Array | None = None, *xs: Any) -> tuple[Any, ...]:
+        count = len(xs) - self.captured
+        carried, captured = list(xs[:count]), xs[count:]
+        trips = None if trip_count is None else _single(trip_count)
+        going = True if cond is None else _single(cond)
+        most = current_limits().max_loop_trips
+        scans = _Slices(len(self.body.outputs) - 1 - count)
+        i = 0
+        while going and (trips is None or i < trips):
+            if i >= most:
+                raise ResourceLimit(f"stopped after {most:,} trips", hint="Raise it with Limits(max_loop_trips=…)")
+            check_deadline()
+            results = interpret(self.body, [np.array(i, np.int64), np.array(going), *carried, *captured])
+            going = _single(results[0])
+            carried = results[1 : 1 + count]
+            scans.add(results[1 + count :])
+            i += 1
+        bindings = {} if i else _bindings(self.body.inputs[2:], xs)
+        slice_types = [v.tensor for v in self.body.outputs[1 + count :]]
+        stacked = [_stack(s, t, 0, bindings) for s, t in zip(scans.slices, slice_types, strict=True)]
+        return (*carried, *stacked)
+
+    def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
+        """The body's, times the trips; where their number is not known, an unknown number of times."""
+        return body_cost(self.body, self._trips(*(*xs, None, None)[:2]))
+
+    def _split(self, xs: Sequence[Value | None]) -> tuple[list[Value], list[Value]]:
+        given = [x for x in xs[2:] if x is not None]
+        count = len(given) - self.captured
+        if len(self.body.inputs) != 2 + len(given) or not 0 <= count < len(self.body.outputs):
+            raise InvalidModel(
+                f"body has {len(self.body.inputs)} inputs and {len(self.body.outputs)} outputs, which does not fit "
+                f"{count} carried and {self.captured} captured values",
+                hint="body takes (iteration, cond, *carried, *captured) and gives (cond, *carried, *slices)",
+            )
+        return given[:count], given[count:]
+
+    def _trips(self, trip_count: Value | None, cond: Value | None) -> Dim:
+        """The number of trips where it is known: the condition starts true and stays so."""
+        starts = True if cond is None else _known_condition(cond)
+        if starts is False:
+            return 0
+        count = None if trip_count is None else trip_count.dims
+        if starts is None or not self._keeps_going() or count is None or count.size != 1:
+            return unknown()
+        return dim_max(count.reshape(-1)[0], 0)
+
+    def _keeps_going(self) -> bool:
+        v = self.body.outputs[0]
+        while v.node is not None and v.node.op.name == "Identity" and v.node.inputs[0] is not None:
+            v = v.node.inputs[0]
+        return v is self.body.inputs[1] or _known_condition(v) is True
+
+
+# -- Scan -------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Scan(Op):
+    """(*states, *slices) = body(*states, *slices of the scan inputs, *captured) along the scan inputs. ONNX Scan-25.
+
+    Inputs: the initial states, the scan inputs, the captured values. Outputs: the final states, then the slices of
+    each trip stacked along a new axis.
+
+    Attributes:
+        body: inputs (*states, *slices, *captured), outputs (*states, *slices).
+        num_scan_inputs: how many of the inputs are scanned.
+        scan_input_axes: for each scan input, the axis that it is cut along; default 0.
+        scan_input_directions: for each scan input, 1 to scan it backwards; default 0.
+        scan_output_axes: for each scan output, the axis along which its slices are stacked; default 0.
+        scan_output_directions: for each scan output, 1 to stack its slices in reverse order; default 0.
+        captured: how many of the inputs, at the end, are captured values.
+    """
+
+    body: Graph
+    num_scan_inputs: int
+    scan_input_axes: tuple[int, ...] | None = None
+    scan_input_directions: tuple[int, ...] | None = None
+    scan_output_axes: tuple[int, ...] | None = None
+    scan_output_directions: tuple[int, ...] | None = None
+    captured: int = field(default=0, metadata={"onnx": False})
+
+    def refine(self, xs: Sequence[Value | None]) -> Op:
+        states, scanned, captured = self._split([x for x in xs if x is not None])
+        self._check_attributes()
+        slices = [(_slice_type(x, axis), None) for x, axis in zip(scanned, self._input_axes, strict=True)]
+        trail = [*slices, *((x.type, x.content) for x in captured)]
+        body = _fit_loop(self.body, (), states, trail, 0)
+        return self if body is self.body else replace(self, body=body)
+
+    def infer(self, *xs: Value) -> tuple[Type, ...]:
+        states, scanned, _ = self._split(xs)
+        types: list[Type] = [v.type for v in self.body.inputs[: len(states)]]
+        trips = self._trips(scanned)
+        for v, axis in zip(self.body.outputs[len(states) :], self._output_axes, strict=True):
+            shape = None
+            if v.shape is not None:
+                at = normalize_axis(axis, len(v.shape) + 1)
+                shape = (*v.shape[:at], trips, *v.shape[at:])
+            types.append(TensorType(v.dtype, shape))
+        return leaving(types, xs)
+
+    def eval(self, *xs: Any) -> tuple[Any, ...]:
+        states, scanned, captured = self._split(xs)
+        cut = [np.moveaxis(x, axis, 0) for x, axis in zip(scanned, self._input_axes, strict=True)]
+        cut = [x[::-1] if reverse else x for x, reverse in zip(cut, self._directions(True), strict=True)]
+        lengths = {len(x) for x in cut}
+        if len(lengths) != 1:
+            raise ExecutionError(f"the scan inputs have different lengths: {sorted(lengths)}")
+        (trips,) = lengths
+        current_limits().check("trips of a Scan", trips, "max_loop_trips")
+        count = len(states)
+        scans = _Slices(len(self.body.outputs) - count)
+        for i in range(trips):
+            check_deadline()
+            results = interpret(self.body, [*states, *(x[i] for x in cut), *captured])
+            states = results[:count]
+            scans.add(results[count:])
+        bindings = {} if trips else _bindings(self.body.inputs[:count], states)
+        stacked = []
+        for v, slices, axis, reverse in zip(
+            self.body.outputs[count:], scans.slices, self._output_axes, self._directions(False), strict=True
+        ):
+            rank = slices[0].ndim if slices else len(v.shape or ())
+            at = normalize_axis(axis, rank + 1)
+            stacked.append(_stack(slices[::-1] if reverse else slices, v.tensor, at, bindings))
+        return (*states, *stacked)
+
+    def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
+        """The body's, times the length of the scan."""
+        return body_cost(self.body, self._trips(self._split([x for x in xs if x is not None])[1]))
+
+    def _split(self, xs: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+        first = len(xs) - self.captured - self.num_scan_inputs
+        if self.num_scan_inputs < 1:
+            raise InvalidModel(f"num_scan_inputs is {self.num_scan_inputs}, expected 1 or more")
+        if not 0 <= first <= len(self.body.outputs) or len(self.body.inputs) != len(xs):
+            raise InvalidModel(
+                f"body has {len(self.body.inputs)} inputs and {len(self.body.outputs)} outputs, which does not fit "
+                f"{first} states, {self.num_scan_inputs} scan inputs and {self.captured} captured values"
+            )
+        last = first + self.num_scan_inputs
+        return list(xs[:first]), list(xs[first:last]), list(xs[last:])
+
+    def _trips(self, scanned: Sequence[Value]) -> Dim:
+        trips: Dim | None = None
+        for x, axis in zip(scanned, self._input_axes, strict=True):
+            if x.shape is not None:
+                d = x.shape[normalize_axis(axis, len(x.shape))]
+                trips = d if trips is None else unify(trips, d)
+        return unknown() if trips is None else trips
+
+    @property
+    def _scan_outputs(self) -> int:
+        return len(self.body.outputs) - (len(self.body.inputs) - self.num_scan_inputs - self.captured)
+
+    @property
+    def _input_axes(self) -> tuple[int, ...]:
+        return self.scan_input_axes or (0,) * self.num_scan_inputs
+
+    @property
+    def _output_axes(self) -> tuple[int, ...]:
+        return self.scan_output_axes or (0,) * self._scan_outputs
+
+    def _directions(self, inputs: bool) -> tuple[int, ...]:
+        if inputs:
+            return self.scan_input_directions or (0,) * self.num_scan_inputs
+        return self.scan_output_directions or (0,) * self._scan_outputs
+
+    def _check_attributes(self) -> None:
+        for name, values, count in (
+            ("scan_input_axes", self._input_axes, self.num_scan_inputs),
+            ("scan_input_directions", self._directions(True), self.num_scan_inputs),
+            ("scan_output_axes", self._output_axes, self._scan_outputs),
+            ("scan_output_directions", self._directions(False), self._scan_outputs),
+        ):
+            if len(values) != count:
+                raise InvalidModel(f"{name} has {len(values)} entries, expected {count}")
+            if "directions" in name and any(v not in (0, 1) for v in values):
+                raise InvalidModel(f"{name} is {list(values)}, expected 0 (forward) or 1 (reverse)")
+
+
+def _slice_type(x: Value, axis: int) -> TensorType:
+    """The type of one slice of `x` along `axis`."""
+    if x.shape is None:
+        return TensorType(x.dtype, None)
+    at = normalize_axis(axis, len(x.shape))
+    return TensorType(x.dtype, x.shape[:at] + x.shape[at + 1 :])

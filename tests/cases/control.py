@@ -1,0 +1,89 @@
+"""Control flow. The bodies are graphs, so the oracle is the same computation written in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from conformance import Case, random
+
+from graphc.ir import Graph, Value
+from graphc.ops import control as op
+from graphc.ops.base import const
+from graphc.ops.movement import Concat
+from graphc.types import TensorType, dtype_of
+
+
+def body(function: Callable[..., object], *arrays: np.ndarray) -> Graph:
+    """The graph of `function` on inputs of the types of `arrays`."""
+    inputs = [Value(TensorType(dtype_of(a.dtype), a.shape), name=f"b{i}") for i, a in enumerate(arrays)]
+    outputs = function(*inputs)
+    return Graph(inputs, outputs if isinstance(outputs, (list, tuple)) else [outputs])
+
+
+STEP, TRUE = np.array(0, np.int64), np.array(True)
+x, w = random(2, 3), random(2, 3, seed=1, low=0.5, high=2)
+steps = random(4, 3, seed=2)
+state = random(3, seed=3)
+
+
+def recurrence(h: np.ndarray, xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    kept = []
+    for step in xs:
+        h = h * step + 1
+        kept.append(h - step)
+    return h, np.stack(kept)
+
+
+def _if(cond: bool) -> Case:
+    branches = body(lambda a, b: a * b, x, w), body(lambda a, b: a - b, x, w)
+    return Case(op.If(*branches), [np.array(cond), x, w], id=str(cond), oracle=lambda c, a, b: a * b if c else a - b)
+
+
+def _loop(trips: int | None, cond: bool | None, id: str, const_inputs: tuple[int, ...] = ()) -> Case:
+    """Powers of w, and the value before each trip."""
+    graph = body(lambda i, c, a, b: (c, a * b, a), STEP, TRUE, x, w)
+
+    def oracle(m: np.ndarray | None, c: np.ndarray | None, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
+        count = int(m) if c is None or bool(c) else 0
+        slices = [a * b**k for k in range(count)]
+        return a * b**count, np.stack(slices) if slices else np.zeros((0, *a.shape), a.dtype)
+
+    inputs = [None if trips is None else np.array(trips), None if cond is None else np.array(cond), x, w]
+    return Case(op.Loop(graph, captured=1), inputs, oracle, id, const=const_inputs)
+
+
+def _scan(id: str, xs: np.ndarray, oracle: Callable[..., object], **fields: object) -> Case:
+    graph = body(lambda h, s: (h * s + 1.0, h * s + 1.0 - s), state, state)
+    return Case(op.Scan(graph, 1, **fields), [state, xs], oracle, id)  # type: ignore[arg-type]
+
+
+def _growing() -> Case:
+    """The carried value changes its shape."""
+    graph = body(lambda i, c, a: (c, Concat(axis=0)(a, a)), STEP, TRUE, x)
+    return Case(op.Loop(graph), [np.array(3), None, x], id="growing", oracle=lambda m, c, a: np.concatenate([a] * 8))
+
+
+CASES = [
+    _if(True),
+    _if(False),
+    Case(op.If(body(lambda a: (a, a), x), body(lambda a: (-a, const(np.ones((2, 2), np.float32))), x)),
+         [np.array([True]), x], id="joined-types", oracle=lambda c, a: (a, a)),
+    Case(op.If(body(lambda: (const(np.float32(1)),)), body(lambda: (const(np.float32(2)),))),
+         [np.array(False)], id="nothing-captured", oracle=lambda c: np.float32(2)),
+    _loop(3, None, "trips"),
+    _loop(3, True, "trips-and-cond", (0, 1)),
+    _loop(0, True, "no-trips"),
+    _loop(5, False, "cond-is-false"),
+    _loop(2, None, "const-trips", (0,)),
+    _growing(),
+    _scan("plain", steps, recurrence),
+    _scan("axis", steps.T.copy(), lambda h, xs: recurrence(h, xs.T), scan_input_axes=(1,)),
+    _scan("reverse", steps, lambda h, xs: recurrence(h, xs[::-1]), scan_input_directions=(1,)),
+    _scan("output-axis", steps, lambda h, xs: (recurrence(h, xs)[0], recurrence(h, xs)[1].T), scan_output_axes=(-1,)),
+    _scan("output-reverse", steps, lambda h, xs: (recurrence(h, xs)[0], recurrence(h, xs)[1][::-1]),
+          scan_output_directions=(1,)),
+    _scan("empty", steps[:0], lambda h, xs: (h, np.zeros((0, 3), np.float32))),
+    Case(op.Scan(body(lambda s, c: s * c, state, state), 1, captured=1), [steps, state], id="captured",
+         oracle=lambda xs, c: xs * c),
+]  # fmt: skip
