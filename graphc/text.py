@@ -8,8 +8,8 @@
       return %y
     }
 
-A value is called by its node's name, or by a number; `#1` marks a second output and `~2` the second node of one name.
 A value is called by its node's name, or by a number; `#1` marks a second output, `~2` the second node of one name.
+Constants up to 16 elements stand in the listing; larger ones are named (`@w`) and travel beside it, see `weights`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,71 @@
+"""Gradients: Graph -> Graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphc.errors import CompileError, InvalidModel
+from graphc.ir import Graph, Value
+from graphc.ops.base import const
+from graphc.ops.shape import ConstantOfShape, Shape
+from graphc.ops.vjp import vjp
+from graphc.types import Tensor, TensorType
+
+
+def grad(graph: Graph, wrt: Sequence[str] | None = None, *, keep_outputs: bool = False) -> Graph:
+    """The gradient of `graph`: d loss / d w for each w in `wrt`, as a graph like any other.
+
+    A graph whose only floating-point output is a scalar is the loss itself. Otherwise the result has a further input
+    `grad_<output>` for each floating-point output y, and computes the vector-Jacobian product Σ grad_yᵀ · dy/dw.
+
+    Args:
+        graph: the graph to differentiate.
+        wrt: names of inputs or of constants; by default every floating-point input.
+        keep_outputs: also return the outputs of `graph`, in front of the gradients.
+
+    Returns:
+        A graph with the inputs of `graph` (and the seeds), and one output `grad_<w>` for each w, of its type. A value
+        on which no output depends has a gradient of zeros.
+
+    Raises:
+        InvalidModel: when a name in `wrt` is unknown or its value is not floating-point.
+        GraphcError: naming the node, when the path to an output passes an op without a gradient.
+    """
+    sources = _sources(graph)
+    names = list(wrt) if wrt is not None else [v.name for v in graph.inputs if _is_float(v)]
+    for name in names:
+        if name not in sources:
+            raise InvalidModel(f"nothing to differentiate is called '{name}'", hint=f"Valid: {', '.join(sources)}")
+    differentiable = [(v, n) for v, n in zip(graph.outputs, graph.output_names, strict=True) if _is_float(v)]
+    if not differentiable:
+        raise CompileError("the graph has no floating-point output")
+    seeds: list[Value] = []
+    inputs = list(graph.inputs)
+    if len(differentiable) == 1 and differentiable[0][0].shape == ():
+        seeds.append(const(1.0, differentiable[0][0].dtype))
+    else:
+        seeds = [Value(v.type, name=f"grad_{name}") for v, name in differentiable]
+        inputs += seeds
+    values = [sources[name] for name in names]
+    gradients = vjp([v for v, _ in differentiable], seeds, values)
+    results = [_zeros_like(v) if g is None else g for v, g in zip(values, gradients, strict=True)]
+    outputs = [*graph.outputs, *results] if keep_outputs else results
+    output_names = [f"grad_{name}" for name in names]
+    if keep_outputs:
+        output_names = [*graph.output_names, *output_names]
+    return Graph(inputs, outputs, output_names, name=f"grad_{graph.name}" if graph.name else "")
+
+
+def _sources(graph: Graph) -> dict[str, Value]:
+    """What can be differentiated for: floating-point inputs and named constants."""
+    candidates = [*graph.inputs, *(n.output for n in graph.constants())]
+    return {v.name: v for v in reversed(candidates) if v.name and _is_float(v)}
+
+
+def _is_float(v: Value) -> bool:
+    return isinstance(v.type, TensorType) and v.type.dtype.is_float
+
+
+def _zeros_like(v: Value) -> Value:
+    zero = Tensor(const(0.0, v.dtype).const.reshape(1), v.dtype)  # type: ignore[union-attr]
+    return ConstantOfShape(zero).apply((Shape()(v),))[0]

@@ -1,0 +1,89 @@
+"""Every gradient in the conformance table against finite differences in float64, and gradients of gradients."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from conformance import Case, all_cases
+
+from graphc.autodiff import grad
+from graphc.interpret import interpret
+from graphc.ir import Graph, Op
+from graphc.types import FLOATS, TensorType
+
+RTOL, ATOL = 1e-6, 1e-8
+MAX_ELEMENTS = 48  # inputs up to this size are checked element by element, larger ones in random directions
+
+
+def in_float64(case: Case) -> Case:
+    wide = [x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype == np.float32 else x for x in case.inputs]
+    return dataclasses.replace(case, inputs=wide)
+
+
+def is_differentiable(case: Case) -> bool:
+    if type(case.op).grad is Op.grad or not case.grad:
+        return False
+    graph = case.graph()
+    floats = [v for v in graph.inputs if isinstance(v.type, TensorType) and v.type.dtype in FLOATS]
+    results = [v for v in graph.outputs if isinstance(v.type, TensorType) and v.type.dtype in FLOATS]
+    narrow = any(v.type.dtype.bits < 32 for v in floats)  # type: ignore[union-attr]
+    return bool(floats and results) and not narrow
+
+
+CASES = [c for c in all_cases() if is_differentiable(c)]
+
+
+def derivative(f: Callable[[float], float], h: float) -> float:
+    """f'(0) by the five-point central difference, whose error is O(h⁴)."""
+    return (f(-2 * h) - 8 * f(-h) + 8 * f(h) - f(2 * h)) / (12 * h)
+
+
+def check(graph: Graph, feeds: Sequence[np.ndarray], derivatives: Graph) -> None:
+    """Compare the gradients that `derivatives` computes with differences of Σ seed · output of `graph`."""
+    rng = np.random.default_rng(0)
+    floats = [i for i, x in enumerate(feeds) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
+    outputs = interpret(graph, feeds)
+    seeded = [i for i, y in enumerate(outputs) if isinstance(y, np.ndarray) and y.dtype.kind == "f"]
+    seeds = {i: rng.uniform(0.5, 1.5, outputs[i].shape) for i in seeded}
+    scalar_loss = len(derivatives.inputs) == len(graph.inputs)
+    if scalar_loss:
+        seeds = {seeded[0]: np.ones(())}
+    gradients = interpret(derivatives, [*feeds, *([] if scalar_loss else seeds.values())])
+
+    def loss(at: int, x: np.ndarray) -> float:
+        results = interpret(graph, [*feeds[:at], x, *feeds[at + 1 :]])
+        return float(sum(np.sum(seed * results[i]) for i, seed in seeds.items()))
+
+    for at, gradient in zip(floats, gradients, strict=True):
+        x = feeds[at]
+        assert gradient.dtype == x.dtype
+        assert gradient.shape == x.shape
+        if x.size <= MAX_ELEMENTS:
+            directions = [np.eye(1, x.size, k).reshape(x.shape) for k in range(x.size)]
+        else:
+            directions = [rng.standard_normal(x.shape) for _ in range(4)]
+        for v in directions:
+            expected = derivative(lambda t, v=v, x=x, at=at: loss(at, x + t * v), 1e-3)
+            np.testing.assert_allclose(np.sum(gradient * v), expected, rtol=RTOL, atol=ATOL * max(1, x.size))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_gradient(case: Case) -> None:
+    case = in_float64(case)
+    graph = case.graph()
+    check(graph, case.feeds(), grad(graph))
+
+
+SMALL = [c for c in CASES if sum(np.size(x) for x in c.inputs if x is not None) <= MAX_ELEMENTS]
+
+
+@pytest.mark.parametrize("case", SMALL, ids=lambda c: c.name)
+def test_gradient_of_gradient(case: Case) -> None:
+    case = in_float64(case)
+    first = grad(case.graph())
+    rng = np.random.default_rng(1)
+    seeds = [rng.uniform(0.5, 1.5, v.shape) for v in first.inputs[len(case.feeds()) :]]
+    check(first, [*case.feeds(), *seeds], grad(first))
