@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from graphc.ir import OPERATORS, Axes, Op, Operand, Value
-from graphc.ops import arithmetic, linear, reduction
+from graphc.ops import arithmetic, cast, linear, logic, math, movement, reduction, reshaping
 from graphc.ops.base import const, lift
 from graphc.types import int64
 
@@ -34,11 +34,21 @@ def _reduction(op: type[reduction.Reduce]) -> Callable[..., Value]:
     return apply
 
 
+def _transpose(x: Value, perm: Sequence[int]) -> Value:
+    return movement.Transpose(tuple(perm)).apply((x,))[0]
+
+
 def install() -> None:
     """Fill `OPERATORS`; `graphc.ops` calls this once."""
     for op in (arithmetic.Add, arithmetic.Sub, arithmetic.Mul, arithmetic.Div):
         OPERATORS[op.__name__] = _binary(op)
+    for op in (math.Pow, logic.Greater, logic.GreaterOrEqual, logic.Less, logic.LessOrEqual, logic.Equal, logic.And):
+        OPERATORS[op.__name__] = _binary(op)
     OPERATORS["Neg"] = _unary(arithmetic.Neg)
+    OPERATORS["Not"] = _unary(logic.Not)
+    OPERATORS["Cast"] = lambda x, dtype: cast.Cast(dtype).apply((x,))[0]
     for reduce in (reduction.ReduceSum, reduction.ReduceMean, reduction.ReduceMax):
         OPERATORS[reduce.__name__] = _reduction(reduce)
     OPERATORS["MatMul"] = _binary(linear.MatMul)
+    OPERATORS["Reshape"] = reshaping.reshape
+    OPERATORS["Transpose"] = _transpose

@@ -1,0 +1,52 @@
+"""What the element-wise families share: 16-bit floats, functions of one variable, known contents of small tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import ml_dtypes
+import numpy as np
+
+from graphc.ir import MAX_CONTENT, Value
+from graphc.ops.base import Array, Op, TensorType, Unary, lift
+from graphc.types import FLOATS, Type
+
+_NARROW = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
+
+
+def widen(x: Array) -> Array:
+    """`x`, as float32 where it is float16 or bfloat16: the type in which composite functions are computed."""
+    return x.astype(np.float32) if x.dtype in _NARROW else x
+
+
+class Function(Unary):
+    """y_i = f(x_i) on floats, computed in float32 for 16-bit ones. A subclass sets `function` and defines `grad`."""
+
+    dtypes = FLOATS
+    function: ClassVar[Callable[..., Any]]
+
+    def eval(self, x: Array) -> Array:
+        return np.asarray(self.function(widen(x))).astype(x.dtype, copy=False)
+
+
+def known(x: Value) -> Array | None:
+    """What is known of a small tensor: its dims if it has integers, else its elements; None for nothing."""
+    if x.dims is not None:
+        return x.dims
+    return x.const if x.const is not None and x.const.size <= MAX_CONTENT else None
+
+
+def fold_small(op: Op, xs: Sequence[Value | None], types: Sequence[Type]) -> Array | None:
+    """`op.eval` of small known inputs, as an op's `contents`: masks in shape computations need no folding pass."""
+    constants = [None if x is None or x.content is None or x.content.size > MAX_CONTENT else x.const for x in xs]
+    if any(c is None for c, x in zip(constants, xs, strict=True) if x is not None):
+        return None
+    with np.errstate(all="ignore"):
+        result = np.asarray(op.eval(*constants))
+    return result if result.size <= MAX_CONTENT and isinstance(types[0], TensorType) else None
+
+
+def select(condition: Value, a: Value, b: Value | float, where: Op) -> Value:
+    """`where(condition, a, b)`; a number `b` has the type of `a`. Gradients use it to mask without making NaNs."""
+    return where.apply((condition, a, b if isinstance(b, Value) else lift(b, a)))[0]

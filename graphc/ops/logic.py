@@ -1,0 +1,263 @@
+"""Comparison, logic on booleans, and selection, with broadcasting. On sizes they are decided where that is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphc.dims import provably_nonnegative
+from graphc.ir import MAX_CONTENT
+from graphc.ops.base import (
+    Array,
+    Binary,
+    Dim,
+    Op,
+    TensorType,
+    Unary,
+    Value,
+    check_dtype,
+    check_same_dtype,
+    const,
+    static_shape,
+    unbroadcast,
+)
+from graphc.ops.elementwise import fold_small, known
+from graphc.types import COMPLEX, FLOATS, NUMBERS, SMALL_FLOATS, Type, bool_, broadcast, string
+
+_FLOAT8 = frozenset(d for d in SMALL_FLOATS if d.name.startswith(("float8e4", "float8e5")))
+
+
+def _less(a: Dim, b: Dim) -> bool | None:
+    """A < b, or None where that depends on the sizes the symbols stand for."""
+    if provably_nonnegative(b - a - 1):
+        return True
+    return False if provably_nonnegative(a - b) else None
+
+
+def _not(decided: bool | None) -> bool | None:
+    return None if decided is None else not decided
+
+
+class Comparison(Binary):
+    """z_i = a_i ? b_i as booleans. On dims, `decide` says True, False, or None for "depends on the sizes"."""
+
+    dtypes = NUMBERS
+    result = bool_
+
+    def decide(self, a: Dim, b: Dim) -> bool | None:
+        raise NotImplementedError
+
+    def contents(self, xs: Sequence[Value | None], types: Sequence[Type]) -> Array | None:
+        a, b = xs
+        assert a is not None
+        assert b is not None
+        if a.dims is None or b.dims is None:
+            return fold_small(self, xs, types)
+        decided = np.asarray(np.frompyfunc(self.decide, 2, 1)(a.dims, b.dims), object)
+        if decided.size > MAX_CONTENT or any(d is None for d in decided.flat):
+            return None
+        return decided.astype(bool)
+
+    def grad(self, dy: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None]:
+        return [None, None]
+
+
+@dataclass(frozen=True)
+class Equal(Comparison):
+    """a = b; NaN equals nothing. ONNX Equal-19."""
+
+    dtypes = NUMBERS | {bool_, string}
+
+    def decide(self, a: Dim, b: Dim) -> bool | None:
+        if a == b:
+            return True
+        return False if _less(a, b) or _less(b, a) else None
+
+    def eval(self, a: Array, b: Array) -> Array:
+        return np.asarray(np.equal(a, b), bool)
+
+
+@dataclass(frozen=True)
+class Greater(Comparison):
+    """a > b. ONNX Greater-13."""
+
+    def decide(self, a: Dim, b: Dim) -> bool | None:
+        return _less(b, a)
+
+    def eval(self, a: Array, b: Array) -> Array:
+        return np.greater(a, b)
+
+
+@dataclass(frozen=True)
+class GreaterOrEqual(Comparison):
+    """a ≥ b. ONNX GreaterOrEqual-16."""
+
+    def decide(self, a: Dim, b: Dim) -> bool | None:
+        return _not(_less(a, b))
+
+    def eval(self, a: Array, b: Array) -> Array:
+        return np.greater_equal(a, b)
+
+
+@dataclass(frozen=True)
+class Less(Comparison):
+    """a < b. ONNX Less-13."""
+
+    def decide(self, a: Dim, b: Dim) -> bool | None:
+        return _less(a, b)
+
+    def eval(self, a: Array, b: Array) -> Array:
+        return np.less(a, b)
+
+
+@dataclass(frozen=True)
+class LessOrEqual(Comparison):
+    """a ≤ b. ONNX LessOrEqual-16."""
+
+    def decide(self, a: Dim, b: Dim) -> bool | None:
+        return _not(_less(b, a))
+
+    def eval(self, a: Array, b: Array) -> Array:
+        return np.less_equal(a, b)
+
+
+class Logical(Binary):
+    """z_i = f(a_i, b_i) on booleans. A subclass defines `eval`."""
+
+    dtypes = frozenset({bool_})
+
+    def contents(self, xs: Sequence[Value | None], types: Sequence[Type]) -> Array | None:
+        return fold_small(self, xs, types)
+
+
+@dataclass(frozen=True)
+class And(Logical):
+    """a ∧ b. ONNX And-7."""
+
+    def eval(self, a: Array, b: Array) -> Array:
+        return np.logical_and(a, b)
+
+
+@dataclass(frozen=True)
+class Or(Logical):
+    """a ∨ b. ONNX Or-7."""
+
+    def eval(self, a: Array, b: Array) -> Array:
+        return np.logical_or(a, b)
+
+
+@dataclass(frozen=True)
+class Xor(Logical):
+    """a ≠ b on booleans. ONNX Xor-7."""
+
+    def eval(self, a: Array, b: Array) -> Array:
+        return np.logical_xor(a, b)
+
+
+@dataclass(frozen=True)
+class Not(Unary):
+    """¬x. ONNX Not-1."""
+
+    dtypes = frozenset({bool_})
+
+    def contents(self, xs: Sequence[Value | None], types: Sequence[Type]) -> Array | None:
+        return fold_small(self, xs, types)
+
+    def eval(self, x: Array) -> Array:
+        return np.logical_not(x)
+
+
+@dataclass(frozen=True)
+class IsNaN(Op):
+    """Whether x is not a number. ONNX IsNaN-20."""
+
+    def infer(self, x: Value) -> TensorType:
+        check_dtype(x, FLOATS | _FLOAT8, "input")
+        return TensorType(bool_, x.shape)
+
+    def eval(self, x: Array) -> Array:
+        return np.isnan(x)
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [None]
+
+
+@dataclass(frozen=True)
+class IsInf(Op):
+    """Whether x is infinite, of a sign that is asked for. ONNX IsInf-20."""
+
+    detect_negative: bool = True
+    detect_positive: bool = True
+
+    def infer(self, x: Value) -> TensorType:
+        check_dtype(x, FLOATS | _FLOAT8, "input")
+        return TensorType(bool_, x.shape)
+
+    def eval(self, x: Array) -> Array:
+        if self.detect_negative and self.detect_positive:
+            return np.isinf(x)
+        if self.detect_negative or self.detect_positive:
+            return np.isinf(x) & (np.signbit(x) == self.detect_negative)
+        return np.zeros(x.shape, bool)
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [None]
+
+
+@dataclass(frozen=True)
+class Where(Op):
+    """x where the condition holds, else y. ONNX Where-16."""
+
+    def infer(self, condition: Value, x: Value, y: Value) -> TensorType:
+        check_dtype(condition, {bool_}, "condition")
+        check_same_dtype(x, y)
+        check_dtype(x, NUMBERS | COMPLEX | {bool_, string}, "input")
+        return TensorType(x.dtype, broadcast(condition.shape, x.shape, y.shape))
+
+    def contents(self, xs: Sequence[Value | None], types: Sequence[Type]) -> Array | None:
+        condition, x, y = xs
+        assert condition is not None
+        assert x is not None
+        assert y is not None
+        mask = known(condition)
+        shape = types[0].shape if isinstance(types[0], TensorType) else None
+        if mask is None or shape is None:
+            return None
+        # A branch that is never taken need not be known.
+        chosen = known(x) if mask.any() else np.zeros((), object)
+        otherwise = known(y) if not mask.all() else np.zeros((), object)
+        size = static_shape(Value(types[0]))
+        if chosen is None or otherwise is None or size is None or np.prod(size) > MAX_CONTENT:
+            return None
+        result = np.broadcast_to(np.where(mask, chosen, otherwise), size)
+        return result if x.dims is not None or y.dims is not None else result.astype(x.dtype.numpy)
+
+    def eval(self, condition: Array, x: Array, y: Array) -> Array:
+        return np.where(condition, x, y)
+
+    def grad(self, dy: Value, y: Value, condition: Value, a: Value, b: Value) -> Sequence[Value | None]:
+        zero = const(np.zeros((), dy.dtype.numpy), dy.dtype)
+        return [
+            None,
+            unbroadcast(Where().apply((condition, dy, zero))[0], a),
+            unbroadcast(Where().apply((condition, zero, dy))[0], b),
+        ]
+
+
+@dataclass(frozen=True)
+class Identity(Op):
+    """x, of any type. ONNX Identity-25."""
+
+    def infer(self, x: Value) -> Type:
+        return x.type
+
+    def contents(self, xs: Sequence[Value | None], types: Sequence[Type]) -> Array | None:
+        return None if xs[0] is None else xs[0].content
+
+    def eval(self, x: Array) -> Array:
+        return x
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [dy]
