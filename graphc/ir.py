@@ -161,7 +161,7 @@ class Value:
         """The maximum over `axes` (all when None)."""
         return OPERATORS["ReduceMax"](self, axes, keepdims=keepdims)
 
-    def reshape(self, shape: Value | Sequence[int]) -> Value:
+    def reshape(self, shape: Value | Sequence[Dim]) -> Value:
         """The same elements in `shape`; -1 stands for what is left."""
         return OPERATORS["Reshape"](self, shape)
 

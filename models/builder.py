@@ -17,7 +17,7 @@ from graphc.ops.conv_transpose import ConvTranspose
 from graphc.ops.linear import Gemm
 from graphc.ops.normalization import LRN, BatchNormalization
 from graphc.ops.pool import AveragePool, GlobalAveragePool, MaxPool
-from graphc.ops.shape import Flatten
+from graphc.ops.reshaping import Flatten
 from graphc.types import Array, Tensor, TensorType, float32
 
 

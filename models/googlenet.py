@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from graphc.ir import Graph, Value
-from graphc.ops.shape import Concat
+from graphc.ops.movement import Concat
 
 from .builder import Builder, global_average_pool, images, local_response_norm, max_pool, network, softmax
 

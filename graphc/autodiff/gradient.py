@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from graphc.errors import CompileError, InvalidModel
 from graphc.ir import Graph, Value
 from graphc.ops.base import const
-from graphc.ops.shape import ConstantOfShape, Shape
+from graphc.ops.generate import ConstantOfShape
+from graphc.ops.shape import Shape
 from graphc.ops.vjp import vjp
 from graphc.types import Tensor, TensorType
 

@@ -1,0 +1,195 @@
+"""Slice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphc.dims import ceildiv, dim_max, dim_min, provably_nonnegative, unknown
+from graphc.ops.base import (
+    Array,
+    Dim,
+    ShapeError,
+    TensorType,
+    Value,
+    check_dtype,
+    check_rank,
+    check_same_dtype,
+    const,
+    normalize_axes,
+)
+from graphc.ops.generate import scatter_back, zeros_like
+from graphc.ops.padding import Pad
+from graphc.ops.shape import COMMON, Movement, at_run_time, entries, integers, length, unknown_sizes
+from graphc.types import int32, int64
+
+FAR = 2**31 - 1  # a bound from here on is a way to write "to the end"
+
+
+@dataclass(frozen=True)
+class Slice(Movement):
+    """y = x[starts : ends : steps] along `axes`, with Python's rules for negative and far bounds. ONNX Slice-13.
+
+    `axes` are by default the first ones, `steps` 1. A step of zero is an error.
+    """
+
+    def infer(
+        self, data: Value, starts: Value, ends: Value, axes: Value | None = None, steps: Value | None = None
+    ) -> TensorType:
+        check_dtype(data, COMMON, "data")
+        parameters = [x for x in (starts, ends, axes, steps) if x is not None]
+        check_same_dtype(*parameters)
+        for what, x in (("starts", starts), ("ends", ends), ("axes", axes), ("steps", steps)):
+            if x is not None:
+                check_dtype(x, (int32, int64), what)
+                check_rank(x, what, 1)
+        lengths = {n for n in map(length, parameters) if n is not None}
+        if len(lengths) > 1:
+            given = ", ".join(str(x.tensor) for x in parameters)
+            raise ShapeError(f"starts, ends, axes and steps differ in length: {given}")
+        if data.shape is None:
+            return data.tensor
+        rank = len(data.shape)
+        listed = integers(axes, "axes") if axes is not None else list(range(lengths.pop())) if lengths else None
+        if listed is None:
+            return TensorType(data.dtype, unknown_sizes(rank))
+        sliced = normalize_axes(listed, rank)
+        begin, end = (_entries(x, len(sliced)) for x in (starts, ends))
+        by: list[Dim | None] = [1] * len(sliced) if steps is None else _entries(steps, len(sliced))
+        sizes = list(data.shape)
+        for axis, b, e, s in zip(sliced, begin, end, by, strict=True):
+            sizes[axis] = sliced_size(sizes[axis], b, e, s)
+        return TensorType(data.dtype, tuple(sizes))
+
+    def eval(
+        self, data: Array, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None
+    ) -> Array:
+        return data[at_run_time(_slices, data.ndim, starts, ends, axes, steps)]
+
+    def grad(self, dy: Value, y: Value, data: Value, *parameters: Value | None) -> Sequence[Value | None]:
+        none = [None] * len(parameters)
+        steps = _static_steps(data, dy, *parameters)
+        if steps is None:
+            return [scatter_back(dy, data, lambda positions: self(positions, *parameters)), *none]
+        return [_spread(dy, data, steps), *none]
+
+
+def _entries(x: Value, n: int) -> list[Dim | None]:
+    known = entries(x, "bounds")
+    return [None] * n if known is None else list(known)
+
+
+def sliced_size(size: Dim, start: Dim | None, end: Dim | None, step: Dim | None) -> Dim:
+    """The number of indices in `start : end : step` of an axis of `size`, as exact as what is known allows."""
+    if step == 0:
+        raise ShapeError("step is 0")
+    if start is None or end is None or not isinstance(step, int):
+        return unknown()
+    if isinstance(size, int) and isinstance(start, int) and isinstance(end, int):
+        return len(range(*slice(start, end, step).indices(size)))
+    if step < 0:
+        # Only the whole axis backwards; other bounds rarely meet symbolic sizes.
+        whole = (start == -1 or _is_far(start) or start == size - 1) and isinstance(end, int) and end <= -FAR
+        return ceildiv(size, -step) if whole else unknown()
+    to_end = _is_far(end) or end == size
+    if isinstance(start, int) and start < 0:
+        # The last -start elements, or as many as there are.
+        return ceildiv(dim_min(-start, size), step) if to_end else unknown()
+    if not provably_nonnegative(start):
+        return unknown()
+    if to_end:
+        stop = size
+    elif provably_nonnegative(end):
+        stop = dim_min(end, size)
+    elif isinstance(end, int):
+        stop = size + end
+    else:
+        return unknown()
+    return ceildiv(dim_max(stop - start, 0), step)
+
+
+def _is_far(bound: Dim) -> bool:
+    return isinstance(bound, int) and bound >= FAR
+
+
+def _slices(rank: int, starts: Array, ends: Array, axes: Array | None, steps: Array | None) -> tuple[slice, ...]:
+    given = [p for p in (starts, ends, axes, steps) if p is not None]
+    if len({len(p) for p in given}) > 1:
+        raise ShapeError(f"starts, ends, axes, steps have lengths {[len(p) for p in given]}")
+    sliced = normalize_axes(range(len(starts)) if axes is None else axes, rank)
+    by = [1] * len(starts) if steps is None else [int(s) for s in steps]
+    if 0 in by:
+        raise ShapeError(f"steps {by} has a step of 0")
+    parts = [slice(None)] * rank
+    for axis, b, e, s in zip(sliced, starts, ends, by, strict=True):
+        parts[axis] = slice(int(b), int(e), s)
+    return tuple(parts)
+
+
+# -- gradient ---------------------------------------------------------------------------------------------------------
+def _static_steps(
+    data: Value,
+    dy: Value,
+    starts: Value | None,
+    ends: Value | None,
+    axes: Value | None = None,
+    steps: Value | None = None,
+) -> list[range | None] | None:
+    """The indices taken along each axis; None for an axis that is whole, and for all if one depends on data."""
+    if data.shape is None or dy.shape is None:
+        return None
+    known = [None if x is None else x.const for x in (starts, ends, axes, steps)]
+    if any(k is None for k, x in zip(known, (starts, ends, axes, steps), strict=True) if x is not None):
+        return None
+    first, last = known[:2]
+    if first is None or last is None:
+        return None
+    taken: list[range | None] = []
+    for size, part in zip(data.shape, _slices(len(data.shape), first, last, *known[2:]), strict=True):
+        if part == slice(None):
+            taken.append(None)
+        elif isinstance(size, int):
+            taken.append(range(*part.indices(size)))
+        else:
+            return None
+    return taken
+
+
+def _spread(dy: Value, data: Value, taken: Sequence[range | None]) -> Value:
+    """Zeros like `data`, with `dy` at the indices `taken`."""
+    if any(r is not None and len(r) == 0 for r in taken):
+        return zeros_like(data)
+    backwards = [axis for axis, r in enumerate(taken) if r is not None and r.step < 0]
+    if backwards:
+        dy = reverse(dy, backwards)
+    before, after = [0] * len(taken), [0] * len(taken)
+    for axis, r in enumerate(taken):
+        if r is None:
+            continue
+        step, size = abs(r.step), data.shape[axis] if data.shape is not None else 0
+        assert isinstance(size, int)
+        if step > 1 and len(r) > 1:
+            dy = _interleave(dy, axis, step)
+        before[axis] = min(r[0], r[-1])
+        after[axis] = size - before[axis] - (len(r) * step if len(r) > 1 else 1)
+    if not any(before) and not any(after):
+        return dy
+    return Pad().apply((dy, const(np.array(before + after, np.int64))))[0]
+
+
+def _interleave(x: Value, axis: int, step: int) -> Value:
+    """`x` with `step - 1` zeros after each element along `axis`."""
+    assert x.shape is not None
+    column = (*x.shape[: axis + 1], 1, *x.shape[axis + 1 :])
+    room = const(np.array([0, step - 1], np.int64))
+    (wide,) = Pad().apply((x.reshape(column), room, None, const(np.array([axis + 1], np.int64))))
+    return wide.reshape((*x.shape[:axis], x.shape[axis] * step, *x.shape[axis + 1 :]))
+
+
+def reverse(x: Value, axes: Sequence[int]) -> Value:
+    """`x` backwards along `axes`."""
+    n = len(axes)
+    last, first, minus = (const(np.full(n, v, np.int64)) for v in (-1, np.iinfo(np.int64).min, -1))
+    return Slice().apply((x, last, first, const(np.array(axes, np.int64)), minus))[0]
