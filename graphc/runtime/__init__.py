@@ -1,0 +1,1 @@
+"""Running graphs: backends, compiled models, feeds, profiles, comparison between backends."""

@@ -1,0 +1,94 @@
+"""What a backend is, and how one is found: through the entry points of the group `graphc.backends`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Protocol
+
+from graphc.errors import BackendUnavailable
+from graphc.interpret import Data
+from graphc.ir import Graph, Node
+from graphc.runtime.names import did_you_mean, quote
+
+GROUP = "graphc.backends"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a backend is told when it compiles.
+
+    Attributes:
+        threads: how many threads one run may use; None leaves it to the backend.
+    """
+
+    threads: int | None = None
+
+
+class Executable(Protocol):
+    """A compiled graph. `run` may be called from several threads at once, and after a fork."""
+
+    def run(self, inputs: Sequence[Data]) -> list[Data]:
+        """The graph's outputs for inputs that fit its declared types. The caller copies what it must own."""
+        ...
+
+    def time_nodes(self, inputs: Sequence[Data]) -> list[float] | None:
+        """Seconds that each of `graph.nodes` took in one run, or None where nodes are not separate at run time."""
+        return None
+
+    def close(self) -> None:
+        """Free what the executable holds."""
+        return
+
+
+class Backend(Protocol):
+    """A way to run graphs. Making one raises `BackendUnavailable`, with the command that installs what is missing."""
+
+    name: str
+
+    def supports(self, node: Node) -> str | None:
+        """None if this backend runs `node` itself, else the reason why the NumPy kernels must."""
+        ...
+
+    def compile(self, graph: Graph, options: Options) -> Executable:
+        """Prepare `graph` to run."""
+        ...
+
+
+def backend_names() -> list[str]:
+    """Every backend that is installed as an entry point, whether or not what it needs is there."""
+    return sorted({e.name for e in entry_points(group=GROUP)})
+
+
+def get_backend(name: str) -> Backend:
+    """The backend called `name`. Raises `BackendUnavailable` with the reason and what there is instead."""
+    found = list(entry_points(group=GROUP, name=name))
+    if not found:
+        hint = f"{did_you_mean(name, backend_names())}{_available()}"
+        raise BackendUnavailable(f"there is no backend {quote(name)}", hint=hint)
+    try:
+        backend: Backend = found[0].load()()
+    except (ImportError, AttributeError) as e:
+        raise BackendUnavailable(f"backend '{name}' cannot be loaded: {e}", hint=_available(without=name)) from e
+    except BackendUnavailable as e:
+        e.hint = f"{e.hint or ''} {_available(without=name)}".strip()
+        raise
+    return backend
+
+
+def unavailable_reason(name: str) -> str | None:
+    """Why the backend cannot be used, or None when it can."""
+    try:
+        found = next(iter(entry_points(group=GROUP, name=name)))
+        found.load()()
+    except BackendUnavailable as e:
+        return str(e)
+    except Exception as e:  # whatever somebody else's package raises is the answer
+        return f"{type(e).__name__}: {e}"
+    return None
+
+
+def _available(without: str = "") -> str:
+    names = [n for n in backend_names() if n != without and unavailable_reason(n) is None]
+    return f"Available: {', '.join(names)}" if names else "No backend is available; reinstall graphc"

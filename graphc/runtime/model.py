@@ -1,0 +1,206 @@
+"""A compiled model: arrays in, arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import ExecutionError, FeedError, escape
+from graphc.interpret import Data
+from graphc.ir import Graph
+from graphc.limits import Limits, limited
+from graphc.passes.manager import Report
+from graphc.runtime.backend import Backend, Executable, Options
+from graphc.runtime.feeds import Feeds
+from graphc.runtime.finite import check_feeds, find_non_finite
+from graphc.runtime.names import did_you_mean, listing, quote
+from graphc.runtime.placement import Placement, place
+from graphc.runtime.ports import Port
+from graphc.runtime.profile import Profile, profile
+from graphc.types import Array
+
+
+class CompiledModel:
+    """A model that is ready to run; made by `graphc.compile`.
+
+    It may be called from several threads at once and after a fork, can be pickled and copied (it compiles again where
+    it arrives), and leaves nothing behind when a run is interrupted. Arrays that it returns belong to the caller.
+
+    Attributes:
+        source: the graph as it was loaded.
+        graph: the graph after the passes, which is what runs.
+        inputs, outputs: what goes in and out, with `.name`, `.shape` and `.dtype`.
+    """
+
+    def __init__(
+        self,
+        source: Graph,
+        graph: Graph,
+        report: Report,
+        backend: Backend,
+        options: Options,
+        *,
+        limits: Limits,
+        safe_cast: bool = False,
+    ):
+        self.source, self.graph = source, graph
+        self.inputs = tuple(Port(v.name, v.type) for v in graph.inputs)
+        self.outputs = tuple(Port(n, v.type) for n, v in zip(graph.output_names, graph.outputs, strict=True))
+        self._report, self._backend, self._options, self._limits = report, backend, options, limits
+        self._feeds = Feeds(self.inputs, safe_cast=safe_cast)
+        self._executable: Executable | None = backend.compile(graph, options)
+
+    def __call__(self, *arrays: Any) -> Any:
+        """The outputs for inputs given in order: one array, or a tuple when the model has several outputs.
+
+        Args:
+            arrays: anything with `__array__` or `__dlpack__`, of the declared element types and shapes; Python
+                numbers for inputs of rank 0; lists for sequences.
+
+        Raises:
+            FeedError: an input does not fit.
+            ExecutionError: what an operator computed breaks the contract of another.
+            Timeout: `Limits.timeout_s` ran out.
+        """
+        results = self._run(self._feeds.bind(arrays), None)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def run(
+        self,
+        feeds: Mapping[str, Any] | Sequence[Any] | Array,
+        outputs: Sequence[str] | None = None,
+        *,
+        timeout: float | None = None,
+        check_nan: bool = False,
+    ) -> dict[str, Any]:
+        """The outputs by name, in order.
+
+        Args:
+            feeds: input name -> array; or the arrays in order, or the one array of a model with one input.
+            outputs: the names of the outputs to return; all when None.
+            timeout: seconds after which the run stops with `Timeout`.
+            check_nan: raise `ExecutionError` naming the first node that makes a NaN or an infinity out of numbers
+                that are neither. Keeps every intermediate value, so it is slow.
+        """
+        wanted = self._wanted(outputs)
+        data = self._bind(feeds)
+        if check_nan:
+            check_feeds(self.inputs, data)
+        results = self._run(data, timeout)
+        if check_nan:
+            with limited(self._limits.with_timeout(timeout)):
+                find_non_finite(self.graph, self._backend, self._options, data)
+        named = dict(zip(self.graph.output_names, results, strict=True))
+        return named if wanted is None else {name: named[name] for name in wanted}
+
+    def placement(self) -> Placement:
+        """Where each node runs, and why."""
+        return place(self.graph, self._backend)
+
+    def explain(self) -> Report:
+        """What each pass did: nodes before and after, rewrites made and declined. Print it, or read its fields."""
+        return self._report
+
+    def profile(self, feeds: Mapping[str, Any] | Sequence[Any] | Array, *, repeat: int = 5) -> Profile:
+        """The time that each node takes, as the median of `repeat` runs after one to warm up."""
+        data = self._bind(feeds)
+        with limited(self._limits):
+            return profile(self.graph, self._open(), data, repeat=repeat)
+
+    def close(self) -> None:
+        """Free what the compiled model holds; it cannot run afterwards. Closing twice does no harm."""
+        executable, self._executable = self._executable, None
+        if executable is not None:
+            executable.close()
+
+    def __enter__(self) -> CompiledModel:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "" if self._executable is not None else ", closed"
+        inputs, outputs = (", ".join(map(str, ports)) for ports in (self.inputs, self.outputs))
+        return f"<CompiledModel '{escape(self.graph.name)}' on {self._backend.name}: ({inputs}) -> ({outputs}){state}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restore, (
+            (self.source, self.graph, self._report, self._backend, self._options),
+            {"limits": self._limits, "safe_cast": self._feeds.safe_cast},
+            self._executable is None,
+        )
+
+    def _open(self) -> Executable:
+        executable = self._executable
+        if executable is None:
+            raise ExecutionError("the model is closed", hint="Compile it again")
+        return executable
+
+    def _bind(self, feeds: Mapping[str, Any] | Sequence[Any] | Array) -> list[Data]:
+        if isinstance(feeds, Mapping):
+            return self._feeds.bind_names(feeds)
+        if isinstance(feeds, (list, tuple)):
+            return self._feeds.bind(feeds)
+        if len(self.inputs) != 1:
+            kind = type(feeds).__name__
+            raise FeedError(
+                f"the feeds are one {kind}, but the model has {len(self.inputs)} inputs", hint="Pass a dict by name"
+            )
+        return self._feeds.bind([feeds])
+
+    def _wanted(self, outputs: Sequence[str] | None) -> list[str] | None:
+        if outputs is None:
+            return None
+        wanted = [outputs] if isinstance(outputs, str) else list(outputs)
+        names = self.graph.output_names
+        for name in wanted:
+            if name not in names:
+                raise FeedError(
+                    f"the model has no output {quote(name)}",
+                    value=str(name),
+                    hint=f"{did_you_mean(name, names)}It has {listing(names)}",
+                )
+        return wanted
+
+    def _run(self, data: list[Data], timeout: float | None) -> list[Data]:
+        executable = self._open()
+        with limited(self._limits.with_timeout(timeout)):
+            results = executable.run(data)
+        return own(results, data)
+
+
+def _restore(arguments: tuple[Any, ...], options: Mapping[str, Any], closed: bool) -> CompiledModel:
+    model = CompiledModel(*arguments, **options)
+    if closed:
+        model.close()
+    return model
+
+
+def own(results: Sequence[Data], inputs: Sequence[Data]) -> list[Data]:
+    """`results` with a copy of each array that is not the caller's alone: an input, a view, a constant, one twice."""
+    seen: set[int] = set()
+    _collect(inputs, seen)
+    return [_own(r, seen) for r in results]
+
+
+def _collect(data: Sequence[Data], seen: set[int]) -> None:
+    for x in data:
+        if isinstance(x, (list, tuple)):
+            _collect(x, seen)
+        else:
+            seen.add(id(x))
+
+
+def _own(data: Data, seen: set[int]) -> Data:
+    if isinstance(data, (list, tuple)):
+        return [_own(element, seen) for element in data]
+    if not isinstance(data, np.ndarray):
+        return data
+    if id(data) in seen or not (data.flags.owndata and data.flags.writeable):
+        return data.copy()
+    seen.add(id(data))
+    return data

@@ -1,0 +1,51 @@
+"""Where each node of a compiled model runs, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from graphc.ir import Graph
+from graphc.runtime.backend import Backend
+from graphc.runtime.table import format_table
+
+FALLBACK = "numpy"  # its kernels run what a compiled backend cannot express
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One node: what it is called, its op, the backend that runs it, and the reason when that is not the one asked for."""
+
+    node: str
+    op: str
+    backend: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The nodes of a model in order; iterate over it, or print it."""
+
+    nodes: tuple[Placed, ...]
+
+    def __iter__(self) -> Iterator[Placed]:
+        return iter(self.nodes)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __str__(self) -> str:
+        return format_table(
+            ["node", "op", "backend", "why"], [(n.node, n.op, n.backend, n.reason or "supported") for n in self.nodes]
+        )
+
+
+def place(graph: Graph, backend: Backend) -> Placement:
+    """Ask `backend` about each node; constants are data and run nowhere."""
+    rows = []
+    for node in graph.nodes:
+        if not node.inputs and node.op.name == "Constant":
+            continue
+        reason = backend.supports(node)
+        rows.append(Placed(node.label, node.op.name, backend.name if reason is None else FALLBACK, reason or ""))
+    return Placement(tuple(rows))

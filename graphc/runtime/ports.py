@@ -1,0 +1,41 @@
+"""Inputs and outputs as the user of a model sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphc.errors import escape
+from graphc.types import DType, Shape, TensorType, Type
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or an output of a model: `name` and `type`, with `shape` and `dtype` as shortcuts."""
+
+    name: str
+    type: Type
+
+    @property
+    def shape(self) -> Shape | None:
+        """Ints and symbols; None for an unknown rank, and for sequences and optionals."""
+        return self.type.shape if isinstance(self.type, TensorType) else None
+
+    @property
+    def dtype(self) -> DType:
+        """The element type; for sequences and optionals that of the tensors in them."""
+        inner = self.type
+        while not isinstance(inner, TensorType):
+            inner = inner.element
+        return inner.dtype
+
+    def __str__(self) -> str:
+        return f"{escape(self.name)}: {describe(self.type)}"
+
+
+def describe(type: Type) -> str:
+    """A type in words that a caller knows: `float32 [batch,3,224,224]`."""
+    if not isinstance(type, TensorType):
+        return f"{'sequence' if type.__class__.__name__ == 'SequenceType' else 'optional'} of {describe(type.element)}"
+    if type.shape is None:
+        return f"{type.dtype} of any rank"
+    return f"{type.dtype} [{','.join(map(str, type.shape))}]"
