@@ -7,20 +7,28 @@ from graphc.ops import (
     activation,
     arithmetic,
     base,
+    bitwise,
     cast,
     control,
+    conv,
+    cumulative,
+    dropout,
     fused,
     generate,
+    indexing,
     linear,
     logic,
     math,
+    minmax,
     movement,
     operators,
     padding,
     reduction,
     reshaping,
+    scatter,
     shape,
     slicing,
+    softmax,
 )
 
 OPS: tuple[type[Op], ...] = (
@@ -40,16 +48,36 @@ OPS: tuple[type[Op], ...] = (
     movement.Transpose, movement.Concat, movement.Split, movement.Tile, movement.ReverseSequence, movement.Compress,
     slicing.Slice, padding.Pad, generate.ConstantOfShape, generate.Range,
     # linear
-    linear.MatMul,
+    linear.MatMul, linear.Gemm, linear.Det,
+    # cumulative
+    cumulative.CumSum, cumulative.CumProd, cumulative.Trilu, cumulative.EyeLike,
+    # conv
+    conv.Conv, conv.ConvTranspose,
     # activation
-    activation.Relu, activation.Sigmoid,
+    activation.Relu, activation.LeakyRelu, activation.PRelu, activation.ThresholdedRelu, activation.Shrink,
+    activation.Elu, activation.Selu, activation.Celu, activation.Sigmoid, activation.Swish, activation.HardSigmoid,
+    activation.HardSwish, activation.Softplus, activation.Mish, activation.Softsign, activation.Gelu,
     # cast
     cast.Cast, cast.CastLike, cast.BitCast,
     # logic
     logic.Equal, logic.Greater, logic.GreaterOrEqual, logic.Less, logic.LessOrEqual, logic.And, logic.Or, logic.Xor,
     logic.Not, logic.IsNaN, logic.IsInf, logic.Where, logic.Identity,
     # math
-    math.Sqrt, math.Exp, math.Log, math.Tanh, math.Pow,
+    math.Abs, math.Sign, math.Ceil, math.Floor, math.Round, math.Reciprocal, math.Sqrt, math.Exp, math.Log,
+    math.Erf, math.Sin, math.Cos, math.Tan, math.Asin, math.Acos, math.Atan, math.Sinh, math.Cosh, math.Tanh,
+    math.Asinh, math.Acosh, math.Atanh, math.Pow,
+    # indexing
+    indexing.Gather, indexing.GatherElements, indexing.GatherND, indexing.OneHot,
+    # scatter
+    scatter.ScatterElements, scatter.ScatterND, scatter.TensorScatter,
+    # dropout
+    dropout.Dropout,
+    # minmax
+    minmax.Max, minmax.Min, minmax.Sum, minmax.Mean, minmax.Clip,
+    # softmax
+    softmax.Softmax, softmax.LogSoftmax, softmax.Hardmax,
+    # bitwise
+    bitwise.BitwiseAnd, bitwise.BitwiseOr, bitwise.BitwiseXor, bitwise.BitwiseNot, bitwise.BitShift,
 )  # fmt: skip
 
 BY_NAME: dict[tuple[str, str], type[Op]] = {(op.domain, op.__name__): op for op in OPS}

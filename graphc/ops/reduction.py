@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from graphc.dims import dim_max, dim_min, unknown
-from graphc.errors import ExecutionError
+from graphc.errors import CompileError, ExecutionError
 from graphc.ir import Cost, elements, traffic
 from graphc.ops.arithmetic import truncated_divide
 from graphc.ops.base import (
@@ -21,29 +21,22 @@ from graphc.ops.base import (
     Value,
     check_dtype,
     check_rank,
+    const,
     normalize_axes,
 )
-from graphc.types import FLOATS, DType, bfloat16, bool_, float16, int8, int32, int64, uint8, uint32, uint64
+from graphc.ops.cumulative import CumProd
+from graphc.ops.elementwise import widen
+from graphc.ops.logic import Equal, where
+from graphc.ops.math import Exp
+from graphc.ops.reshaping import Expand, Unsqueeze
+from graphc.ops.shape import Size, at_run_time, shape_of
+from graphc.types import FLOATS, DType, bool_, int8, int32, int64, uint8, uint32, uint64
 
 REDUCIBLE = FLOATS | {int32, int64, uint32, uint64}
 ORDERED = REDUCIBLE | {int8, uint8, bool_}
-HALVES = frozenset({float16.numpy, bfloat16.numpy})
 
 _maximum_of_dims = np.frompyfunc(dim_max, 2, 1)
 _minimum_of_dims = np.frompyfunc(dim_min, 2, 1)
-
-
-def widen(x: Array) -> Array:
-    """`x` in the element type to compute in: float32 for 16-bit floats, which lack range and precision for sums."""
-    return x.astype(np.float32) if x.dtype in HALVES else x
-
-
-def runtime_axes(axes: Sequence[int] | Array, rank: int) -> tuple[int, ...]:
-    """`normalize_axes` for axes that are known at run time only. Raises `ExecutionError`."""
-    try:
-        return normalize_axes(np.asarray(axes).reshape(-1).tolist(), rank)
-    except ShapeError as e:
-        raise ExecutionError(e.message) from e
 
 
 # -- what the family shares -------------------------------------------------------------------------------------------
@@ -93,8 +86,8 @@ class Reduce(Op):
         return normalize_axes(axes, rank)
 
     def eval(self, x: Array, axes: Array | None = None) -> Array:
-        given = [] if axes is None else runtime_axes(axes, x.ndim)
-        reduced = self._axes(given, x.ndim)
+        given = [] if axes is None else [int(a) for a in axes.flat]
+        reduced = at_run_time(self._axes, given, x.ndim)
         result = np.asarray(self.reduce(widen(x), reduced)).astype(x.dtype, copy=False)
         if self.keepdims:
             return result
@@ -111,8 +104,42 @@ class Reduce(Op):
             return None
         return super().contents(xs, types)
 
+    def grad(self, dy: Value, y: Value, x: Value, axes: Value | None = None) -> Sequence[Value | None]:
+        dx = self.slope(self._kept(dy, axes), self._kept(y, axes), x, axes)
+        return [dx] if axes is None else [dx, None]
+
+    def _kept(self, y: Value, axes: Value | None) -> Value:
+        """`y` with the reduced axes in it, so that it broadcasts with the input."""
+        if self.keepdims or axes is None:  # without axes, y has no axis, or all
+            return y
+        return Unsqueeze().apply((y, axes))[0]
+
+    def slope(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
+        """The gradient of x, for dy and y that broadcast with x."""
+        raise NotImplementedError(f"{self.name}.slope")
+
+    def _to_extrema(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
+        """dy shared out evenly among the elements that are equal to y."""
+        mask = Equal().apply((x, y))[0].cast(x.dtype)
+        keeping = ReduceSum(True, self.noop_with_empty_axes)
+        ties = keeping.apply((mask,) if axes is None else (mask, axes))[0]
+        return dy * mask / ties
+
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return Cost(elements(xs[0]), traffic(xs, ys))
+
+
+def expand_like(y: Value, x: Value) -> Value:
+    """`y` broadcast to the shape of `x`."""
+    if y.shape is not None and y.shape == x.shape:
+        return y
+    return Expand().apply((y, shape_of(x)))[0]
+
+
+def _ratio(x: Value, y: Value) -> Value:
+    """How many elements of `x` there are for each of `y`, in their element type."""
+    many, few = (Size().apply((v,))[0].cast(x.dtype) for v in (x, y))
+    return many / few
 
 
 def _fold(function: np.ufunc, x: Array, axes: tuple[int, ...]) -> Array:
@@ -146,6 +173,9 @@ class ReduceSum(Reduce):
     def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
         return np.add.reduce(x, axis=axes, dtype=x.dtype, keepdims=True)
 
+    def slope(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
+        return expand_like(dy, x)
+
 
 @dataclass(frozen=True)
 class ReduceMean(Reduce):
@@ -160,6 +190,9 @@ class ReduceMean(Reduce):
             raise ExecutionError(f"the mean of no integers is not defined: {x.dtype}{list(x.shape)} over {list(axes)}")
         return truncated_divide(total, np.asarray(max(count, 1), x.dtype))
 
+    def slope(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
+        return expand_like(dy / _ratio(x, y), x)
+
 
 @dataclass(frozen=True)
 class ReduceMax(Reduce):
@@ -172,6 +205,9 @@ class ReduceMax(Reduce):
         if x.dtype == object:
             return _fold(_maximum_of_dims, x, axes)
         return np.max(x, axis=axes, keepdims=True, initial=_least(x.dtype))
+
+    def slope(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
+        return self._to_extrema(dy, y, x, axes)
 
 
 @dataclass(frozen=True)
@@ -186,6 +222,9 @@ class ReduceMin(Reduce):
             return _fold(_minimum_of_dims, x, axes)
         return np.min(x, axis=axes, keepdims=True, initial=_greatest(x.dtype))
 
+    def slope(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
+        return self._to_extrema(dy, y, x, axes)
+
 
 @dataclass(frozen=True)
 class ReduceProd(Reduce):
@@ -196,6 +235,22 @@ class ReduceProd(Reduce):
     def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
         return np.multiply.reduce(x, axis=axes, dtype=x.dtype, keepdims=True)
 
+    def slope(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
+        if x.shape is None or (axes is not None and axes.const is None):
+            raise CompileError("the gradient of a product needs a known rank and axes that are constants")
+        given = [] if axes is None or axes.const is None else axes.const.tolist()
+        # One axis after another, so that each step multiplies the others of a row: right where factors are zero.
+        steps = [(x, axis) for axis in self._axes(given, len(x.shape))]
+        for k in range(1, len(steps)):
+            before, axis = steps[k - 1]
+            steps[k] = (ReduceProd().apply((before, const([axis], int64)))[0], steps[k][1])
+        for factors, axis in reversed(steps):
+            along = const(axis, int64)
+            before = CumProd(exclusive=True).apply((factors, along))[0]
+            after = CumProd(exclusive=True, reverse=True).apply((factors, along))[0]
+            dy = dy * before * after
+        return expand_like(dy, x)
+
 
 @dataclass(frozen=True)
 class ReduceL1(Reduce):
@@ -203,6 +258,9 @@ class ReduceL1(Reduce):
 
     def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
         return np.add.reduce(np.abs(x), axis=axes, dtype=x.dtype, keepdims=True)
+
+    def slope(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
+        return where(x > 0, dy, where(x < 0, -dy, 0.0))
 
 
 @dataclass(frozen=True)
@@ -212,6 +270,9 @@ class ReduceL2(Reduce):
     def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
         return np.sqrt(np.add.reduce(np.square(x), axis=axes, dtype=x.dtype, keepdims=True))
 
+    def slope(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
+        return dy * x / where(y > 0, y, 1.0)
+
 
 @dataclass(frozen=True)
 class ReduceSumSquare(Reduce):
@@ -219,6 +280,9 @@ class ReduceSumSquare(Reduce):
 
     def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
         return np.add.reduce(np.square(x), axis=axes, dtype=x.dtype, keepdims=True)
+
+    def slope(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
+        return 2 * (dy * x)
 
 
 @dataclass(frozen=True)
@@ -229,6 +293,9 @@ class ReduceLogSum(Reduce):
 
     def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
         return np.log(np.add.reduce(x, axis=axes, keepdims=True))
+
+    def slope(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
+        return expand_like(dy / Exp().apply((y,))[0], x)
 
 
 @dataclass(frozen=True)
@@ -243,3 +310,6 @@ class ReduceLogSumExp(Reduce):
         shifted = np.asarray(np.subtract(x, m))
         np.exp(shifted, out=shifted)
         return np.log(np.add.reduce(shifted, axis=axes, keepdims=True)) + m
+
+    def slope(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
+        return dy * Exp().apply((x - y,))[0]
