@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from graphc.ir import OPERATORS, Axes, Op, Operand, Value
-from graphc.ops import arithmetic, cast, linear, logic, math, movement, reduction, reshaping
+from graphc.ops import arithmetic, cast, linear, logic, math, movement, reduction, reshaping, scatter
 from graphc.ops.base import const, lift
 from graphc.types import int64
 
@@ -38,17 +38,24 @@ def _transpose(x: Value, perm: Sequence[int]) -> Value:
     return movement.Transpose(tuple(perm)).apply((x,))[0]
 
 
+def _scatter_add(x: Value, positions: Value, added: Value, axis: int = 0) -> Value:
+    return scatter.ScatterElements(axis, reduction="add").apply((x, positions, added))[0]
+
+
 def install() -> None:
     """Fill `OPERATORS`; `graphc.ops` calls this once."""
-    for op in (arithmetic.Add, arithmetic.Sub, arithmetic.Mul, arithmetic.Div):
-        OPERATORS[op.__name__] = _binary(op)
-    for op in (math.Pow, logic.Greater, logic.GreaterOrEqual, logic.Less, logic.LessOrEqual, logic.Equal, logic.And):
+    binary: tuple[type[Op], ...] = (
+        arithmetic.Add, arithmetic.Sub, arithmetic.Mul, arithmetic.Div, math.Pow, linear.MatMul, logic.And,
+        logic.Equal, logic.Greater, logic.GreaterOrEqual, logic.Less, logic.LessOrEqual,
+    )  # fmt: skip
+    for op in binary:
         OPERATORS[op.__name__] = _binary(op)
     OPERATORS["Neg"] = _unary(arithmetic.Neg)
     OPERATORS["Not"] = _unary(logic.Not)
     OPERATORS["Cast"] = lambda x, dtype: cast.Cast(dtype).apply((x,))[0]
     for reduce in (reduction.ReduceSum, reduction.ReduceMean, reduction.ReduceMax):
         OPERATORS[reduce.__name__] = _reduction(reduce)
-    OPERATORS["MatMul"] = _binary(linear.MatMul)
     OPERATORS["Reshape"] = reshaping.reshape
     OPERATORS["Transpose"] = _transpose
+    OPERATORS["ScatterAdd"] = _scatter_add
+    OPERATORS["ScatterNDAdd"] = lambda x, indices, updates: scatter.ScatterND("add").apply((x, indices, updates))[0]

@@ -10,6 +10,7 @@ from conformance import Case, random
 from graphc.ir import Graph, Value
 from graphc.ops import control as op
 from graphc.ops.base import const
+from graphc.ops.logic import Less
 from graphc.ops.movement import Concat
 from graphc.types import TensorType, dtype_of
 
@@ -58,6 +59,17 @@ def _scan(id: str, xs: np.ndarray, oracle: Callable[..., object], **fields: obje
     return Case(op.Scan(graph, 1, **fields), [state, xs], oracle, id)  # type: ignore[arg-type]
 
 
+def _until(n: int) -> Case:
+    """Doubles until the condition that the body computes is false: after the trip number n."""
+    graph = body(lambda i, c, a, m: (Less()(i, m), a + a, i), STEP, TRUE, x, STEP)
+    return Case(
+        op.Loop(graph, captured=1),
+        [None, TRUE, x, np.array(n)],
+        id=f"until-{n}",
+        oracle=lambda m, c, a, n: (a * np.float32(2 ** (n + 1)), np.arange(n + 1)),
+    )
+
+
 def _growing() -> Case:
     """The carried value changes its shape."""
     graph = body(lambda i, c, a: (c, Concat(axis=0)(a, a)), STEP, TRUE, x)
@@ -76,6 +88,8 @@ CASES = [
     _loop(0, True, "no-trips"),
     _loop(5, False, "cond-is-false"),
     _loop(2, None, "const-trips", (0,)),
+    _until(0),
+    _until(3),
     _growing(),
     _scan("plain", steps, recurrence),
     _scan("axis", steps.T.copy(), lambda h, xs: recurrence(h, xs.T), scan_input_axes=(1,)),
