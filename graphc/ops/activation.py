@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.ops.base import Array, Unary, Value, lift
-from graphc.ops.elementwise import Function
-from graphc.ops.logic import Where
-from graphc.types import FLOATS, SIGNED
+from graphc.ops.base import (
+    Array,
+    InvalidModel,
+    Op,
+    ShapeError,
+    TensorType,
+    Unary,
+    Value,
+    check_dtype,
+    check_same_dtype,
+    lift,
+    unbroadcast,
+)
+from graphc.ops.cast import convert
+from graphc.ops.elementwise import Function, widen
+from graphc.ops.logic import where
+from graphc.ops.math import Abs, Erf, Exp, Tanh
+from graphc.ops.special import erf
+from graphc.types import FLOATS, NUMBERS, SIGNED, bfloat16, broadcast, dtype_of, int32, int64, uint32, uint64
 
 
+# -- rectifiers -------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Relu(Unary):
     """max(x, 0). ONNX Relu-14."""
@@ -20,12 +37,134 @@ class Relu(Unary):
     dtypes = FLOATS | SIGNED
 
     def eval(self, x: Array) -> Array:
-        return np.maximum(x, x.dtype.type(0))
+        return np.asarray(np.maximum(x, x.dtype.type(0)))
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
-        return [Where().apply((y > 0, dy, lift(0, dy)))[0]]
+        return [where(y > 0, dy, 0)]
 
 
+@dataclass(frozen=True)
+class LeakyRelu(Function):
+    """x where x ≥ 0, else αx. ONNX LeakyRelu-16."""
+
+    alpha: float = 0.01
+    operations = 2
+
+    def function(self, x: Array) -> Array:
+        return np.where(x >= 0, x, self.alpha * x)
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [where(x >= 0, dy, self.alpha * dy)]
+
+
+@dataclass(frozen=True)
+class PRelu(Op):
+    """x where x ≥ 0, else slope · x; `slope` is broadcast to the shape of x. ONNX PRelu-16."""
+
+    def infer(self, x: Value, slope: Value) -> TensorType:
+        check_same_dtype(x, slope)
+        check_dtype(x, FLOATS | {int32, int64, uint32, uint64}, "input")
+        wide = broadcast(x.shape, slope.shape)
+        if wide is not None and x.shape is not None:
+            stretched = any(m == 1 and n != 1 for m, n in zip(x.shape, wide, strict=False))
+            if len(wide) != len(x.shape) or stretched:
+                raise ShapeError(f"slope {slope.tensor} does not broadcast to {x.tensor}", value=slope.name)
+        return x.tensor
+
+    def eval(self, x: Array, slope: Array) -> Array:
+        wide = widen(x)
+        return np.where(wide >= 0, wide, wide * widen(slope)).astype(x.dtype, copy=False)
+
+    def grad(self, dy: Value, y: Value, x: Value, slope: Value) -> Sequence[Value | None]:
+        negative = x < 0
+        return [where(negative, dy * slope, dy), unbroadcast(where(negative, dy * x, 0), slope)]
+
+
+@dataclass(frozen=True)
+class ThresholdedRelu(Function):
+    """x where x > α, else 0. ONNX ThresholdedRelu-22."""
+
+    alpha: float = 1.0
+
+    def function(self, x: Array) -> Array:
+        return np.where(x > self.alpha, x, x.dtype.type(0))
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [where(x > self.alpha, dy, 0)]
+
+
+@dataclass(frozen=True)
+class Shrink(Unary):
+    """x + bias where x < −λ, x − bias where x > λ, else 0; integers truncate towards zero. ONNX Shrink-9."""
+
+    bias: float = 0.0
+    lambd: float = 0.5
+    dtypes = NUMBERS - {bfloat16}
+
+    def eval(self, x: Array) -> Array:
+        wide = widen(x) if x.dtype.kind == "f" else x.astype(np.float64)
+        low, high = wide < -self.lambd, wide > self.lambd
+        result = np.where(low, wide + self.bias, np.where(high, wide - self.bias, wide.dtype.type(0)))
+        return convert(result, dtype_of(x.dtype))
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [where((x >= -self.lambd) & (x <= self.lambd), lift(0, dy), dy)]
+
+
+# -- exponential units ------------------------------------------------------------------------------------------------
+def _elu(x: Array, alpha: float) -> Array:
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+@dataclass(frozen=True)
+class Elu(Function):
+    """x where x > 0, else α (e^x − 1). ONNX Elu-22."""
+
+    alpha: float = 1.0
+    operations = 4
+
+    def function(self, x: Array) -> Array:
+        return _elu(x, self.alpha)
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [where(x > 0, dy, dy * (y + self.alpha))]
+
+
+@dataclass(frozen=True)
+class Selu(Function):
+    """γ x where x > 0, else γ α (e^x − 1). ONNX Selu-22."""
+
+    alpha: float = 1.6732632
+    gamma: float = 1.050701
+    operations = 5
+
+    def function(self, x: Array) -> Array:
+        return self.gamma * _elu(x, self.alpha)
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [where(x > 0, dy * self.gamma, dy * (y + self.gamma * self.alpha))]
+
+
+@dataclass(frozen=True)
+class Celu(Function):
+    """max(x, 0) + min(0, α (e^(x/α) − 1)). ONNX Celu-28."""
+
+    alpha: float = 1.0
+    operations = 5
+
+    def infer(self, x: Value) -> TensorType:
+        if self.alpha == 0:
+            raise InvalidModel("alpha is 0, expected another number")
+        return super().infer(x)
+
+    def function(self, x: Array) -> Array:
+        return np.maximum(x, 0) + self.alpha * np.expm1(np.minimum(x, 0) / self.alpha)
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [where(x > 0, dy, dy * (y / self.alpha + 1))]
+
+
+# -- sigmoids ---------------------------------------------------------------------------------------------------------
 def _sigmoid(x: Array) -> Array:
     # exp overflows to inf for very negative x, and 1/inf is the right answer.
     return 1 / (1 + np.exp(-x))
@@ -36,6 +175,130 @@ class Sigmoid(Function):
     """σ(x) = 1 / (1 + e^−x). ONNX Sigmoid-13."""
 
     function = staticmethod(_sigmoid)
+    operations = 4
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [dy * y * (1 - y)]
+
+
+@dataclass(frozen=True)
+class Swish(Function):
+    """x σ(αx). ONNX Swish-24."""
+
+    alpha: float = 1.0
+    operations = 6
+
+    def function(self, x: Array) -> Array:
+        return x * _sigmoid(self.alpha * x)
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        s = Sigmoid().apply((self.alpha * x,))[0]
+        return [dy * (s + self.alpha * y * (1 - s))]
+
+
+@dataclass(frozen=True)
+class HardSigmoid(Function):
+    """max(0, min(1, αx + β)). ONNX HardSigmoid-22."""
+
+    alpha: float = 0.2
+    beta: float = 0.5
+    operations = 4
+
+    def function(self, x: Array) -> Array:
+        return np.clip(self.alpha * x + self.beta, 0, 1)
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [where((y > 0) & (y < 1), self.alpha * dy, 0)]
+
+
+@dataclass(frozen=True)
+class HardSwish(Function):
+    """x max(0, min(1, x/6 + 1/2)). ONNX HardSwish-22."""
+
+    operations = 5
+
+    def function(self, x: Array) -> Array:
+        return x * np.clip(x / 6 + 0.5, 0, 1)
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [where(x >= 3, dy, where(x > -3, dy * (x / 3 + 0.5), 0))]
+
+
+def _softplus(x: Array) -> Array:
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+@dataclass(frozen=True)
+class Softplus(Function):
+    """ln(1 + e^x). ONNX Softplus-22."""
+
+    function = staticmethod(_softplus)
+    operations = 6
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [dy * Sigmoid().apply((x,))[0]]
+
+
+@dataclass(frozen=True)
+class Mish(Function):
+    """x tanh(ln(1 + e^x)). ONNX Mish-22."""
+
+    operations = 8
+
+    def function(self, x: Array) -> Array:
+        return x * np.tanh(_softplus(x))
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        t = Tanh().apply((Softplus().apply((x,))[0],))[0]
+        return [dy * (t + x * (1 - t * t) * Sigmoid().apply((x,))[0])]
+
+
+@dataclass(frozen=True)
+class Softsign(Function):
+    """x / (1 + |x|). ONNX Softsign-22."""
+
+    operations = 3
+
+    def function(self, x: Array) -> Array:
+        return np.asarray(x / (1 + np.abs(x)))
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        denominator = 1 + Abs().apply((x,))[0]
+        return [dy / (denominator * denominator)]
+
+
+# -- Gaussian error units ---------------------------------------------------------------------------------------------
+_SLOPE = math.sqrt(2 / math.pi)
+_CUBIC = 0.044715
+
+
+@dataclass(frozen=True)
+class Gelu(Function):
+    """x Φ(x) = x/2 (1 + erf(x/√2)). ONNX Gelu-20.
+
+    With `approximate="tanh"`, x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))).
+    """
+
+    approximate: str = "none"
+    operations = 8
+
+    def infer(self, x: Value) -> TensorType:
+        if self.approximate not in ("none", "tanh"):
+            raise InvalidModel(f"approximate is '{self.approximate}', expected none or tanh")
+        return super().infer(x)
+
+    def function(self, x: Array) -> Array:
+        if self.approximate == "tanh":
+            factor = np.tanh(_SLOPE * (x + _CUBIC * (x * x * x)))
+        else:
+            factor = erf(x * math.sqrt(0.5))
+        return np.asarray(0.5 * x * (1 + factor))
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        if self.approximate == "tanh":
+            t = Tanh().apply((_SLOPE * (x + _CUBIC * (x * x * x)),))[0]
+            inner = _SLOPE * (1 + 3 * _CUBIC * (x * x))
+            return [dy * 0.5 * (1 + t + x * (1 - t * t) * inner)]
+        cumulative = 0.5 * (1 + Erf().apply((x * math.sqrt(0.5),))[0])
+        density = Exp().apply((-0.5 * (x * x),))[0] / math.sqrt(2 * math.pi)
+        return [dy * (cumulative + x * density)]

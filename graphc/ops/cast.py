@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -40,13 +42,13 @@ def convert(x: Array, to: DType, *, saturate: bool = True, round_mode: str = "up
     if x.dtype.kind == "c" and to.kind != "complex":
         x = x.real
     if to is bool_:
-        return x != 0
+        return np.not_equal(x, 0)
     if to.is_integer:
         return _truncate(x, to) if x.dtype.kind == "f" else x.astype(to.numpy)
     if to is float8e8m0:
         return _to_power_of_two(x.astype(np.float64), saturate, round_mode)
     if to in _SATURATING and saturate:
-        largest = float(ml_dtypes.finfo(to.numpy).max)
+        largest = float(ml_dtypes.finfo(to.numpy).max)  # type: ignore[no-untyped-call]
         x = np.clip(x if x.dtype.kind == "f" else x.astype(np.float64), -largest, largest)
     return x.astype(to.numpy)
 
@@ -60,17 +62,17 @@ def _native(x: Array, source: DType) -> Array:
 
 def _truncate(x: Array, to: DType) -> Array:
     """Floats to integers: towards zero, NaN to 0, and what is out of range to the nearest end of the range."""
-    lowest, highest = int(ml_dtypes.iinfo(to.numpy).min), int(ml_dtypes.iinfo(to.numpy).max)
+    lowest, highest = _range(to)
+    wide = np.uint64 if lowest == 0 else np.int64
     whole = np.trunc(x if x.dtype.itemsize > 2 else x.astype(np.float32))
-    # The bounds are powers of two, exact in every float type; `highest` itself is not.
+    # Powers of two are exact in every float type; `highest` itself is not.
     below, above = whole < float(lowest), whole >= float(highest + 1)
     wrong = below | above | np.isnan(whole)
-    wide = np.uint64 if lowest == 0 else np.int64
     if not np.any(wrong):
-        return whole.astype(wide).astype(to.numpy)
+        return np.asarray(whole.astype(wide).astype(to.numpy))
     result = np.where(wrong, 0, whole).astype(wide)
     result = np.where(below, wide(lowest), np.where(above, wide(highest), result))
-    return result.astype(to.numpy)
+    return np.asarray(result.astype(to.numpy))
 
 
 def _to_power_of_two(x: Array, saturate: bool, round_mode: str) -> Array:
@@ -97,32 +99,40 @@ def _format(x: Array) -> Array:
 
 def _parse(x: Array, to: DType, *, saturate: bool, round_mode: str) -> Array:
     """Strings read as numbers. Integers are read exactly, and clipped to the range of `to`."""
-    numbers = [_number(text, to, i, x.shape) for i, text in enumerate(x.flat)]
+    readers: dict[str, Callable[[str], Any]] = {"complex": complex, "int": _integer, "uint": _integer, "bool": _boolean}
+    read = readers.get(to.kind, float)
+    numbers: list[Any] = []
+    for i, text in enumerate(x.flat):
+        try:
+            numbers.append(read(text))
+        except ValueError as e:
+            at = [int(k) for k in np.unravel_index(i, x.shape)]
+            raise ExecutionError(f"{text!r} at index {at} is not a number", hint=f"{to} needs numbers") from e
     if not to.is_integer:
-        kind = np.complex128 if to.kind == "complex" else np.float64
-        wide = np.array(numbers, kind).reshape(x.shape)
+        wide = np.array(numbers, np.complex128 if to.kind == "complex" else np.float64).reshape(x.shape)
         return convert(wide, to, saturate=saturate, round_mode=round_mode)
-    info = ml_dtypes.iinfo(to.numpy)
-    clipped = [min(max(n, int(info.min)), int(info.max)) for n in numbers]
-    return np.array(clipped, np.uint64 if info.min == 0 else np.int64).reshape(x.shape).astype(to.numpy)
+    lowest, highest = _range(to)
+    clipped = [min(max(n, lowest), highest) for n in numbers]
+    return np.array(clipped, np.uint64 if lowest == 0 else np.int64).reshape(x.shape).astype(to.numpy)
 
 
-def _number(text: str, to: DType, i: int, shape: tuple[int, ...]) -> complex | float | int:
+def _integer(text: str) -> int:
     try:
-        if to.kind == "complex":
-            return complex(text)
-        if to is bool_ and text.strip().lower() in ("true", "false"):
-            return text.strip().lower() == "true"
-        if to.is_integer:
-            try:
-                return int(text)
-            except ValueError:
-                value = float(text)
-                return int(np.clip(0.0 if value != value else value, -(2.0**64), 2.0**64))
-        return float(text)
-    except ValueError as e:
-        at = [int(k) for k in np.unravel_index(i, shape)]
-        raise ExecutionError(f"{text!r} at index {at} is not a number", hint=f"A cast to {to} needs numbers") from e
+        return int(text)
+    except ValueError:
+        value = float(text)
+        return 0 if math.isnan(value) else int(min(max(value, -(2.0**64)), 2.0**64))
+
+
+def _boolean(text: str) -> bool:
+    names = {"true": True, "false": False}
+    lower = text.strip().lower()
+    return names[lower] if lower in names else float(text) != 0
+
+
+def _range(to: DType) -> tuple[int, int]:
+    info = ml_dtypes.iinfo(to.numpy)  # type: ignore[no-untyped-call]
+    return int(info.min), int(info.max)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import ml_dtypes
 import numpy as np
 
-from graphc.ir import MAX_CONTENT, Value
+from graphc.ir import MAX_CONTENT, Cost, Value, elements, traffic
 from graphc.ops.base import Array, Op, TensorType, Unary, lift
 from graphc.types import FLOATS, Type
 
@@ -21,13 +21,22 @@ def widen(x: Array) -> Array:
 
 
 class Function(Unary):
-    """y_i = f(x_i) on floats, computed in float32 for 16-bit ones. A subclass sets `function` and defines `grad`."""
+    """y_i = f(x_i), computed in float32 for 16-bit floats. A subclass sets `function` and defines `grad`.
+
+    Attributes:
+        function: f on arrays of float32, float64 or integers.
+        operations: arithmetic operations for each element, an elementary function counting as one.
+    """
 
     dtypes = FLOATS
     function: ClassVar[Callable[..., Any]]
+    operations: ClassVar[int] = 1
 
     def eval(self, x: Array) -> Array:
         return np.asarray(self.function(widen(x))).astype(x.dtype, copy=False)
+
+    def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
+        return Cost(self.operations * elements(ys[0]), traffic(xs, ys))
 
 
 def known(x: Value) -> Array | None:

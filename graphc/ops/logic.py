@@ -19,12 +19,11 @@ from graphc.ops.base import (
     Value,
     check_dtype,
     check_same_dtype,
-    const,
-    static_shape,
+    lift,
     unbroadcast,
 )
 from graphc.ops.elementwise import fold_small, known
-from graphc.types import COMPLEX, FLOATS, NUMBERS, SMALL_FLOATS, Type, bool_, broadcast, string
+from graphc.types import COMPLEX, FLOATS, NUMBERS, SMALL_FLOATS, Type, bool_, broadcast, int32, int64, string
 
 _FLOAT8 = frozenset(d for d in SMALL_FLOATS if d.name.startswith(("float8e4", "float8e5")))
 
@@ -59,9 +58,6 @@ class Comparison(Binary):
         if decided.size > MAX_CONTENT or any(d is None for d in decided.flat):
             return None
         return decided.astype(bool)
-
-    def grad(self, dy: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None]:
-        return [None, None]
 
 
 @dataclass(frozen=True)
@@ -180,9 +176,6 @@ class IsNaN(Op):
     def eval(self, x: Array) -> Array:
         return np.isnan(x)
 
-    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
-        return [None]
-
 
 @dataclass(frozen=True)
 class IsInf(Op):
@@ -199,11 +192,8 @@ class IsInf(Op):
         if self.detect_negative and self.detect_positive:
             return np.isinf(x)
         if self.detect_negative or self.detect_positive:
-            return np.isinf(x) & (np.signbit(x) == self.detect_negative)
+            return np.asarray(np.isinf(x) & (np.signbit(x) == self.detect_negative))
         return np.zeros(x.shape, bool)
-
-    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
-        return [None]
 
 
 @dataclass(frozen=True)
@@ -218,32 +208,38 @@ class Where(Op):
 
     def contents(self, xs: Sequence[Value | None], types: Sequence[Type]) -> Array | None:
         condition, x, y = xs
+        (result,) = types
         assert condition is not None
         assert x is not None
         assert y is not None
+        assert isinstance(result, TensorType)
         mask = known(condition)
-        shape = types[0].shape if isinstance(types[0], TensorType) else None
-        if mask is None or shape is None:
+        if mask is None or not result.is_static:
             return None
         # A branch that is never taken need not be known.
         chosen = known(x) if mask.any() else np.zeros((), object)
         otherwise = known(y) if not mask.all() else np.zeros((), object)
-        size = static_shape(Value(types[0]))
-        if chosen is None or otherwise is None or size is None or np.prod(size) > MAX_CONTENT:
+        if chosen is None or otherwise is None:
             return None
-        result = np.broadcast_to(np.where(mask, chosen, otherwise), size)
-        return result if x.dims is not None or y.dims is not None else result.astype(x.dtype.numpy)
+        content = np.broadcast_to(np.where(mask, chosen, otherwise), result.shape)  # type: ignore[arg-type]
+        if content.size > MAX_CONTENT:
+            return None
+        return content if x.dtype in (int32, int64) else content.astype(x.dtype.numpy)
 
     def eval(self, condition: Array, x: Array, y: Array) -> Array:
         return np.where(condition, x, y)
 
     def grad(self, dy: Value, y: Value, condition: Value, a: Value, b: Value) -> Sequence[Value | None]:
-        zero = const(np.zeros((), dy.dtype.numpy), dy.dtype)
         return [
             None,
-            unbroadcast(Where().apply((condition, dy, zero))[0], a),
-            unbroadcast(Where().apply((condition, zero, dy))[0], b),
+            unbroadcast(where(condition, dy, 0), a),
+            unbroadcast(where(condition, lift(0, dy), dy), b),
         ]
+
+
+def where(condition: Value, x: Value, y: Value | float) -> Value:
+    """`Where` on values; a number `y` has the element type of `x`."""
+    return Where().apply((condition, x, y if isinstance(y, Value) else lift(y, x)))[0]
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,80 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from graphc.ops import special
 from graphc.ops.base import Array, Op, TensorType, Value, check_dtype, lift, unbroadcast
 from graphc.ops.cast import convert
 from graphc.ops.elementwise import Function, widen
-from graphc.ops.logic import Equal, Where
+from graphc.ops.logic import Equal, where
 from graphc.types import FLOATS, NUMBERS, broadcast, dtype_of, int32, int64
+
+
+@dataclass(frozen=True)
+class Abs(Function):
+    """|x|; the lowest integer stays what it is. ONNX Abs-13."""
+
+    function = np.abs
+    dtypes = NUMBERS
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [dy * Sign().apply((x,))[0]]
+
+
+@dataclass(frozen=True)
+class Sign(Function):
+    """1, 0 or −1 as x is positive, zero or negative; NaN for NaN. ONNX Sign-13."""
+
+    function = np.sign
+    dtypes = NUMBERS
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [None]
+
+
+@dataclass(frozen=True)
+class Ceil(Function):
+    """⌈x⌉. ONNX Ceil-13."""
+
+    function = np.ceil
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [None]
+
+
+@dataclass(frozen=True)
+class Floor(Function):
+    """⌊x⌋. ONNX Floor-13."""
+
+    function = np.floor
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [None]
+
+
+@dataclass(frozen=True)
+class Round(Function):
+    """The nearest integer, halves to the even one. ONNX Round-22."""
+
+    function = np.rint
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [None]
+
+
+@dataclass(frozen=True)
+class Reciprocal(Function):
+    """1 / x. ONNX Reciprocal-13."""
+
+    function = np.reciprocal
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [-(dy * y * y)]
 
 
 @dataclass(frozen=True)
@@ -45,6 +109,97 @@ class Log(Function):
 
 
 @dataclass(frozen=True)
+class Erf(Function):
+    """erf x = 2/√π ∫₀ˣ e^(−t²) dt. ONNX Erf-13."""
+
+    function = staticmethod(special.erf)
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [dy * (2 / math.sqrt(math.pi)) * Exp().apply((-(x * x),))[0]]
+
+
+# -- trigonometric and hyperbolic functions ----------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Sin(Function):
+    """sin x, x in radians. ONNX Sin-22."""
+
+    function = np.sin
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [dy * Cos().apply((x,))[0]]
+
+
+@dataclass(frozen=True)
+class Cos(Function):
+    """cos x, x in radians. ONNX Cos-22."""
+
+    function = np.cos
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [-(dy * Sin().apply((x,))[0])]
+
+
+@dataclass(frozen=True)
+class Tan(Function):
+    """tan x, x in radians. ONNX Tan-22."""
+
+    function = np.tan
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [dy * (1 + y * y)]
+
+
+@dataclass(frozen=True)
+class Asin(Function):
+    """arcsin x in radians; NaN outside [−1, 1]. ONNX Asin-22."""
+
+    function = np.arcsin
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [dy / Sqrt().apply((1 - x * x,))[0]]
+
+
+@dataclass(frozen=True)
+class Acos(Function):
+    """arccos x in radians; NaN outside [−1, 1]. ONNX Acos-22."""
+
+    function = np.arccos
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [-dy / Sqrt().apply((1 - x * x,))[0]]
+
+
+@dataclass(frozen=True)
+class Atan(Function):
+    """arctan x in radians. ONNX Atan-22."""
+
+    function = np.arctan
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [dy / (1 + x * x)]
+
+
+@dataclass(frozen=True)
+class Sinh(Function):
+    """sinh x. ONNX Sinh-22."""
+
+    function = np.sinh
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [dy * Cosh().apply((x,))[0]]
+
+
+@dataclass(frozen=True)
+class Cosh(Function):
+    """cosh x. ONNX Cosh-22."""
+
+    function = np.cosh
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [dy * Sinh().apply((x,))[0]]
+
+
+@dataclass(frozen=True)
 class Tanh(Function):
     """tanh x. ONNX Tanh-13."""
 
@@ -54,10 +209,40 @@ class Tanh(Function):
         return [dy * (1 - y * y)]
 
 
+@dataclass(frozen=True)
+class Asinh(Function):
+    """arsinh x. ONNX Asinh-22."""
+
+    function = np.arcsinh
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [dy / Sqrt().apply((x * x + 1,))[0]]
+
+
+@dataclass(frozen=True)
+class Acosh(Function):
+    """arcosh x; NaN below 1. ONNX Acosh-22."""
+
+    function = np.arccosh
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [dy / Sqrt().apply((x * x - 1,))[0]]
+
+
+@dataclass(frozen=True)
+class Atanh(Function):
+    """artanh x; ±∞ at ±1, NaN outside [−1, 1]. ONNX Atanh-22."""
+
+    function = np.arctanh
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [dy / (1 - x * x)]
+
+
 # -- powers -----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Pow(Op):
-    """x^y with broadcasting, in the element type of x; y may have another. ONNX Pow-15.
+    """x^y with broadcasting, in the element type of x; that of y may differ. ONNX Pow-15.
 
     An integer to a non-negative integer power wraps; to a negative or fractional one, the result is truncated towards
     zero (saturating, so 0^-1 is the largest integer).
@@ -81,20 +266,20 @@ class Pow(Op):
             result = np.power(base, exponent)
         return np.asarray(result).astype(x.dtype, copy=False)
 
-    def grad(self, dz: Value, z: Value, x: Value, y: Value) -> Sequence[Value | None]:
-        dx = dy = None
+    def grad(self, dy: Value, y: Value, x: Value, power: Value) -> Sequence[Value | None]:
+        dx = dexponent = None
         if x.dtype.is_float:
-            exponent = y if y.dtype is x.dtype else y.cast(x.dtype)
+            exponent = power if power.dtype is x.dtype else power.cast(x.dtype)
             # d(x^0) is 0 even at x = 0, where x^-1 is infinite.
             is_zero = Equal().apply((exponent, lift(0, exponent)))[0]
-            lower = Where().apply((is_zero, lift(1, exponent), exponent - 1))[0]
-            dx = unbroadcast(dz * exponent * x**lower, x)
-        if y.dtype.is_float and x.dtype.is_float:
+            lower = where(is_zero, lift(1, exponent), exponent - 1)
+            dx = unbroadcast(dy * exponent * x**lower, x)
+        if power.dtype.is_float and x.dtype.is_float:
             # ln x is taken where it exists; at x = 0 the power, and with it the product, is zero.
-            positive = Where().apply((x > 0, x, lift(1, x)))[0]
-            slope = dz * z * Log().apply((positive,))[0]
-            dy = unbroadcast(slope if y.dtype is x.dtype else slope.cast(y.dtype), y)
-        return [dx, dy]
+            positive = where(x > 0, x, 1)
+            slope = dy * y * Log().apply((positive,))[0]
+            dexponent = unbroadcast(slope if power.dtype is x.dtype else slope.cast(power.dtype), power)
+        return [dx, dexponent]
 
 
 def _integer_power(x: Array, y: Array) -> Array:
