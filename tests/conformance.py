@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from onnx.reference import ReferenceEvaluator
 from graphc.frontends.onnx.attributes import op_to_attributes
 from graphc.ir import Graph, Op, Value
 from graphc.ops.base import const
-from graphc.types import Tensor, TensorType, dtype_of
+from graphc.types import SequenceType, TensorType, Type, dtype_of, join
 
 Data = Any
 
@@ -61,7 +62,7 @@ class Case:
             elif i in self.const:
                 values.append(const(np.asarray(x)))
             else:
-                values.append(Value(TensorType(dtype_of(x.dtype), x.shape), name=f"x{i}"))
+                values.append(Value(type_of(x), name=f"x{i}"))
                 inputs.append(values[-1])  # type: ignore[arg-type]
         outputs = self.op.apply(values)
         return Graph(inputs, outputs, [f"y{i}" for i in range(len(outputs))], name=self.name)
@@ -90,7 +91,6 @@ class Case:
     def model(self) -> onnx.ModelProto:
         """The one-node ONNX model, built with onnx.helper alone."""
         graph = self.graph()
-        types = [v.tensor for v in graph.outputs]
         opset = self.opset or min(onnx.defs.onnx_opset_version(), 26 if self.oracle == "onnxruntime" else 99)
         node = helper.make_node(
             self.op.name,
@@ -98,12 +98,31 @@ class Case:
             [f"y{i}" for i in range(len(graph.outputs))],
             domain=self.op.domain,
         )
-        node.attribute.extend(op_to_attributes(self.op))
-        info = helper.make_tensor_value_info
-        inputs = [info(f"x{i}", Tensor(x).dtype.onnx, np.shape(x)) for i, x in enumerate(self.inputs) if x is not None]
-        outputs = [info(f"y{i}", t.dtype.onnx, None) for i, t in enumerate(types)]
+        # Defaults stay out: an attribute that is newer than the oracle's opset would not be valid.
+        node.attribute.extend(a for a in op_to_attributes(self.op) if a.name in self.op.attributes())
+        info = helper.make_value_info
+        inputs = [info(f"x{i}", type_proto(type_of(x))) for i, x in enumerate(self.inputs) if x is not None]
+        outputs = [info(f"y{i}", type_proto(v.type, with_shape=False)) for i, v in enumerate(graph.outputs)]
         proto = helper.make_graph([node], self.name, inputs, outputs)
         return helper.make_model(proto, opset_imports=[helper.make_opsetid("", opset)], ir_version=11)
+
+
+def type_of(x: Data) -> Type:
+    """The type of an array, or of a list of arrays."""
+    if isinstance(x, list):
+        return SequenceType(functools.reduce(join, map(type_of, x)))
+    return TensorType(dtype_of(x.dtype), x.shape)
+
+
+def type_proto(type: Type, *, with_shape: bool = True) -> onnx.TypeProto:
+    """The TypeProto of a tensor or sequence type."""
+    if isinstance(type, SequenceType):
+        return helper.make_sequence_type_proto(type_proto(type.element, with_shape=with_shape))
+    assert isinstance(type, TensorType)
+    sizes = type.shape if with_shape else None
+    return helper.make_tensor_type_proto(
+        type.dtype.onnx, None if sizes is None else [d if isinstance(d, int) else None for d in sizes]
+    )
 
 
 def all_cases() -> list[Case]:

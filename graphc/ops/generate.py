@@ -186,5 +186,5 @@ def scatter_back(dy: Value, x: Value, pick: Callable[[Value], Value]) -> Value:
     zero, one = const(np.array(0, np.int64)), const(np.array(1, np.int64))
     positions = Range().apply((zero, total, one))[0].reshape(shape_of(x))
     zeros = ConstantOfShape(Tensor(np.zeros(1, x.dtype.numpy), x.dtype)).apply((total.reshape([1]),))[0]
-    added = OPERATORS["ScatterAdd"](zeros, pick(positions).reshape([-1]), dy.reshape([-1]))
+    added = OPERATORS["ScatterAdd"](zeros, pick(positions).reshape([-1]), dy.reshape([-1]), 0)
     return added.reshape(shape_of(x))
