@@ -88,25 +88,19 @@ class Pad(Movement):
                 data = np.take(data, _source(self.mode, data.shape[axis], before, after), axis)
         return data
 
-    def grad(
-        self,
-        dy: Value,
-        y: Value,
-        data: Value,
-        pads: Value,
-        constant_value: Value | None = None,
-        axes: Value | None = None,
-    ) -> Sequence[Value | None]:
+    def grad(self, dy: Value, y: Value, data: Value, pads: Value, *rest: Value | None) -> Sequence[Value | None]:
+        value, axes = (*rest, None, None)[:2]
+        none = [None] * len(rest)
         if self.mode != "constant":
-            dx = scatter_back(dy, data, lambda positions: self(positions, pads, None, axes))
-            return [dx, None, None, None]
+            return [scatter_back(dy, data, lambda positions: self(positions, pads, None, axes)), None, *none]
         opposite = const(-pads.const) if pads.const is not None else -pads
         dx = Pad()(dy, opposite, None, axes)
-        if constant_value is None:
-            return [dx, None, None, None]
+        if value is None:
+            return [dx, None, *none]
         one = const(Tensor(np.ones((), data.dtype.numpy), data.dtype))
-        added = Pad()(zeros_like(data), pads, one, axes)
-        return [dx, None, (dy * added).sum().reshape(shape_of(constant_value)), None]
+        # The reshape says that the sizes are those of dy, which types do not show when pads are not known.
+        added = Pad()(zeros_like(data), pads, one, axes).reshape(shape_of(dy))
+        return [dx, None, (dy * added).sum().reshape(shape_of(value)), *none[1:]]
 
 
 def _amounts(rank: int, pads: Sequence[Dim], axes: Sequence[int] | None) -> list[tuple[Dim, Dim]]:

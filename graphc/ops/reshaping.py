@@ -115,12 +115,15 @@ def _join(sizes: Sequence[Dim]) -> str:
 
 
 def reshape(x: Value, shape: Value | Sequence[Dim]) -> Value:
-    """`x` in `shape`. Symbolic sizes are read from `x` at run time; one that `x` does not have becomes -1.
+    """`x` in `shape`, where 0 is the size 0, but beside a -1 it is x's own size there, as in ONNX.
+
+    Symbolic sizes are read from `x` at run time; one that `x` does not have becomes -1.
 
     Raises `CompileError` when more than one size of `shape` cannot be told that way.
     """
     if isinstance(shape, Value):
-        return Reshape().apply((x, shape))[0]
+        known = shape.const
+        return Reshape(allowzero=known is None or -1 not in known).apply((x, shape))[0]
     sizes = list(shape)
     symbolic = [i for i, n in enumerate(sizes) if isinstance(n, SymDim)]
     if len(symbolic) == 1 and 0 not in sizes and -1 not in sizes:
