@@ -1,0 +1,310 @@
+"""Convolution and its transpose, over any number of spatial axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphc.dims import SymDim, dim_max, unknown
+from graphc.errors import CompileError, InvalidModel, ShapeError
+from graphc.ir import Cost, Op, elements, traffic
+from graphc.ops.base import (
+    Array,
+    Dim,
+    Shape,
+    TensorType,
+    Value,
+    check_dtype,
+    check_rank,
+    check_same_dtype,
+    const,
+)
+from graphc.ops.conv_kernels import convolve, convolve_transposed
+from graphc.ops.elementwise import widen
+from graphc.ops.slicing import Slice
+from graphc.ops.windows import Grid, Ints, Window, check_ints, span
+from graphc.types import FLOATS
+
+
+@dataclass(frozen=True)
+class Conv(Op):
+    """y[n,m,p] = b[m] + Σ_{c,k} w[m,c,k] · x[n, g(m) + c, p·strides + k·dilations − pads]. ONNX Conv-22.
+
+    x is (N, C, spatial…), w is (M, C/group, kernel…), b is (M); output channel m reads the input channels of its group.
+    """
+
+    auto_pad: str = "NOTSET"
+    dilations: Ints | None = None
+    group: int = 1
+    kernel_shape: Ints | None = None
+    pads: Ints | None = None
+    strides: Ints | None = None
+
+    def infer(self, x: Value, w: Value, b: Value | None = None) -> TensorType:
+        _check_inputs(self, x, w, b)
+        return TensorType(x.dtype, self._shape(x, w, b))
+
+    def _shape(self, x: Value, w: Value, b: Value | None) -> Shape | None:
+        shape, weights = _shapes(self, x, w)
+        if shape is None or weights is None:
+            return None
+        channels, inner, m = shape[1], weights[1], weights[0]
+        if isinstance(channels, int) and isinstance(inner, int) and channels != inner * self.group:
+            raise ShapeError(
+                f"x has {channels} channels, w takes {inner} × {self.group} groups: {x.tensor}, w {w.tensor}"
+            )
+        if isinstance(m, int) and m % self.group:
+            raise ShapeError(f"{m} output channels cannot be split into {self.group} groups: w {w.tensor}")
+        _check_bias(b, m, w)
+        return (shape[0], m, *self._grid(weights).counts(shape[2:]))
+
+    def _grid(self, weights: Sequence[Dim]) -> Grid:
+        return Grid.of(
+            _kernel(self, weights),
+            strides=self.strides, dilations=self.dilations, pads=self.pads, auto_pad=self.auto_pad,
+        )  # fmt: skip
+
+    def eval(self, x: Array, w: Array, b: Array | None = None) -> Array:
+        windows = self._grid(w.shape).windows(x.shape[2:])
+        return _finish(convolve(widen(x), widen(w), windows, self.group), b, x)
+
+    def grad(self, dy: Value, y: Value, x: Value, w: Value, b: Value | None = None) -> Sequence[Value | None]:
+        windows = self._grid((0, 0, *static_sizes(w))).windows(static_sizes(x))
+        dx = transposed(windows, self.group)(dy, w)
+        dw = _weight_gradient(x, dy, windows, self.group, w)
+        return [dx, dw, _bias_gradient(dy)][: 2 if b is None else 3]
+
+    def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
+        w = xs[1]
+        inner: Dim = 0
+        if w is not None and w.shape is not None:
+            inner = 1
+            for d in w.shape[1:]:
+                inner = inner * d
+        flops = 2 * elements(ys[0]) * inner + (elements(ys[0]) if len(xs) > 2 else 0)
+        return Cost(flops, traffic(xs, ys))
+
+
+@dataclass(frozen=True)
+class ConvTranspose(Op):
+    """y[n, h(c) + m, p·strides + k·dilations − pads] += w[c,m,k] · x[n,c,p], plus b[m]. ONNX ConvTranspose-22.
+
+    x is (N, C, spatial…), w is (C, M/group, kernel…), b is (M); an input channel adds to its group's output channels.
+    """
+
+    auto_pad: str = "NOTSET"
+    dilations: Ints | None = None
+    group: int = 1
+    kernel_shape: Ints | None = None
+    output_padding: Ints | None = None
+    output_shape: Ints | None = None
+    pads: Ints | None = None
+    strides: Ints | None = None
+
+    def infer(self, x: Value, w: Value, b: Value | None = None) -> TensorType:
+        _check_inputs(self, x, w, b)
+        return TensorType(x.dtype, self._shape(x, w, b))
+
+    def _shape(self, x: Value, w: Value, b: Value | None) -> Shape | None:
+        shape, weights = _shapes(self, x, w)
+        if shape is None or weights is None:
+            return None
+        channels, inner, m = shape[1], weights[0], weights[1] * self.group
+        if isinstance(channels, int) and isinstance(inner, int) and channels != inner:
+            raise ShapeError(f"x has {channels} channels, w takes {inner}: {x.tensor}, w {w.tensor}")
+        for c in (channels, inner):
+            if isinstance(c, int) and c % self.group:
+                raise ShapeError(f"{c} input channels cannot be split into {self.group} groups: w {w.tensor}")
+        _check_bias(b, m, w)
+        return (shape[0], m, *(size for _, size in self._place(shape[2:], weights)))
+
+    def _place(self, sizes: Sequence[Dim], weights: Sequence[Dim]) -> list[tuple[Dim, Dim]]:
+        """For each spatial axis, what is cut off in front of the full result, and the size of the output."""
+        grid = Grid.of(
+            _kernel(self, weights),
+            strides=self.strides, dilations=self.dilations, pads=self.pads, auto_pad=self.auto_pad,
+        )  # fmt: skip
+        rank = len(sizes)
+        extra = check_ints(self.output_padding, "output_padding", rank, 0)
+        for e, s, d in zip(extra, grid.strides, grid.dilations, strict=True):
+            if e >= max(s, d) and e > 0:
+                raise InvalidModel(
+                    f"output_padding={list(extra)} must be less than strides={list(grid.strides)} or "
+                    f"dilations={list(grid.dilations)}"
+                )
+        wanted = self._wanted(rank)
+        placed: list[tuple[Dim, Dim]] = []
+        for i, size in enumerate(sizes):
+            stride = grid.strides[i]
+            full = (size - 1) * stride + extra[i] + span(grid.kernel[i], grid.dilations[i])
+            out: Dim | None = wanted[i] if wanted else None
+            if out is None and self.auto_pad.startswith("SAME"):
+                out = size * stride
+            if out is None:
+                before, after = grid.pads[i]
+                placed.append((before, full - before - after))
+            else:
+                cut = dim_max(full - out, 0)
+                placed.append((cut // 2 if self.auto_pad == "SAME_UPPER" else cut - cut // 2, out))
+            if isinstance(placed[-1][1], int) and placed[-1][1] < 1 and size != 0:
+                raise ShapeError(f"nothing is left of spatial axis {i}: {full} positions, pads {grid.pads[i]}")
+        return placed
+
+    def _wanted(self, rank: int) -> Ints | None:
+        given = self.output_shape
+        if given is not None and len(given) == rank + 2:  # models from before opset 11 give N and C too
+            given = given[2:]
+        return check_ints(given, "output_shape", rank, 1) if given else None
+
+    def _windows(self, sizes: Sequence[int], weights: Sequence[int]) -> tuple[Window, ...]:
+        """The windows of the convolution that this transposes: on axes of the output's size, one for each x."""
+        strides = check_ints(self.strides, "strides", len(sizes), 1)
+        dilations = check_ints(self.dilations, "dilations", len(sizes), 1)
+        windows = []
+        for i, (before, out) in enumerate(self._place(sizes, weights)):
+            assert isinstance(before, int)
+            assert isinstance(out, int)
+            windows.append(Window(max(out, 0), weights[2 + i], strides[i], dilations[i], before, sizes[i]))
+        return tuple(windows)
+
+    def eval(self, x: Array, w: Array, b: Array | None = None) -> Array:
+        windows = self._windows(x.shape[2:], w.shape)
+        return _finish(convolve_transposed(widen(x), widen(w), windows, self.group), b, x)
+
+    def grad(self, dy: Value, y: Value, x: Value, w: Value, b: Value | None = None) -> Sequence[Value | None]:
+        windows = self._windows(static_sizes(x), (0, 0, *static_sizes(w)))
+        # Without the rows that only output_padding made, which could give more windows than there were.
+        dx = direct(windows, self.group)(crop(dy, [v.size + min(v.after, 0) for v in windows]), w)
+        dw = _weight_gradient(dy, x, windows, self.group, w)
+        return [dx, dw, _bias_gradient(dy)][: 2 if b is None else 3]
+
+    def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
+        w = xs[1]
+        inner: Dim = 0
+        if w is not None and w.shape is not None:
+            inner = 1
+            for d in w.shape[1:]:
+                inner = inner * d
+        flops = 2 * elements(xs[0]) * inner + (elements(ys[0]) if len(xs) > 2 else 0)
+        return Cost(flops, traffic(xs, ys))
+
+
+# -- what both share --------------------------------------------------------------------------------------------------
+def _check_inputs(op: Conv | ConvTranspose, x: Value, w: Value, b: Value | None) -> None:
+    check_same_dtype(x, w, b)
+    check_dtype(x, FLOATS, "x")
+    check_rank(x, "x", 3, 64)
+    check_rank(w, "w", 3, 64)
+    if b is not None:
+        check_rank(b, "b", 1)
+    if op.group < 1:
+        raise InvalidModel(f"group is {op.group}, expected at least 1")
+
+
+def _shapes(op: Conv | ConvTranspose, x: Value, w: Value) -> tuple[Shape | None, Shape | None]:
+    """The shapes of x and w; where one has no rank, that of the other with unknown sizes."""
+    if x.shape is not None and w.shape is not None and len(x.shape) != len(w.shape):
+        raise ShapeError(f"ranks differ: x {x.tensor}, w {w.tensor}")
+    known = x.shape or w.shape
+    if known is None:
+        return None, None
+    kernel = op.kernel_shape if op.kernel_shape and len(op.kernel_shape) == len(known) - 2 else None
+    fresh = tuple(unknown() for _ in known)
+    return x.shape or fresh, w.shape or (unknown(), unknown(), *(kernel or fresh[2:]))
+
+
+def _kernel(op: Conv | ConvTranspose, weights: Sequence[Dim]) -> tuple[Dim, ...]:
+    """The kernel's sizes, from w; `kernel_shape` must agree with it."""
+    kernel = tuple(weights[2:])
+    if not op.kernel_shape:
+        return kernel
+    if len(op.kernel_shape) != len(kernel) or any(
+        isinstance(k, int) and k != given for k, given in zip(kernel, op.kernel_shape, strict=True)
+    ):
+        shown = ",".join(map(str, weights))
+        raise ShapeError(f"kernel_shape={list(op.kernel_shape)} is not the shape of the kernels in w [{shown}]")
+    return op.kernel_shape
+
+
+def _check_bias(b: Value | None, m: Dim, w: Value) -> None:
+    if b is None or b.shape is None:
+        return
+    if isinstance(m, int) and isinstance(b.shape[0], int) and b.shape[0] != m:
+        raise ShapeError(f"b is {b.tensor}, expected one entry for each of {m} output channels (w {w.tensor})")
+
+
+def _finish(y: Array, b: Array | None, x: Array) -> Array:
+    """y + b, in x's element type."""
+    if b is not None:
+        y += widen(b).reshape(-1, *(1 for _ in y.shape[2:]))
+    return y.astype(x.dtype, copy=False)
+
+
+# -- gradients --------------------------------------------------------------------------------------------------------
+def static_sizes(x: Value, first: int = 2) -> Ints:
+    """The sizes of the axes from `first` on. Raises `CompileError` where one is not known."""
+    sizes = None if x.shape is None else x.shape[first:]
+    if sizes is None or any(isinstance(n, SymDim) for n in sizes):
+        raise CompileError(
+            f"the gradient needs known spatial sizes, got {x.tensor}",
+            hint="Bind the symbolic dimensions with specialize() first",
+        )
+    return tuple(int(n) for n in sizes)  # type: ignore[arg-type]
+
+
+def _pads(windows: Sequence[Window]) -> Ints:
+    return (*(v.before for v in windows), *(max(v.after, 0) for v in windows))
+
+
+def direct(windows: Sequence[Window], group: int) -> Conv:
+    """The convolution with these windows."""
+    return Conv(
+        dilations=tuple(v.dilation for v in windows), group=group,
+        pads=_pads(windows), strides=tuple(v.stride for v in windows),
+    )  # fmt: skip
+
+
+def transposed(windows: Sequence[Window], group: int) -> ConvTranspose:
+    """The adjoint of the convolution with these windows; what no window reads becomes zero (output_padding)."""
+    return ConvTranspose(
+        dilations=tuple(v.dilation for v in windows), group=group,
+        output_padding=tuple(max(-v.after, 0) for v in windows),
+        pads=_pads(windows), strides=tuple(v.stride for v in windows),
+    )  # fmt: skip
+
+
+def crop(x: Value, sizes: Sequence[Dim]) -> Value:
+    """The first `sizes` elements of each spatial axis."""
+    if x.shape is None or tuple(x.shape[2:]) == tuple(sizes):
+        return x
+    n = len(sizes)
+    starts, ends, axes = [0] * n, list(sizes), list(range(2, 2 + n))
+    return Slice().apply([x, *(const(np.array(v, np.int64)) for v in (starts, ends, axes))])[0]
+
+
+def _weight_gradient(read: Value, written: Value, windows: Sequence[Window], group: int, w: Value) -> Value:
+    """dw[m,c,k] = Σ_{n,p} written[n,m,p] · read[n, c, p·stride + k·dilation − before].
+
+    That is a convolution whose batch and channel axes have changed places, and with them strides and dilations.
+    """
+    assert read.shape is not None
+    assert written.shape is not None
+    n, spatial = read.shape[0], range(2, len(read.shape))
+    inner = read.shape[1] // group
+    if group > 1:
+        split = read.reshape([n, group, inner, *read.shape[2:]])
+        x = split.transpose([2, 1, 0, *(i + 1 for i in spatial)]).reshape([inner, n * group, *read.shape[2:]])
+    else:
+        x = read.transpose([1, 0, *spatial])
+    exchanged = Conv(
+        dilations=tuple(v.stride for v in windows), group=group,
+        pads=_pads(windows), strides=tuple(v.dilation for v in windows),
+    )  # fmt: skip
+    dw = exchanged(x, written.transpose([1, 0, *spatial]))
+    return crop(dw, [v.kernel for v in windows]).transpose([1, 0, *spatial])
+
+
+def _bias_gradient(dy: Value) -> Value:
+    return dy.sum([0, *range(2, dy.rank or 0)])
