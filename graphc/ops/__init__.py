@@ -13,6 +13,7 @@ from graphc.ops import (
     conv,
     cumulative,
     dropout,
+    einsum,
     fused,
     generate,
     indexing,
@@ -23,6 +24,7 @@ from graphc.ops import (
     movement,
     operators,
     padding,
+    ranking,
     reduction,
     reshaping,
     scatter,
@@ -48,7 +50,9 @@ OPS: tuple[type[Op], ...] = (
     movement.Transpose, movement.Concat, movement.Split, movement.Tile, movement.ReverseSequence, movement.Compress,
     slicing.Slice, padding.Pad, generate.ConstantOfShape, generate.Range,
     # linear
-    linear.MatMul, linear.Gemm, linear.Det,
+    linear.MatMul, linear.Gemm, linear.Det, einsum.Einsum,
+    # ranking
+    ranking.ArgMax, ranking.ArgMin, ranking.TopK, ranking.Unique, ranking.NonZero,
     # cumulative
     cumulative.CumSum, cumulative.CumProd, cumulative.Trilu, cumulative.EyeLike,
     # conv
