@@ -1,0 +1,157 @@
+"""The algebra of folding y = k·x + c into a linear op, used by `fold_batch_norm` and `fold_affine`.
+
+`k` and `c` are vectors with one element for each channel; everything here is graph code on constants.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from graphc.ir import Op, Value
+from graphc.ops.base import const
+from graphc.ops.conv import Conv, ConvTranspose
+from graphc.ops.linear import Gemm, MatMul
+from graphc.ops.reshaping import Expand
+from graphc.passes.rewrite import Match
+from graphc.types import int64
+
+LINEAR: tuple[type[Op], ...] = (Conv, ConvTranspose, Gemm, MatMul)
+
+
+def sizes(v: Value) -> tuple[int, ...]:
+    """The shape of a constant."""
+    assert v.shape is not None
+    return tuple(int(d) for d in v.shape)  # type: ignore[arg-type]
+
+
+def along(v: Value, axis: int, rank: int) -> Value:
+    """The vector `v` as a tensor of `rank` whose other axes have size 1."""
+    return v.reshape([-1 if i == axis else 1 for i in range(rank)])
+
+
+def channel_axis(op: Op, rank: int) -> int:
+    """The axis of the output (and input) of a linear op that its weights mix."""
+    return 1 if isinstance(op, (Conv, ConvTranspose)) else rank - 1
+
+
+def output_channels(op: Op, w: Value) -> int:
+    """The number of output channels."""
+    if isinstance(op, Conv):
+        return sizes(w)[0]
+    if isinstance(op, ConvTranspose):
+        return sizes(w)[1] * op.group
+    return sizes(w)[0 if isinstance(op, Gemm) and op.transB else -1]
+
+
+def input_channels(op: Op, w: Value) -> int:
+    """The number of input channels."""
+    if isinstance(op, Conv):
+        return sizes(w)[1] * op.group
+    return sizes(w)[-1 if isinstance(op, Gemm) and op.transB else 0]
+
+
+def check_foldable(m: Match, op: Op, w: Value) -> None:
+    """Decline where the weight of `op` is not a matrix or kernel that channels can be told from."""
+    if isinstance(op, MatMul):
+        m.require(w.rank == 2, f"the weight is {w.type}, not a matrix")
+    if isinstance(op, Gemm):
+        m.require(not op.transA, "the input is transposed")
+        m.require(w.dtype.is_float or op.alpha == op.beta == 1.0, "an integer product is scaled")
+
+
+def channel_vector(m: Match, c: Value, axis: int, rank: int, channels: int) -> Value:
+    """`c`, which broadcasts along one axis only, as a vector of `channels`; declines for any other shape."""
+    shape = sizes(c)
+    wide = (1,) * (rank - len(shape)) + shape
+    others = [d for i, d in enumerate(wide) if i != axis]
+    m.require(len(wide) == rank and all(d == 1 for d in others), f"{c.type} is not one number for each channel")
+    m.require(wide[axis] in (1, channels), f"{c.type} is not one number for each of {channels} channels")
+    vector = c.reshape([-1])
+    if wide[axis] == channels:
+        return vector
+    wanted = const(np.array([channels], np.int64), int64)
+    expanded: Value = Expand()(vector, wanted)
+    return expanded
+
+
+def scale_output(op: Op, x: Value, w: Value, b: Value | None, *, k: Value | None, c: Value | None) -> Value:
+    """k · op(x, w, b) + c = op(x, w·k, b·k + c)."""
+    if k is not None:
+        w = _scale_output_channels(op, w, k)
+        b = None if b is None else b * k
+    if isinstance(op, Gemm):
+        if b is not None and op.beta != 1.0:
+            b = b * op.beta
+        op = dataclasses.replace(op, beta=1.0)
+    if isinstance(op, MatMul):
+        product = op.apply((x, w))[0]
+        return product if c is None else product + c
+    return op.apply((x, w, _plus(b, c)))[0]
+
+
+def _plus(b: Value | None, c: Value | None) -> Value | None:
+    if b is None or c is None:
+        return c if b is None else b
+    return b + c
+
+
+def _scale_output_channels(op: Op, w: Value, k: Value) -> Value:
+    rank = len(sizes(w))
+    if isinstance(op, Conv):
+        return w * along(k, 0, rank)
+    if isinstance(op, ConvTranspose):
+        if op.group == 1:
+            return w * along(k, 1, rank)
+        inputs, outputs, *kernel = sizes(w)
+        grouped = w.reshape([op.group, inputs // op.group, outputs, *kernel])
+        return (grouped * k.reshape([op.group, 1, outputs, *(1 for _ in kernel)])).reshape(sizes(w))
+    return w * along(k, 0 if isinstance(op, Gemm) and op.transB else rank - 1, rank)
+
+
+def scale_input(op: Op, x: Value, w: Value, b: Value | None, *, k: Value | None, c: Value | None) -> Value:
+    """op(k·x + c, w, b) = op(x, w·k, b + op(c, w)); for a convolution with a `c`, only without padding."""
+    shift = None if c is None else _sum_of_inputs(op, w, c)
+    w = w if k is None else _scale_input_channels(op, w, k)
+    if isinstance(op, MatMul):
+        product = op.apply((x, w))[0]
+        return product if shift is None else product + shift
+    if isinstance(op, Gemm) and shift is not None:
+        b = b if b is None or op.beta == 1.0 else b * op.beta
+        shift = shift if op.alpha == 1.0 else shift * op.alpha
+        op = dataclasses.replace(op, beta=1.0)
+    return op.apply((x, w, _plus(b, shift)))[0]
+
+
+def _scale_input_channels(op: Op, w: Value, k: Value) -> Value:
+    rank = len(sizes(w))
+    if isinstance(op, Conv) and op.group > 1:
+        grouped = _grouped(op, w)
+        return (grouped * k.reshape([op.group, 1, sizes(w)[1], *(1 for _ in range(rank - 2))])).reshape(sizes(w))
+    if isinstance(op, Conv):
+        return w * along(k, 1, rank)
+    return w * along(k, rank - 1 if isinstance(op, Gemm) and op.transB else 0, rank)
+
+
+def _sum_of_inputs(op: Op, w: Value, c: Value) -> Value:
+    """What the constant input `c` gives: a vector of output channels."""
+    rank = len(sizes(w))
+    if isinstance(op, Conv):
+        grouped = c.reshape([op.group, 1, sizes(w)[1], *(1 for _ in range(rank - 2))]) * _grouped(op, w)
+        return grouped.sum(list(range(2, rank + 1))).reshape([-1])
+    axis = rank - 1 if isinstance(op, Gemm) and op.transB else 0
+    return (along(c, axis, rank) * w).sum(axis)
+
+
+def _grouped(op: Conv, w: Value) -> Value:
+    """(M, C/g, kernel…) as (g, M/g, C/g, kernel…)."""
+    outputs, inputs, *kernel = sizes(w)
+    return w.reshape([op.group, outputs // op.group, inputs, *kernel])
+
+
+def is_padded(op: Op) -> bool:
+    """True when a convolution reads zeros outside its input."""
+    if not isinstance(op, Conv):
+        return False
+    return op.auto_pad not in ("NOTSET", "VALID") or (op.auto_pad == "NOTSET" and any(op.pads or ()))

@@ -1,0 +1,51 @@
+"""The pipelines O0, O1 and O2: one list each, one reason for each pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from graphc.ir import Graph
+from graphc.passes.canonicalize import canonicalize
+from graphc.passes.eliminate import eliminate
+from graphc.passes.fold_affine import fold_affine
+from graphc.passes.fold_constants import fold_constants
+from graphc.passes.fold_shapes import fold_shapes
+from graphc.passes.form_gemm import form_gemm
+from graphc.passes.inline_branches import inline_branches
+from graphc.passes.merge_reshapes import merge_reshapes
+from graphc.passes.merge_transposes import merge_transposes
+from graphc.passes.share_subexpressions import share_subexpressions
+
+Pass = Callable[[Graph], Graph]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One pass of a pipeline and the reason why it stands there."""
+
+    run: Pass
+    reason: str
+
+
+O0: tuple[Step, ...] = ()
+
+O1: tuple[Step, ...] = (
+    Step(
+        fold_shapes, "exported models compute shapes that inference knows; as constants they open the way for the rest"
+    ),
+    Step(fold_constants, "rules look at constants, not at what computes them"),
+    Step(inline_branches, "a condition that was folded decides its If; what it holds is then seen by all passes"),
+    Step(eliminate, "no-ops stand between the nodes that later rules want side by side"),
+    Step(merge_transposes, "inverse transposes cancel"),
+    Step(merge_reshapes, "also the transposes that are reshapes"),
+    Step(canonicalize, "constants on the right: the rules below are written for that side only"),
+    Step(form_gemm, "a bias inside Gemm takes part in the folds below"),
+    Step(fold_affine, "a bias added after a convolution stands between it and its batch normalisation"),
+    Step(fold_constants, "the rules above wrote their constants as graph code"),
+    Step(share_subexpressions, "last, since the passes before make equal nodes"),
+)
+
+O2: tuple[Step, ...] = O1
+
+PIPELINES: dict[int, tuple[Step, ...]] = {0: O0, 1: O1, 2: O2}
