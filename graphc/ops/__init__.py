@@ -23,11 +23,14 @@ from graphc.ops import (
     minmax,
     movement,
     operators,
+    optional,
     padding,
     ranking,
     reduction,
     reshaping,
+    sampling,
     scatter,
+    sequence,
     shape,
     slicing,
     softmax,
@@ -49,6 +52,13 @@ OPS: tuple[type[Op], ...] = (
     reshaping.Reshape, reshaping.Flatten, reshaping.Squeeze, reshaping.Unsqueeze, reshaping.Expand,
     movement.Transpose, movement.Concat, movement.Split, movement.Tile, movement.ReverseSequence, movement.Compress,
     slicing.Slice, padding.Pad, generate.ConstantOfShape, generate.Range,
+    # sampling
+    sampling.RandomNormal, sampling.RandomUniform, sampling.RandomNormalLike, sampling.RandomUniformLike,
+    sampling.Bernoulli, sampling.Multinomial,
+    # sequence, optional
+    sequence.SequenceConstruct, sequence.SequenceEmpty, sequence.SequenceAt, sequence.SequenceInsert,
+    sequence.SequenceErase, sequence.SequenceLength, sequence.ConcatFromSequence, sequence.SplitToSequence,
+    sequence.SequenceMap, optional.Optional, optional.OptionalGetElement, optional.OptionalHasElement,
     # linear
     linear.MatMul, linear.Gemm, linear.Det, einsum.Einsum,
     # ranking
