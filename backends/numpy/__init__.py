@@ -13,7 +13,7 @@ __all__ = ["NumpyBackend", "NumpyExecutable"]
 
 
 class NumpyExecutable(Executable):
-    """Interprets the graph; values are freed after their last use. Holds no state, so any number of runs may overlap."""
+    """Interprets the graph, freeing values after their last use. Without state: any number of runs may overlap."""
 
     def __init__(self, graph: Graph):
         self.graph = graph

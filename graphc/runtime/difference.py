@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from graphc.types import Array
 
 # Relative tolerances by the bits of the significand: backends may order sums differently, and round in between.
 _RTOL = {52: 1e-6, 23: 1e-4, 10: 2e-2, 7: 1e-1, 3: 0.3, 2: 0.6}
-_SIGNED = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
+_SIGNED: dict[int, type[np.signedinteger[Any]]] = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
 
 
 @dataclass(frozen=True)

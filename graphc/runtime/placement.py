@@ -14,7 +14,7 @@ FALLBACK = "numpy"  # its kernels run what a compiled backend cannot express
 
 @dataclass(frozen=True)
 class Placed:
-    """One node: what it is called, its op, the backend that runs it, and the reason when that is not the one asked for."""
+    """One node: its label, its op, the backend that runs it, and the reason when it is not the one asked for."""
 
     node: str
     op: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,25 +12,39 @@ from graphc.interpret import Data
 from graphc.ir import Graph, Value
 from graphc.limits import check_tensor
 from graphc.runtime.names import quote
+from graphc.runtime.sizes import plain_symbol
 from graphc.types import Array, DType, OptionalType, SequenceType, TensorType, Type
 
 FIRST, OTHER = 2, 8  # sizes for free symbols: on the first axis (a batch), and elsewhere
 
 
-def random_feeds(graph: Graph, *, seed: int = 0) -> dict[str, Data]:
+def random_feeds(graph: Graph, *, seed: int = 0, given: Mapping[str, Data] | None = None) -> dict[str, Data]:
     """One array for each input: normal floats, and integers that are valid indices where they are used as such.
 
     Free symbols become 2 on the first axis and 8 elsewhere, the same size wherever the symbol stands.
 
+    Args:
+        graph: whose inputs.
+        seed: the same seed gives the same data.
+        given: inputs that are there already; those made up agree with their sizes.
+
     Raises:
         FeedError: the rank of an input is not known.
     """
+    given = given or {}
     sizes: dict[str, int] = {}
+    for v in graph.inputs:
+        shape = v.type.shape if isinstance(v.type, TensorType) and v.name in given else None
+        for d, n in zip(shape or (), np.shape(given.get(v.name, ())), strict=False):
+            symbol = plain_symbol(d)
+            if isinstance(symbol, str):
+                sizes.setdefault(symbol, n)
     feeds: dict[str, Data] = {}
     for i, v in enumerate(graph.inputs):
         rng = np.random.default_rng([seed, i])
-        feeds[v.name] = _random(v, v.type, sizes, rng, _index_bound(graph, v))
-    return feeds
+        if v.name not in given:
+            feeds[v.name] = _random(v, v.type, sizes, rng, _index_bound(graph, v))
+    return {**feeds, **given}
 
 
 def _random(x: Value, type: Type, sizes: dict[str, int], rng: np.random.Generator, high: int | None) -> Data:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphc.dims import Dim, SymDim, Symbol, substitute
+from graphc.dims import Dim, Symbol, SymDim, substitute
 from graphc.errors import FeedError, escape
 
 

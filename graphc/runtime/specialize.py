@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from graphc.dims import Dim, substitute, sym, symbols
 from graphc.errors import CompileError, ShapeError
@@ -30,25 +30,25 @@ def specialize(graph: Graph, bindings: Bindings) -> Graph:
     names = {v.name: v for v in graph.inputs}
     known = {s.name for v in graph.inputs for d in _dims(v.type) for s in symbols(d)}
     for name, bound in bindings.items():
-        whole_shape = isinstance(bound, Sequence)
-        if name not in (names if whole_shape else known):
-            what = "input" if whole_shape else "symbolic dimension"
-            every = sorted(names if whole_shape else known)
-            raise CompileError(
-                f"there is no {what} {quote(name)}",
-                hint=f"{did_you_mean(name, every)}There is {listing(every)}" if every else "All sizes are numbers",
-            )
-        for d in bound if whole_shape else [bound]:
-            if isinstance(d, int) and d < 0:
-                raise CompileError(f"{quote(name)} cannot be {d}")
-        if whole_shape:
-            shapes[name] = bound
-        else:
+        if isinstance(bound, int):
+            _check_name("symbolic dimension", name, known)
             sizes[name] = bound
+        else:
+            _check_name("input", name, names)
+            shapes[name] = tuple(bound)
+        negative = [d for d in shapes.get(name, (sizes.get(name),)) if isinstance(d, int) and d < 0]
+        if negative:
+            raise CompileError(f"{quote(name)} cannot be {negative[0]}")
     for name, shape in shapes.items():
         _match(names[name], shape, sizes)
     types = [_bind(v.type, sizes, shapes.get(v.name)) for v in graph.inputs]
     return retype(graph, types, [v.content for v in graph.inputs])
+
+
+def _check_name(what: str, name: str, names: Collection[str]) -> None:
+    if name not in names:
+        hint = f"{did_you_mean(name, names)}There is {listing(sorted(names))}" if names else "All sizes are numbers"
+        raise CompileError(f"there is no {what} {quote(name)}", hint=hint)
 
 
 def _dims(type: Type) -> Sequence[Dim]:

@@ -22,6 +22,8 @@ from graphc.runtime.random import random_feeds
 from graphc.runtime.specialize import Bindings, specialize
 from graphc.runtime.table import format_table
 
+HEADERS = ("where", "value", "compared", "max abs", "max rel", "ulp", "result")  # of `Row.cells`
+
 
 @dataclass(frozen=True)
 class Row:
@@ -84,8 +86,7 @@ class Verification:
         return f"{wrong} of {len(self.rows)} differ, first at {row.where} ({row.value}; {row.against}): {what}"
 
     def __str__(self) -> str:
-        headers = ["where", "value", "compared", "max abs", "max rel", "ulp", "result"]
-        return f"{format_table(headers, [row.cells() for row in self.rows])}\n{self.summary}"
+        return f"{format_table(HEADERS, [row.cells() for row in self.rows])}\n{self.summary}"
 
 
 def verify(

@@ -1,0 +1,166 @@
+"""Exports the graph to ONNX and runs it on ONNX Runtime's CPU provider."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import onnx
+
+from graphc import debug
+from graphc.errors import BackendUnavailable, CompileError, ExecutionError, GraphcError, UnsupportedOp
+from graphc.interpret import Data
+from graphc.ir import Graph, Node
+from graphc.limits import check_deadline
+from graphc.ops.base import Constant
+from graphc.runtime.backend import Executable, Options
+from graphc.runtime.frontends import save
+
+from .values import from_ort, needs_ort_values, to_ort
+
+MAX_PROTO_BYTES = 1 << 30  # larger models go through a file: protobuf holds no more than 2 GiB
+IR_VERSION = 10  # old enough for every onnxruntime that is supported; nothing newer is written into the file
+
+
+class OnnxRuntimeBackend:
+    """Runs whole graphs on ONNX Runtime; there is no fallback for single nodes, since it is there to compare with."""
+
+    name = "onnxruntime"
+
+    def __init__(self) -> None:
+        if importlib.util.find_spec("onnxruntime") is None:
+            raise BackendUnavailable("onnxruntime is not installed", hint="Install it: pip install 'graphc[verify]'.")
+
+    def supports(self, node: Node) -> str | None:
+        return None
+
+    def compile(self, graph: Graph, options: Options) -> Executable:
+        return OnnxRuntimeExecutable(graph, options)
+
+
+class OnnxRuntimeExecutable(Executable):
+    """A session. One process's threads do not survive a fork, so a child makes a session of its own."""
+
+    def __init__(self, graph: Graph, options: Options):
+        self.graph, self.options = graph, options
+        self._session, self._process = make_session(graph, options), os.getpid()
+
+    def run(self, inputs: Sequence[Data]) -> list[Data]:
+        if self._process != os.getpid():
+            self._session, self._process = make_session(self.graph, self.options), os.getpid()
+        ort = import_onnxruntime()
+        types = [v.type for v in (*self.graph.inputs, *self.graph.outputs)]
+        names = [v.name for v in self.graph.inputs]
+        outputs = list(self.graph.output_names)
+        options = ort.RunOptions()
+        if not any(map(needs_ort_values, types)):
+            feeds = {n: x for n, x in zip(names, inputs, strict=True) if x is not None}
+            return _interruptible(lambda: list(self._session.run(outputs, feeds, options)), options)
+        values = {n: to_ort(ort, x, t) for n, x, t in zip(names, inputs, types[: len(names)], strict=True)}
+        found = _interruptible(lambda: self._session.run_with_ort_values(outputs, values, options), options)
+        return [from_ort(r, t) for r, t in zip(found, types[len(names) :], strict=True)]
+
+
+def _interruptible(call: Callable[[], list[Any]], options: Any) -> list[Any]:
+    """`call()` in a thread, so that Ctrl-C and the deadline can end it."""
+    result: list[Any] = []
+    failure: list[BaseException] = []
+    done = threading.Event()
+
+    def work() -> None:
+        try:
+            result.extend(call())
+        except BaseException as e:
+            failure.append(e)
+        finally:
+            done.set()
+
+    thread = threading.Thread(target=work, name="graphc-onnxruntime", daemon=True)
+    thread.start()
+    try:
+        while not done.wait(0.05):
+            check_deadline()
+    except BaseException:
+        options.terminate = True
+        thread.join()
+        raise
+    thread.join()
+    if failure:
+        raise ExecutionError(f"onnxruntime fails: {_message(failure[0])}") from failure[0]
+    return result
+
+
+def make_session(graph: Graph, options: Options) -> Any:
+    """A session for `graph`. Raises `UnsupportedOp` or `CompileError` with what onnxruntime says."""
+    ort = import_onnxruntime()
+    opset = newest_opset()
+    settings = _settings(ort, options)
+    try:
+        if sum(n.op.value.type.nbytes or 0 for n in graph.constants() if isinstance(n.op, Constant)) < MAX_PROTO_BYTES:
+            model = save(graph, opset=opset)
+            model.ir_version = min(model.ir_version, IR_VERSION)
+            return ort.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+        with tempfile.TemporaryDirectory(prefix="graphc-") as folder:
+            path = Path(folder) / "model.onnx"
+            save(graph, path, opset=opset)
+            return ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+    except GraphcError:
+        raise
+    except Exception as e:  # its exceptions have no common base of their own
+        if type(e).__name__ == "NotImplemented":
+            raise UnsupportedOp(f"onnxruntime cannot run this model: {_message(e)}") from e
+        raise CompileError(f"onnxruntime refuses the model: {_message(e)}") from e
+
+
+def _settings(ort: ModuleType, options: Options) -> Any:
+    settings = ort.SessionOptions()
+    settings.log_severity_level = {0: 4, 1: 3, 2: 2, 3: 1}.get(debug.level(), 0)
+    if options.threads is not None:
+        settings.intra_op_num_threads = options.threads
+        settings.inter_op_num_threads = 1
+    return settings
+
+
+@cache
+def import_onnxruntime() -> ModuleType:
+    """The package, imported when first asked for, with its telemetry switched off before."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    try:
+        import onnxruntime
+    except ImportError as e:
+        raise BackendUnavailable(
+            f"onnxruntime cannot be imported: {e}", hint="Install it: pip install 'graphc[verify]'"
+        ) from e
+    package: ModuleType = onnxruntime
+    return package
+
+
+@cache
+def newest_opset() -> int:
+    """The newest ONNX opset that both the installed onnxruntime and onnx know; found by trying."""
+    ort = import_onnxruntime()
+    settings = _settings(ort, Options(threads=1))
+    settings.log_severity_level = 4
+    for opset in range(onnx.defs.onnx_opset_version(), 12, -1):
+        x, y = (onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1]) for n in "xy")
+        graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "probe", [x], [y])
+        model = onnx.helper.make_model(
+            graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=IR_VERSION
+        )
+        try:
+            ort.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+        except Exception:  # too new: whatever it raises
+            continue
+        return opset
+    raise BackendUnavailable("onnxruntime knows none of the opsets that onnx does", hint="Install a newer onnxruntime")
+
+
+def _message(e: BaseException) -> str:
+    return str(e).strip().replace("\n", " ")

@@ -1,0 +1,106 @@
+"""`graphc inspect`: what a model is made of."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from graphc.cli.console import say, say_json, say_table
+from graphc.cli.options import Bind, Json, Model, bound, load_model, parse_bindings
+from graphc.errors import escape
+from graphc.passes.manager import optimize
+from graphc.runtime.ports import Port, describe
+from graphc.runtime.summary import Summary, summarize
+from graphc.text import format_graph
+
+
+def inspect(
+    model: Model,
+    bind: Bind = None,
+    level: Annotated[
+        int | None, typer.Option("--level", "-O", min=0, max=2, help="Also show what is left after optimising.")
+    ] = None,
+    listing: Annotated[bool, typer.Option("--listing", help="Print the graph itself.")] = False,
+    json: Json = False,
+) -> None:
+    """Show a model's inputs, outputs, operators, parameters and arithmetic."""
+    graph = bound(load_model(model), parse_bindings(bind))
+    before = summarize(graph)
+    after = None
+    if level is not None:
+        graph, _ = optimize(graph, level)
+        after = summarize(graph)
+    if json:
+        data = _data(before)
+        if after is not None:
+            data["optimized"] = _data(after)
+        if listing:
+            data["listing"] = format_graph(graph)
+        say_json(data)
+        return
+    say(escape(before.name) or "(unnamed)", "bold")
+    rows = [("input", *_port(p)) for p in before.inputs] + [("output", *_port(p)) for p in before.outputs]
+    say_table(["", "name", "type"], rows)
+    say()
+    for label, s in (("", before), ("after optimising ", after)):
+        if s is not None:
+            say(
+                f"{label}{s.nodes:,} nodes, {s.parameters:,} parameters ({_bytes(s.parameter_bytes)}), "
+                f"{_flops(s.flops)}"
+            )
+    say()
+    _show_ops(before, after)
+    if listing:
+        say()
+        say(format_graph(graph))
+
+
+def _show_ops(before: Summary, after: Summary | None) -> None:
+    if after is None:
+        say_table(["op", "nodes", "flop"], [(c.op, c.count, _number(c.flops)) for c in before.ops])
+        return
+    counts = {c.op: c.count for c in before.ops}, {c.op: c.count for c in after.ops}
+    names = list(dict.fromkeys([*counts[0], *counts[1]]))
+    say_table(["op", "before", "after"], [(n, counts[0].get(n, 0), counts[1].get(n, 0)) for n in names])
+
+
+def _port(port: Port) -> tuple[str, str]:
+    return escape(port.name), describe(port.type)
+
+
+def _data(s: Summary) -> dict[str, Any]:
+    def ports(found: tuple[Port, ...]) -> list[dict[str, Any]]:
+        return [{"name": p.name, "dtype": str(p.dtype), "shape": _shape(p), "type": str(p.type)} for p in found]
+
+    return {
+        "name": s.name,
+        "inputs": ports(s.inputs),
+        "outputs": ports(s.outputs),
+        "nodes": s.nodes,
+        "parameters": s.parameters,
+        "parameter_bytes": s.parameter_bytes,
+        "flops": s.flops if isinstance(s.flops, int) else str(s.flops),
+        "ops": {c.op: c.count for c in s.ops},
+    }
+
+
+def _shape(port: Port) -> list[int | str] | None:
+    return None if port.shape is None else [d if isinstance(d, int) else str(d) for d in port.shape]
+
+
+def _bytes(n: int) -> str:
+    size = float(n)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            break
+        size /= 1024
+    return f"{size:.4g} {unit}"
+
+
+def _flops(flops: object) -> str:
+    return f"{flops / 1e9:.4g} Gflop" if isinstance(flops, int) else f"{flops} flop"
+
+
+def _number(flops: object) -> str:
+    return f"{flops:,}" if isinstance(flops, int) else str(flops)
