@@ -106,7 +106,7 @@ def size_of(x: Value, axis: int) -> Value:
 # -- ops --------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Shape(Op):
-    """y = the sizes of x's axes from `start` up to `end`, clamped to the rank. ONNX Shape-28."""
+    """y = the sizes of x's axes from `start` up to `end`, clamped to the rank. ONNX Shape-25."""
 
     start: int = 0
     end: int | None = None
@@ -134,7 +134,7 @@ class Shape(Op):
 
 @dataclass(frozen=True)
 class Size(Op):
-    """y = the number of x's elements. ONNX Size-28."""
+    """y = the number of x's elements. ONNX Size-25."""
 
     def infer(self, data: Value) -> TensorType:
         check_dtype(data, ALL, "input")
