@@ -256,7 +256,14 @@ class Op:
         size = types[0].shape if isinstance(types[0], TensorType) else None
         if size is None or any(isinstance(d, SymDim) or d > MAX_CONTENT for d in size):
             return None
-        result = np.asarray(self.eval(*known), object)
+        # Plain numbers are computed in their own element type, which wraps and truncates as it does at run time.
+        symbolic = any(isinstance(d, SymDim) for k in known if k is not None for d in k.flat)
+        try:
+            with np.errstate(all="ignore"):
+                found = self.eval(*(known if symbolic else [None if x is None else x.const for x in xs]))
+            result = np.asarray(found, object if symbolic else None)
+        except (GraphcError, ArithmeticError):  # an error of the run, if it comes to that
+            return None
         return result if result.size <= MAX_CONTENT else None
 
     def refine(self, xs: Sequence[Value | None]) -> Op:
