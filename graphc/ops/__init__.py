@@ -25,6 +25,9 @@ from graphc.ops import (
     operators,
     optional,
     padding,
+    pool,
+    quantize,
+    quantized,
     ranking,
     reduction,
     reshaping,
@@ -67,6 +70,8 @@ OPS: tuple[type[Op], ...] = (
     cumulative.CumSum, cumulative.CumProd, cumulative.Trilu, cumulative.EyeLike,
     # conv
     conv.Conv, conv.ConvTranspose,
+    pool.MaxPool, pool.AveragePool, pool.LpPool, pool.GlobalAveragePool, pool.GlobalMaxPool, pool.GlobalLpPool,
+    pool.MaxUnpool,
     # activation
     activation.Relu, activation.LeakyRelu, activation.PRelu, activation.ThresholdedRelu, activation.Shrink,
     activation.Elu, activation.Selu, activation.Celu, activation.Sigmoid, activation.Swish, activation.HardSigmoid,
@@ -92,6 +97,10 @@ OPS: tuple[type[Op], ...] = (
     softmax.Softmax, softmax.LogSoftmax, softmax.Hardmax,
     # bitwise
     bitwise.BitwiseAnd, bitwise.BitwiseOr, bitwise.BitwiseXor, bitwise.BitwiseNot, bitwise.BitShift,
+    # quantize
+    quantize.QuantizeLinear, quantize.DequantizeLinear, quantize.DynamicQuantizeLinear,
+    # quantized
+    quantized.MatMulInteger, quantized.QLinearMatMul, quantized.ConvInteger, quantized.QLinearConv,
 )  # fmt: skip
 
 BY_NAME: dict[tuple[str, str], type[Op]] = {(op.domain, op.__name__): op for op in OPS}

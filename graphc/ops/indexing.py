@@ -206,7 +206,8 @@ class OneHot(Op):
         check_tensor((*indices.shape, size), values.dtype.itemsize, "one-hot tensor")
         index = np.expand_dims(indices.astype(np.int64), axis)
         classes = np.arange(size).reshape([size if i == axis else 1 for i in range(indices.ndim + 1)])
-        return np.where((index == classes) | (index + size == classes), values[1], values[0]).astype(values.dtype)
+        hot = (index == classes) | (index + size == classes)
+        return np.asarray(np.where(hot, values[1], values[0]), values.dtype)
 
     def grad(self, dy: Value, y: Value, indices: Value, depth: Value, values: Value) -> Sequence[Value | None]:
         hot = self(indices, depth, const(np.array([0, 1]), values.dtype)).reshape(shape_of(dy))
