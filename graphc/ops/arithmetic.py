@@ -8,16 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.errors import ExecutionError
-from graphc.ops.base import (
-    Array,
-    Binary,
-    InvalidModel,
-    TensorType,
-    Unary,
-    Value,
-    unbroadcast,
-)
-from graphc.types import FLOATS, NUMBERS, SIGNED
+from graphc.ir import MAX_CONTENT
+from graphc.ops.base import Array, Binary, Dim, SymDim, Unary, Value, unbroadcast
+from graphc.ops.elementwise import widen
+from graphc.types import FLOATS, NUMBERS, SIGNED, Type
 
 
 @dataclass(frozen=True)
@@ -70,8 +64,8 @@ class Div(Binary):
     on_dims = True
 
     def eval(self, a: Array, b: Array) -> Array:
-        if a.dtype == object:  # sizes, never negative
-            return np.floor_divide(a, b)
+        if object in (a.dtype, b.dtype):
+            return np.asarray(np.frompyfunc(_divide_dims, 2, 1)(a, b), object)
         if a.dtype.kind not in "iu":
             return np.divide(a, b)
         check_divisor(b)
@@ -79,6 +73,12 @@ class Div(Binary):
 
     def grad(self, dy: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None]:
         return [unbroadcast(dy / b, a), unbroadcast(-(dy * y) / b, b)]
+
+
+def _divide_dims(a: Dim, b: Dim) -> Dim:
+    if isinstance(a, int) and isinstance(b, int) and a < 0 < b:
+        return -(-a // b)
+    return a // b  # what has symbols is a size, never negative
 
 
 def check_divisor(b: Array) -> None:
@@ -100,20 +100,27 @@ def truncated_divide(a: Array, b: Array) -> Array:
 
 @dataclass(frozen=True)
 class Mod(Binary):
-    """a mod b with the sign of b, or with `fmod` that of a (C's fmod; needed for floats). ONNX Mod-13."""
+    """a − ⌊a/b⌋ b, which has the sign of b; with `fmod`, a − trunc(a/b) b, which has the sign of a. ONNX Mod-28.
+
+    A floating-point b of zero gives NaN; an integer one raises `ExecutionError`.
+    """
 
     fmod: bool = False
     dtypes = NUMBERS
 
-    def infer(self, a: Value, b: Value) -> TensorType:
-        if a.dtype.is_float and not self.fmod:
-            raise InvalidModel("floating-point inputs need fmod=1")
-        return super().infer(a, b)
+    def contents(self, xs: Sequence[Value | None], types: Sequence[Type]) -> Array | None:
+        a, b = (None if x is None else x.dims for x in xs)
+        if self.fmod or a is None or b is None or not all(isinstance(d, SymDim) or d > 0 for d in b.flat):
+            return None
+        result = np.asarray(np.mod(a, b), object)
+        return result if result.size <= MAX_CONTENT else None
 
     def eval(self, a: Array, b: Array) -> Array:
         if a.dtype.kind in "iu":
             check_divisor(b)
-        return np.fmod(a, b) if self.fmod else np.mod(a, b)
+        wide = (widen(a), widen(b))
+        result = np.fmod(*wide) if self.fmod else np.mod(*wide)
+        return np.asarray(result).astype(a.dtype, copy=False)
 
     def grad(self, dy: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None]:
         quotient = (a - y) / b

@@ -62,6 +62,8 @@ def _native(x: Array, source: DType) -> Array:
 
 def _truncate(x: Array, to: DType) -> Array:
     """Floats to integers: towards zero, NaN to 0, and what is out of range to the nearest end of the range."""
+    if to.bits < 8:
+        return _truncate(x, int64).astype(to.numpy)
     lowest, highest = _range(to)
     wide = np.uint64 if lowest == 0 else np.int64
     whole = np.trunc(x if x.dtype.itemsize > 2 else x.astype(np.float32))
@@ -145,7 +147,8 @@ class Cast(Op):
       float8e8m0 rounds |x| to a power of two as `round_mode` says (`up`, `down`, or `nearest` with ties up); with
       `saturate`, zero gives the smallest and ∞ the largest power.
     - float → float4e2m1, float6e2m3, float6e3m2: out of range gives the largest number.
-    - float → integer: towards zero; out of range gives the nearest end of the range, NaN gives 0.
+    - float → integer: towards zero, NaN gives 0. Out of range gives the nearest end of the range; but 4- and 2-bit
+      integers wrap, as those of ONNX's reference implementation do.
     - integer → integer: wraps modulo 2^bits. integer → float: rounds to nearest.
     - number → bool: whether it is not zero (NaN is not). bool → number: 0 or 1.
     - complex → other numbers: the real part.
