@@ -13,9 +13,13 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, helper
 
-from graphc.errors import InvalidModel
+from graphc.errors import InvalidModel, escape
 from graphc.ir import Graph, Op
-from graphc.types import BY_ONNX, DType, Tensor
+from graphc.types import DType, Tensor
+
+from .schema import FIELDS, attribute_type
+from .tensors import TensorReader, dtype_of_number, pack
+from .valuetypes import TypeReader
 
 
 def shortest_float(x: float) -> float:
@@ -76,10 +80,54 @@ def _attribute(name: str, value: Any) -> AttributeProto:
 
 def tensor_to_proto(tensor: Tensor, name: str = "") -> onnx.TensorProto:
     """A TensorProto with the contents of `tensor` in `raw_data` (in `string_data` for strings)."""
+    proto = onnx.TensorProto(name=name, data_type=tensor.dtype.onnx, dims=tensor.shape)
     if tensor.dtype.kind == "string":
-        strings = [s if isinstance(s, bytes) else str(s).encode() for s in tensor.array.flat]
-        return onnx.TensorProto(name=name, data_type=tensor.dtype.onnx, dims=tensor.shape, string_data=strings)
-    return onnx.numpy_helper.from_array(tensor.array, name)
+        proto.string_data.extend(s if isinstance(s, bytes) else str(s).encode() for s in tensor.array.flat)
+    else:
+        proto.raw_data = pack(tensor.array, tensor.dtype)
+    return proto
+
+
+def python_value(attribute: AttributeProto, tensors: TensorReader, types: TypeReader, node: str) -> Any:
+    """The Python value of an attribute that is not a graph: numbers, text, tuples of them, Tensor, Type.
+
+    Raises `InvalidModel`, also where the value is missing.
+    """
+    kind, name = attribute_type(attribute), attribute.name
+    field = FIELDS.get(kind)
+    if field is None:
+        raise InvalidModel(f"attribute '{escape(name)}' has the type {kind}, which is not supported")
+    if kind in _SINGLE and not attribute.HasField(field):
+        if kind in _MESSAGES:
+            raise InvalidModel(f"attribute '{escape(name)}' has no value in its field {field}")
+        return {AttributeProto.FLOAT: 0.0, AttributeProto.INT: 0, AttributeProto.STRING: ""}[kind]
+    value = getattr(attribute, field)
+    if kind == AttributeProto.FLOAT:
+        return shortest_float(value)
+    if kind == AttributeProto.FLOATS:
+        return tuple(shortest_float(v) for v in value)
+    if kind == AttributeProto.STRING:
+        return _decode(value, name)
+    if kind == AttributeProto.STRINGS:
+        return tuple(_decode(v, name) for v in value)
+    if kind == AttributeProto.TENSOR:
+        return tensors.tensor(value, value.name or f"{node}.{name}")
+    if kind == AttributeProto.SPARSE_TENSOR:
+        return tensors.sparse(value, value.values.name or f"{node}.{name}")
+    if kind == AttributeProto.TYPE_PROTO:
+        return types.read(value, f"{node}.{name}")
+    return tuple(value) if kind == AttributeProto.INTS else value
+
+
+_MESSAGES = frozenset({AttributeProto.TENSOR, AttributeProto.SPARSE_TENSOR, AttributeProto.TYPE_PROTO})
+_SINGLE = _MESSAGES | {AttributeProto.FLOAT, AttributeProto.INT, AttributeProto.STRING}
+
+
+def _decode(value: bytes, name: str) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError as e:
+        raise InvalidModel(f"attribute '{escape(name)}' is not UTF-8: {value[:40]!r}") from e
 
 
 def scalar_attribute(value: Any, kind: type) -> Any:
@@ -90,8 +138,8 @@ def scalar_attribute(value: Any, kind: type) -> Any:
         return shortest_float(value)
     if kind is str:
         return value.decode() if isinstance(value, bytes) else str(value)
+    if kind is tuple:
+        return tuple(value)
     if kind is DType:
-        if value not in BY_ONNX:
-            raise InvalidModel(f"element type {value} does not exist, valid 1..{max(BY_ONNX)}")
-        return BY_ONNX[value]
+        return dtype_of_number(value, "an attribute")
     return value

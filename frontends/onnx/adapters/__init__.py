@@ -1,0 +1,1 @@
+"""Rewrites of older forms of an operator to its newest one."""

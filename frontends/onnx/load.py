@@ -1,0 +1,449 @@
+"""ONNX to `Graph`: one walk over the surveyed model that applies each operator to values.
+
+Bodies and calls of functions are visited without recursion: a visit that needs another one first yields it to `_run`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import AttributeProto
+
+from graphc.errors import GraphcError, InvalidModel, escape
+from graphc.ir import Graph, Value
+from graphc.limits import Limits, limited
+from graphc.ops.base import Constant
+from graphc.types import Type
+
+from . import bodies
+from .adapters.call import Call
+from .attributes import python_value
+from .external import ExternalFiles
+from .functions import check_functions
+from .messages import ModelWarning, caller_level, did_you_mean
+from .schema import (
+    Schema,
+    check_arity,
+    check_attributes,
+    old_defaults,
+    read_opsets,
+    schema_of,
+)
+from .source import Source, read_model
+from .support import raise_unsupported, unsupported_reason
+from .survey import FunctionKey, Region, function_label, node_label, survey, text
+from .tensors import TensorReader
+from .valuetypes import TypeReader, disagreement
+from .versions import ADAPTERS
+
+
+def load(
+    source: Source,
+    *,
+    strict: bool = False,
+    limits: Limits | None = None,
+    allow_links: bool = False,
+    folder: str | PathLike[str] | None = None,
+) -> Graph:
+    """The graph of an ONNX model, opset 1 to the newest that the installed onnx knows.
+
+    Operators come out in their newest form, initialisers as constants (an input that has an initialiser is one too),
+    calls of model-local functions inlined; names of inputs, outputs, nodes and initialisers are kept.
+
+    Args:
+        source: a path, bytes, a binary file, or a ModelProto.
+        strict: raise for what is otherwise repaired with a `ModelWarning`: nodes out of order, wrong declared shapes,
+            names of a body that hide outer ones.
+        limits: what the model may cost.
+        allow_links: read external data also from files with several hard links.
+        folder: where external data are, when the model does not come from a path.
+
+    Raises:
+        ModelError: `InvalidModel`, `UnsupportedOp` (naming all), `UnsupportedVersion`, `ExternalDataError` or
+            `ResourceLimit`.
+    """
+    limits = limits or Limits()
+    with limited(limits):
+        model, found = read_model(source, limits)
+        loader = _Loader(model, limits, strict=strict)
+        loader.files = ExternalFiles(found if folder is None else Path(folder), allow_links, loader.warn)
+        graph = loader.load()
+    for message, count in loader.warnings.items():
+        times = f" ({count} times)" if count > 1 else ""
+        warnings.warn(f"{message}{times}", ModelWarning, stacklevel=caller_level())
+    return graph
+
+
+@dataclass(eq=False)
+class Scope:
+    """The names that nodes of one region see.
+
+    Attributes:
+        region: the graph, body or function.
+        values: name -> value; None for an omitted input of a function.
+        outer: the scope around a body; None for the main graph, and for functions, which see only their inputs.
+        prefix: what node names start with, in an inlined function.
+        attributes: in a function, the attributes of the call.
+        declared: name -> declared type, for values that nodes make.
+        captured: outer value -> the body's input for it.
+    """
+
+    region: Region
+    values: dict[str, Value | None] = field(default_factory=dict)
+    outer: Scope | None = None
+    prefix: str = ""
+    attributes: Mapping[str, AttributeProto] | None = None
+    declared: dict[str, Type] = field(default_factory=dict)
+    captured: dict[Value, Value] = field(default_factory=dict)
+
+    def find(self, name: str) -> Value | None:
+        """The value called `name`; one from outside becomes a captured value, or the constant again."""
+        crossed: list[Scope] = []
+        scope: Scope | None = self
+        while scope is not None and name not in scope.values:
+            crossed.append(scope)
+            scope = scope.outer
+        if scope is None:
+            raise InvalidModel(f"the value '{escape(name)}' does not exist", value=name, hint=self._near(name))
+        value = scope.values[name]
+        for inner in reversed(crossed):
+            if value is not None:
+                value = inner._capture(value, name)
+            inner.values[name] = value
+        return value
+
+    def _capture(self, value: Value, name: str) -> Value:
+        node = value.node
+        if node is not None and isinstance(node.op, Constant):
+            return node.op.apply((), node.name)[0]
+        if value not in self.captured:
+            self.captured[value] = Value(value.type, name=name, content=value.content)
+        return self.captured[value]
+
+    def _near(self, name: str) -> str | None:
+        seen: list[str] = []
+        scope: Scope | None = self
+        while scope is not None:
+            seen.extend(scope.values)
+            scope = scope.outer
+        return did_you_mean(name, seen)
+
+
+Visit = Generator["Visit", Any, Any]
+
+
+def _run(visit: Visit) -> Any:
+    """The result of `visit`, and of every visit it yields, on a stack of our own."""
+    stack, result = [visit], None
+    while stack:
+        try:
+            stack.append(stack[-1].send(result))
+            result = None
+        except StopIteration as stop:
+            stack.pop()
+            result = stop.value
+    return result
+
+
+class _Loader:
+    """The state of one `load`."""
+
+    files: ExternalFiles
+
+    def __init__(self, model: onnx.ModelProto, limits: Limits, *, strict: bool):
+        self._model, self._limits, self._strict = model, limits, strict
+        self._types = TypeReader(limits)
+        self.warnings: Counter[str] = Counter()
+
+    def warn(self, message: str) -> None:
+        """Note something that was repaired; an error when strict."""
+        if self._strict:
+            raise InvalidModel(message)
+        self.warnings[message] += 1
+
+    def load(self) -> Graph:
+        opsets = read_opsets(self._model)
+        if not self._model.HasField("graph"):
+            raise InvalidModel("the model has no graph")
+        self._tensors = TensorReader(self._limits, self.files)
+        self._survey = survey(self._model, opsets, self._limits)
+        reached = check_functions(self._survey, self._limits)
+        self._check_operators(reached)
+        if len({p.key for p in self._model.metadata_props}) < len(self._model.metadata_props):
+            self.warn("metadata_props has a key twice")
+        main = self._survey.main
+        if not main.proto.output:
+            raise InvalidModel("the graph has no outputs")
+        graph: Graph = _run(self._graph(main))
+        return graph
+
+    def _check_operators(self, reached: set[FunctionKey]) -> None:
+        found: Counter[str] = Counter()
+        reasons: dict[tuple[object, ...], str | None] = {}
+        for root in (self._survey.main, *(self._survey.functions[key] for key in reached)):
+            for region in root.everything():
+                for node in region.proto.node:
+                    if self._survey.functions and self._survey.function(node) is not None:
+                        continue
+                    domain = "" if node.domain == "ai.onnx" else node.domain
+                    key = (node.op_type, domain, id(region.opsets))
+                    if key not in reasons:
+                        reasons[key] = unsupported_reason(node.op_type, domain, region.opsets)
+                    if (reason := reasons[key]) is not None:
+                        found[reason] += 1
+        raise_unsupported(found)
+
+    # -- graphs -------------------------------------------------------------------------------------------------------
+    def _graph(self, region: Region) -> Visit:
+        """The main graph."""
+        scope = Scope(region)
+        proto = region.proto
+        assert isinstance(proto, onnx.GraphProto)
+        initialised = self._initialisers(scope, proto)
+        inputs: list[Value] = []
+        for info in proto.input:
+            name = self._input_name(info, scope, initialised)
+            declared = self._types.read(info.type, name)
+            if declared is None:
+                raise InvalidModel(f"the input '{escape(name)}' has no type", value=name)
+            if name in initialised:
+                self._check_declared(name, declared, initialised[name].type)
+                continue
+            scope.values[name] = Value(declared, name=name)
+            inputs.append(scope.values[name])  # type: ignore[arg-type]
+        yield from self._nodes(scope)
+        return Graph(inputs, *self._outputs(scope, proto), name=text(proto.name, "graph name"))
+
+    def _body(self, region: Region, outer: Scope, given: Sequence[Type | None], label: str) -> Visit:
+        """A body whose inputs have the types `given`: the inputs, the outputs and their names, and its scope."""
+        scope = Scope(region, outer=outer, prefix=outer.prefix, attributes=outer.attributes)
+        proto = region.proto
+        assert isinstance(proto, onnx.GraphProto)
+        initialised = self._initialisers(scope, proto)
+        infos = [info for info in proto.input if info.name not in initialised]
+        if len(infos) != len(given):
+            raise InvalidModel(
+                f"body '{escape(proto.name)}' takes {len(infos)} inputs, expected {len(given)}", node=label
+            )
+        inputs: list[Value] = []
+        for info, type in zip(infos, given, strict=True):
+            name = self._input_name(info, scope, initialised)
+            declared = self._types.read(info.type, name)
+            if declared is not None and type is not None and disagreement(declared, type) == "dtype":
+                raise InvalidModel(f"input '{escape(name)}' is declared {declared}, but given {type}", node=label)
+            known = type or declared
+            if known is None:
+                raise InvalidModel(f"input '{escape(name)}' of body '{escape(proto.name)}' has no type", node=label)
+            scope.values[name] = Value(known, name=name)
+            inputs.append(scope.values[name])  # type: ignore[arg-type]
+        for name in (*scope.values, *(o for n in proto.node for o in n.output if o)):
+            if _is_hiding(name, outer):
+                self.warn(f"'{escape(name)}' in body '{escape(proto.name)}' hides an outer value of that name")
+        yield from self._nodes(scope)
+        outputs, names = self._outputs(scope, proto)
+        return bodies.Body(inputs, outputs, names, text(proto.name, "graph name"), scope.captured)
+
+    def _initialisers(self, scope: Scope, proto: onnx.GraphProto) -> dict[str, Value]:
+        found: dict[str, Value] = {}
+        for tensor in proto.initializer:
+            name = text(tensor.name, "initialiser name")
+            self._new_name(name, found, "initialiser")
+            found[name] = Constant(self._tensors.tensor(tensor, name)).apply((), scope.prefix + name)[0]
+        for sparse in proto.sparse_initializer:
+            name = text(sparse.values.name, "initialiser name")
+            self._new_name(name, found, "initialiser")
+            found[name] = Constant(self._tensors.sparse(sparse, name)).apply((), scope.prefix + name)[0]
+        scope.values.update(found)
+        for info in proto.value_info:
+            declared = self._types.read(info.type, info.name)
+            if declared is not None:
+                scope.declared[info.name] = declared
+        for info in proto.output:
+            declared = self._types.read(info.type, info.name)
+            if declared is not None:
+                scope.declared[info.name] = declared
+        return found
+
+    def _new_name(self, name: str, found: Mapping[str, object], what: str) -> None:
+        if not name:
+            raise InvalidModel(f"an {what} has no name")
+        if name in found:
+            raise InvalidModel(f"the {what} '{escape(name)}' is there twice", value=name)
+
+    def _input_name(self, info: onnx.ValueInfoProto, scope: Scope, initialised: Mapping[str, Value]) -> str:
+        name = text(info.name, "input name")
+        self._new_name(name, {} if name in initialised else scope.values, "input")
+        return name
+
+    def _outputs(self, scope: Scope, proto: onnx.GraphProto) -> tuple[list[Value], list[str]]:
+        values: list[Value] = []
+        names = [text(o.name, "output name") for o in proto.output]
+        for name in names:
+            value = scope.find(name)
+            if value is None:
+                raise InvalidModel(f"the output '{escape(name)}' is an omitted input of a function", value=name)
+            if name in scope.declared:
+                self._check_declared(name, scope.declared[name], value.type)
+            values.append(value)
+        if len(set(names)) < len(names):
+            twice = next(n for n in names if names.count(n) > 1)
+            raise InvalidModel(f"the output '{escape(twice)}' is there twice", value=twice)
+        return values, names
+
+    def _check_declared(self, name: str, declared: Type, inferred: Type, label: str | None = None) -> None:
+        wrong = disagreement(declared, inferred)
+        if wrong is None:
+            return
+        message = f"'{escape(name)}' is declared {declared}, but is {inferred}"
+        if wrong == "dtype":
+            raise InvalidModel(message, value=name, node=label)
+        self.warn(message)
+
+    # -- nodes --------------------------------------------------------------------------------------------------------
+    def _nodes(self, scope: Scope) -> Visit:
+        """Make the nodes of `scope`'s region and bind their outputs."""
+        nodes = scope.region.proto.node
+        if not scope.region.sorted:
+            name = getattr(scope.region.proto, "name", "")
+            self.warn(f"the nodes of graph '{escape(name)}' are not in topological order; they were sorted")
+        for i in scope.region.order:
+            proto = nodes[i]
+            own = scope.prefix + (proto.name or next((o for o in proto.output if o), proto.op_type))
+            label = node_label(proto.op_type, own)
+            try:
+                inputs = [scope.find(name) if name else None for name in proto.input]
+                key = self._survey.function(proto) if self._survey.functions else None
+                if key is not None:
+                    values = yield self._call_function(key, proto, inputs, scope, own)
+                else:
+                    values = yield from self._operator(i, proto, inputs, scope, own)
+            except GraphcError as e:
+                if e.node is None:
+                    e.node = label
+                raise
+            for name, value in zip(proto.output, values, strict=False):
+                if name:
+                    scope.values[name] = value
+                    if name in scope.declared:
+                        self._check_declared(name, scope.declared[name], value.type, label)
+            if any(proto.output[len(values) :]):
+                raise InvalidModel(f"has {len(proto.output)} outputs, gives {len(values)}", node=label)
+
+    def _operator(
+        self, i: int, proto: onnx.NodeProto, inputs: Sequence[Value | None], scope: Scope, name: str
+    ) -> Visit:
+        domain = "" if proto.domain == "ai.onnx" else proto.domain
+        schema = schema_of(proto.op_type, scope.region.opsets[domain], domain)
+        attributes = self._attributes(proto, scope)
+        if schema is not None:
+            check_arity(proto, schema)
+            check_attributes(attributes, schema)
+        values = {a.name: python_value(a, self._tensors, self._types, name) for a in attributes if not _is_graph(a)}
+        captured: dict[Value, None] = {}
+        graphs = {a.name: scope.region.bodies[i, a.name] for a in attributes if _is_graph(a)}
+        if graphs:
+            given = bodies.input_types(proto.op_type, schema.since_version if schema else 0, values, inputs, graphs)
+            found: dict[str, bodies.Body] = {}
+            for attribute, region in graphs.items():
+                found[attribute] = yield self._body(region, scope, given[attribute], node_label(proto.op_type, name))
+                captured.update(dict.fromkeys(found[attribute].captured))
+            values.update({attribute: body.close(captured) for attribute, body in found.items()})
+        call = Call(
+            op=proto.op_type,
+            inputs=(*bodies.padded(proto.op_type, inputs, bool(captured)), *captured),
+            attributes=values,
+            outputs=_wanted(proto, schema),
+            name=name,
+            domain=domain,
+            captured=len(captured),
+        )
+        return self._apply(call, schema)
+
+    def _apply(self, call: Call, schema: Schema | None) -> Sequence[Value]:
+        """The outputs of `call`, brought to the newest form first."""
+        if schema is None:
+            return call.apply()
+        missing = {k: v for k, v in old_defaults(schema).items() if k not in call.attributes}
+        call = call.with_attributes(**missing) if missing else call
+        adapter = ADAPTERS.get((call.op, schema.since_version)) if call.domain == "" else None
+        adapted = call if adapter is None else adapter(call)
+        if not isinstance(adapted, Call):
+            return adapted
+        return adapted.apply()
+
+    def _attributes(self, proto: onnx.NodeProto, scope: Scope) -> list[AttributeProto]:
+        """The attributes of a node; in a function, references to the call's attributes are resolved."""
+        resolved: list[AttributeProto] = []
+        for attribute in proto.attribute:
+            if not attribute.ref_attr_name:
+                resolved.append(attribute)
+                continue
+            if scope.attributes is None:
+                raise InvalidModel(f"attribute '{escape(attribute.name)}' refers to a function's, but is not in one")
+            source = scope.attributes.get(attribute.ref_attr_name)
+            if source is not None:
+                copy = AttributeProto()
+                copy.CopyFrom(source)
+                copy.name = attribute.name
+                resolved.append(copy)
+        return resolved
+
+    # -- functions ----------------------------------------------------------------------------------------------------
+    def _call_function(
+        self, key: FunctionKey, proto: onnx.NodeProto, inputs: Sequence[Value | None], caller: Scope, name: str
+    ) -> Visit:
+        """The outputs of a model-local function on `inputs`: its nodes, made here."""
+        region = self._survey.functions[key]
+        function = region.proto
+        assert isinstance(function, onnx.FunctionProto)
+        label = function_label(key)
+        if len(inputs) > len(function.input) or len(proto.output) > len(function.output):
+            raise InvalidModel(
+                f"{label} takes {len(function.input)} inputs and gives {len(function.output)} outputs, the call has "
+                f"{len(inputs)} and {len(proto.output)}"
+            )
+        known = {*function.attribute, *(a.name for a in function.attribute_proto)}
+        given = {a.name: a for a in self._attributes(proto, caller)}
+        for attribute in given:
+            if attribute not in known:
+                raise InvalidModel(
+                    f"{label} has no attribute '{escape(attribute)}'", hint=did_you_mean(attribute, known)
+                )
+        defaults = {a.name: a for a in function.attribute_proto}
+        scope = Scope(region, prefix=f"{name}/", attributes={**defaults, **given})
+        for i, formal in enumerate(function.input):
+            scope.values[formal] = inputs[i] if i < len(inputs) else None
+        for info in function.value_info:
+            declared = self._types.read(info.type, info.name)
+            if declared is not None:
+                scope.declared[info.name] = declared
+        yield from self._nodes(scope)
+        return [scope.find(formal) for formal in function.output[: len(proto.output)]]
+
+
+def _is_graph(attribute: AttributeProto) -> bool:
+    return attribute.type == AttributeProto.GRAPH or attribute.HasField("g")
+
+
+def _is_hiding(name: str, outer: Scope | None) -> bool:
+    while outer is not None:
+        if name in outer.values:
+            return True
+        outer = outer.outer
+    return False
+
+
+def _wanted(proto: onnx.NodeProto, schema: Schema | None) -> int:
+    """How many outputs the node has to make: up to the last that has a name, or all of a variadic output."""
+    count = len(proto.output)
+    if schema is not None and schema.max_output < 1 << 30:
+        while count and not proto.output[count - 1]:
+            count -= 1
+    return count

@@ -1,0 +1,162 @@
+"""ONNX's own schemas: which operator a node means, and whether its attributes and its numbers of values fit."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from functools import cache
+
+import onnx
+from onnx import AttributeProto, defs
+
+from graphc.errors import InvalidModel, UnsupportedVersion, escape
+
+from .survey import standard_domain
+
+Schema = defs.OpSchema
+_HISTORY = defs.get_all_schemas_with_history()
+# Domain -> its newest version, for the domains that ONNX defines.
+DOMAINS: dict[str, int] = {
+    d: max(s.since_version for s in _HISTORY if s.domain == d) for d in {s.domain for s in _HISTORY}
+}
+NEWEST = defs.onnx_opset_version()
+
+
+@cache
+def schema_of(op: str, version: int, domain: str) -> Schema | None:
+    """The schema of `op` in opset `version` of `domain`; None where there is none."""
+    try:
+        return defs.get_schema(op, version, domain)
+    except defs.SchemaError:
+        return None
+
+
+def first_version(op: str, domain: str) -> int | None:
+    """The version in which `op` came into `domain`; None when it never did."""
+    return min((s.since_version for s in _HISTORY if (s.domain, s.name) == (domain, op)), default=None)
+
+
+@cache
+def newest_schema(op: str, domain: str) -> Schema | None:
+    """The schema of `op` in the newest opset, also of an operator that was removed."""
+    return schema_of(op, DOMAINS.get(domain, 1), domain)
+
+
+def read_opsets(model: onnx.ModelProto) -> dict[str, int]:
+    """Domain -> imported version. Raises `InvalidModel` and `UnsupportedVersion`."""
+    if not model.HasField("ir_version"):
+        raise InvalidModel("the model has no ir_version")
+    if model.ir_version < 1:
+        raise InvalidModel(f"ir_version is {model.ir_version}, expected 1..{onnx.IR_VERSION}")
+    if model.ir_version > onnx.IR_VERSION:
+        raise UnsupportedVersion(
+            f"the model has ir_version {model.ir_version}, supported 1–{onnx.IR_VERSION}", hint="Install a newer onnx"
+        )
+    if not model.opset_import:
+        if model.ir_version >= 3:
+            raise InvalidModel("the model has no opset_import", hint='Add one, such as ("", 21)')
+        return {"": 1}
+    opsets: dict[str, int] = {}
+    for entry in model.opset_import:
+        domain = standard_domain(entry.domain)
+        if isinstance(domain, bytes):
+            raise InvalidModel(f"the domain {domain!r} is not UTF-8")
+        shown = escape(domain) or "ai.onnx"
+        if domain in opsets:
+            raise InvalidModel(f"opset_import has the domain {shown} twice: {opsets[domain]} and {entry.version}")
+        check_opset(domain, entry.version)
+        opsets[domain] = int(entry.version)
+    return opsets
+
+
+def check_opset(domain: str, version: int) -> None:
+    """Raise unless `version` of `domain` exists; domains that ONNX does not know may have any."""
+    shown = escape(domain) or "ai.onnx"
+    if version < 1:
+        raise InvalidModel(f"the opset of {shown} is {version}, expected 1 or more")
+    newest = DOMAINS.get(domain)
+    if newest is not None and version > newest:
+        raise UnsupportedVersion(
+            f"opset of {shown}: model {version}, supported 1–{newest}",
+            hint="Install a newer onnx, or convert with onnx.version_converter.convert_version",
+        )
+
+
+# -- whether a node fits its schema -----------------------------------------------------------------------------------
+def check_arity(node: onnx.NodeProto, schema: Schema) -> None:
+    """Raise `InvalidModel` unless the numbers of inputs and outputs are as the schema says."""
+    for what, given, least, most, formals in (
+        ("input", node.input, schema.min_input, schema.max_input, schema.inputs),
+        ("output", node.output, schema.min_output, schema.max_output, schema.outputs),
+    ):
+        count = len(given)
+        while count and not given[count - 1]:
+            count -= 1  # trailing empty names are omitted values
+        if least <= len(given) and count <= most:
+            continue
+        wanted = str(least) if least == most else f"{least} or more" if most > 1 << 30 else f"{least} to {most}"
+        names = ", ".join(f.name for f in formals)
+        raise InvalidModel(f"has {len(given)} {what}s, {schema.name}-{schema.since_version} takes {wanted} ({names})")
+
+
+# AttributeProto field -> its type, to tell the type where an old model does not say it.
+FIELDS = {
+    AttributeProto.FLOAT: "f", AttributeProto.INT: "i", AttributeProto.STRING: "s", AttributeProto.TENSOR: "t",
+    AttributeProto.GRAPH: "g", AttributeProto.SPARSE_TENSOR: "sparse_tensor", AttributeProto.TYPE_PROTO: "tp",
+    AttributeProto.FLOATS: "floats", AttributeProto.INTS: "ints", AttributeProto.STRINGS: "strings",
+}  # fmt: skip
+
+
+def attribute_type(attribute: AttributeProto) -> int:
+    """The type of an attribute; that of its only field where an old model does not say it."""
+    if attribute.type != AttributeProto.UNDEFINED:
+        return int(attribute.type)
+    set_fields = {field.name for field, _ in attribute.ListFields()}
+    found = [kind for kind, name in FIELDS.items() if name in set_fields]
+    return int(found[0]) if len(found) == 1 else int(AttributeProto.UNDEFINED)
+
+
+def check_attributes(attributes: Iterable[AttributeProto], schema: Schema) -> None:
+    """Raise `InvalidModel` unless names and types are the schema's and what is required is there."""
+    given: set[str] = set()
+    op = f"{schema.name}-{schema.since_version}"
+    for attribute in attributes:
+        name = attribute.name
+        if isinstance(name, bytes) or name not in schema.attributes:
+            near = difflib.get_close_matches(str(name), schema.attributes, 1)
+            known = ", ".join(sorted(schema.attributes)) or "none"
+            raise InvalidModel(
+                f"{op} has no attribute '{escape(str(name))}', it has: {known}",
+                hint=f"Did you mean '{near[0]}'?" if near else None,
+            )
+        if name in given:
+            raise InvalidModel(f"attribute '{name}' is given twice")
+        given.add(name)
+        kind, wanted = attribute_type(attribute), int(schema.attributes[name].type.value)
+        if kind != wanted:
+            raise InvalidModel(f"attribute '{name}' is of type {_type_name(kind)}, {op} expects {_type_name(wanted)}")
+    for name, formal in schema.attributes.items():
+        if formal.required and name not in given:
+            raise InvalidModel(f"attribute '{name}' is missing, {op} requires it")
+
+
+def _type_name(kind: int) -> str:
+    return AttributeProto.AttributeType.Name(kind) if kind in AttributeProto.AttributeType.values() else str(kind)
+
+
+@cache
+def _old_defaults(op: str, since: int, domain: str) -> tuple[tuple[str, object], ...]:
+    schema, newest = schema_of(op, since, domain), newest_schema(op, domain)
+    found = []
+    for name, formal in () if schema is None else schema.attributes.items():
+        default = formal.default_value
+        if default.type == AttributeProto.UNDEFINED or newest is None or name not in newest.attributes:
+            continue
+        if default != newest.attributes[name].default_value:
+            found.append((name, onnx.helper.get_attribute_value(default)))
+    return tuple(found)
+
+
+def old_defaults(schema: Schema) -> dict[str, object]:
+    """The defaults of an older version that are not those of the newest one."""
+    return dict(_old_defaults(schema.name, schema.since_version, schema.domain))

@@ -1,0 +1,168 @@
+"""From what a user hands over (path, bytes, file, ModelProto) to a ModelProto, with honest errors for anything else."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from graphc.errors import InvalidModel, ResourceLimit, escape
+from graphc.limits import Limits
+
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | onnx.ModelProto
+
+# What else ends up in files called .onnx: (offset, bytes at that offset, name).
+_FORMATS: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"PK\x03\x04", "a zip archive"), (0, b"PK\x05\x06", "a zip archive"), (0, b"\x1f\x8b", "gzip data"),
+    (0, b"BZh", "bzip2 data"), (0, b"\xfd7zXZ\x00", "xz data"), (0, b"\x28\xb5\x2f\xfd", "zstandard data"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"), (257, b"ustar", "a tar archive"), (0, b"\x89HDF\r\n", "an HDF5 file"),
+    (4, b"TFL3", "a TensorFlow Lite model"), (4, b"ORTM", "an ONNX Runtime (ORT format) model"),
+    (0, b"\x80\x02", "a pickle"), (0, b"\x80\x03", "a pickle"), (0, b"\x80\x04", "a pickle"),
+    (0, b"\x80\x05", "a pickle"), (0, b"\x7fELF", "an ELF binary"), (0, b"\x89PNG", "a PNG image"),
+    (0, b"version https://git-lfs", "a Git LFS pointer: the file itself was not fetched"),
+)  # fmt: skip
+_HINTS = {
+    "a zip archive": "Extract it first",
+    "gzip data": "Decompress it first",
+    "a Git LFS pointer: the file itself was not fetched": "Run git lfs pull",
+}
+
+# How files are opened: never waiting for the other end of a pipe, and not inherited by child processes.
+READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+_PROTOBUF_LIMIT = (1 << 31) - 1  # protobuf's own limit on a message
+
+
+class ModelFileNotFound(InvalidModel, FileNotFoundError):
+    """The model file does not exist."""
+
+
+def read_model(source: Source, limits: Limits) -> tuple[onnx.ModelProto, Path | None]:
+    """The model and, where `source` is a path, the folder that external data is read from.
+
+    Raises `InvalidModel` for anything that is not an ONNX file, and `ResourceLimit` past `max_file_bytes`.
+    """
+    if isinstance(source, onnx.ModelProto):
+        return source, None
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        limits.check("size of the model in bytes", memoryview(source).nbytes, "max_file_bytes")
+        return parse_model(bytes(source)), None
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fspath(source)
+        if isinstance(path, bytes) or "\0" in path:
+            raise InvalidModel(f"not a file name: {escape(repr(path))}")
+        return parse_model(read_file(Path(path), limits)), Path(path).parent
+    if not hasattr(source, "read"):
+        raise InvalidModel(f"expected a path, bytes, a binary file or a ModelProto, got {type(source).__name__}")
+    most = min(limits.max_file_bytes, _PROTOBUF_LIMIT)
+    data = source.read(most + 1)
+    if not isinstance(data, (bytes, bytearray)):
+        raise InvalidModel(f"the file gives {type(data).__name__}, expected bytes", hint='Open it with mode "rb"')
+    limits.check("size of the model in bytes", len(data), "max_file_bytes")
+    return parse_model(bytes(data)), None
+
+
+def read_file(path: Path, limits: Limits) -> bytes:
+    """The contents of a regular file; never waits, as opening a pipe would."""
+    where = escape(str(path))
+    try:
+        descriptor = os.open(path, READ)
+    except FileNotFoundError as e:
+        raise ModelFileNotFound(f"no such file: {where}") from e
+    except OSError as e:
+        raise InvalidModel(f"cannot open {where}: {(e.strerror or str(e)).lower()}") from e
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise InvalidModel(f"{where} is a directory", hint="Name the .onnx file in it")
+        if not stat.S_ISREG(status.st_mode):
+            raise InvalidModel(f"{where} is not a regular file")
+        limits.check(f"size of {where} in bytes", status.st_size, "max_file_bytes")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    except OSError as e:
+        raise InvalidModel(f"cannot read {where}: {(e.strerror or str(e)).lower()}") from e
+    finally:
+        os.close(descriptor)
+
+
+def parse_model(data: bytes) -> onnx.ModelProto:
+    """The ModelProto that `data` serialises. Raises `InvalidModel` that says what `data` is instead."""
+    if not data:
+        raise InvalidModel("file is empty (0 bytes)")
+    for offset, magic, name in _FORMATS:
+        if data.startswith(magic, offset):
+            raise InvalidModel(f"not an ONNX file but {name}", hint=_HINTS.get(name))
+    if len(data) > _PROTOBUF_LIMIT:
+        raise InvalidModel(
+            f"the model is {len(data):,} bytes, protobuf allows {_PROTOBUF_LIMIT:,}",
+            hint="Store its weights as external data",
+        )
+    fault = _top_level_fault(data)
+    if fault is not None:
+        raise InvalidModel(fault)
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError as e:
+        if "depth" in str(e).lower() or "recursion" in str(e).lower():
+            raise ResourceLimit(
+                f"sub-graphs nest deeper than protobuf reads ({e})", hint="Flatten the model, or pass a ModelProto"
+            ) from e
+        raise InvalidModel(f"truncated or corrupt protobuf ({len(data):,} bytes): {e}") from e
+    if not model.ListFields():
+        raise InvalidModel(_not_onnx(data))
+    return model
+
+
+_WIRE = {"varint": 0, "fixed64": 1, "bytes": 2, "fixed32": 5}
+_KINDS = {
+    field.number: _WIRE["varint"] if field.cpp_type in (field.CPPTYPE_INT32, field.CPPTYPE_INT64) else _WIRE["bytes"]
+    for field in onnx.ModelProto.DESCRIPTOR.fields
+}
+
+
+def _top_level_fault(data: bytes) -> str | None:
+    """What is wrong with the outermost fields of a serialised ModelProto, found without parsing their contents."""
+    at, known = 0, False
+    while at < len(data):
+        tag, after = _varint(data, at)
+        kind = -1 if tag is None else tag & 7
+        if tag is None or kind not in _WIRE.values() or tag >> 3 == 0 or _KINDS.get(tag >> 3, kind) != kind:
+            return _not_onnx(data) if not known else f"corrupt protobuf: no field of a model at byte {at}"
+        known = known or tag >> 3 in _KINDS
+        if not known:
+            return _not_onnx(data)
+        value, end = _varint(data, after) if kind in (0, 2) else (0, after + (8 if kind == 1 else 4))
+        if value is None:
+            return f"truncated protobuf: the file ends in the field at byte {at}, after {len(data):,} bytes"
+        if kind == _WIRE["bytes"]:
+            end += value
+        if end > len(data):
+            return (
+                f"truncated protobuf: the field at byte {at} needs {end - after:,} bytes, the file has "
+                f"{len(data) - after:,} left"
+            )
+        at = end
+    return None
+
+
+def _varint(data: bytes, at: int) -> tuple[int | None, int]:
+    """The variable-length integer at `at` and where it ends; None where the data end first."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(data):
+            return None, at
+        value |= (data[at] & 0x7F) << shift
+        at += 1
+        if not data[at - 1] & 0x80:
+            return value, at
+    return None, at
+
+
+def _not_onnx(data: bytes) -> str:
+    return f"not an ONNX file (starts with {data[:16]!r})"

@@ -1,0 +1,47 @@
+"""Which operators of a model graphc has, told for all of them at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Mapping
+
+from graphc.errors import UnsupportedOp, escape
+from graphc.ops import BY_NAME
+
+from .schema import DOMAINS, first_version, newest_schema, schema_of
+from .versions import ADAPTERS, IDENTICAL, RENAMED
+
+
+def unsupported_reason(op: str, domain: str, opsets: Mapping[str, int]) -> str | None:
+    """Why the operator cannot be loaded, or None when it can."""
+    shown = f"{escape(domain)}.{escape(op)}" if domain else escape(op)
+    version = opsets.get(domain)
+    if version is None:
+        return f"{shown} (the model does not import the domain {escape(domain) or 'ai.onnx'})"
+    if domain not in DOMAINS:
+        return None if (domain, op) in BY_NAME else f"{shown} (domain {escape(domain)} is not known)"
+    schema = schema_of(op, version, domain)
+    if schema is None:
+        first = first_version(op, domain)
+        if first is not None:
+            return f"{shown} (exists since opset {first}, the model imports {version})"
+        near = difflib.get_close_matches(op, [n for d, n in BY_NAME if d == domain], 1)
+        return f"{shown} (no such operator{f', did you mean {near[0]}?' if near else ''})"
+    since = schema.since_version
+    if (domain, RENAMED.get(op, op)) not in BY_NAME:
+        return f"{shown}-{since}"
+    if domain == "" and (op, since) not in ADAPTERS and since not in IDENTICAL.get(op, ()):
+        newest = newest_schema(op, domain)
+        if schema.deprecated:
+            return f"{shown}-{since} (removed in opset {since})"
+        if newest is None or newest.since_version != since:
+            return f"{shown}-{since} (this version is not supported)"
+    return None
+
+
+def raise_unsupported(found: Counter[str]) -> None:
+    """Raise `UnsupportedOp` listing all reasons in `found`, if there are any."""
+    if found:
+        listed = ", ".join(f"{reason} ×{n}" if n > 1 else reason for reason, n in sorted(found.items()))
+        raise UnsupportedOp(f"{len(found)} operators of the model are not supported: {listed}")
