@@ -10,14 +10,14 @@ import numpy as np
 from graphc.dims import Dim, sym
 from graphc.errors import ShapeError
 from graphc.ir import Graph, Value
-from graphc.ops.activation import Relu, Softmax
+from graphc.ops.activation import Relu
 from graphc.ops.base import const
-from graphc.ops.conv import Conv
-from graphc.ops.conv_transpose import ConvTranspose
+from graphc.ops.conv import Conv, ConvTranspose
 from graphc.ops.linear import Gemm
 from graphc.ops.normalization import LRN, BatchNormalization
 from graphc.ops.pool import AveragePool, GlobalAveragePool, MaxPool
 from graphc.ops.reshaping import Flatten
+from graphc.ops.softmax import Softmax
 from graphc.types import Array, Tensor, TensorType, float32
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from graphc.ir import Graph, Value
-from graphc.ops.activation import Tanh
-from graphc.ops.math import Sign
+from graphc.ops.math import Sign, Tanh
 
 from .builder import Builder, average_pool, features, flatten, images, network, relu, softmax
 

@@ -12,7 +12,7 @@ from conformance import Case, all_cases
 from graphc.autodiff import grad
 from graphc.interpret import interpret
 from graphc.ir import Graph, Op
-from graphc.types import FLOATS, TensorType
+from graphc.types import TensorType, float64
 
 RTOL, ATOL = 1e-6, 1e-8
 MAX_ELEMENTS = 48  # inputs up to this size are checked element by element, larger ones in random directions
@@ -24,13 +24,15 @@ def in_float64(case: Case) -> Case:
 
 
 def is_differentiable(case: Case) -> bool:
+    """True for rows whose op has a gradient and that compute in float64 from inputs to outputs."""
     if type(case.op).grad is Op.grad or not case.grad:
         return False
-    graph = case.graph()
-    floats = [v for v in graph.inputs if isinstance(v.type, TensorType) and v.type.dtype in FLOATS]
-    results = [v for v in graph.outputs if isinstance(v.type, TensorType) and v.type.dtype in FLOATS]
-    narrow = any(v.type.dtype.bits < 32 for v in floats)  # type: ignore[union-attr]
-    return bool(floats and results) and not narrow
+    graph = in_float64(case).graph()
+    inputs, outputs = (
+        {v.type.dtype for v in values if isinstance(v.type, TensorType) and v.type.dtype.is_float}
+        for values in (graph.inputs, graph.outputs)
+    )
+    return inputs == outputs == {float64}
 
 
 CASES = [c for c in all_cases() if is_differentiable(c)]

@@ -1,0 +1,91 @@
+"""Compile and run real networks, and prove the results right against onnxruntime.
+
+    python examples/demo.py [NETWORK ...]
+
+The networks are those that the onnx package ships (Caffe2 exports), with seeded random weights. For each of them the
+table says what the passes did to the graph, how far the result is from onnxruntime's, and how long things took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections import Counter
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import graphc
+from graphc.models.light import NAMES, light
+
+RTOL = 1e-3
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"some of: {', '.join(NAMES)}")
+    names = parser.parse_args().networks or NAMES
+    unknown = sorted(set(names) - set(NAMES))
+    if unknown:
+        parser.error(f"unknown network {unknown[0]}, choose from {', '.join(NAMES)}")
+
+    table = Table(title="graphc against onnxruntime: batch 1, 224×224 images, seeded random weights and images")
+    table.add_column("network")
+    for column in ("nodes", "after", "folded", "fused", "max error", "compile s", "numpy ms", "ort ms"):
+        table.add_column(column, justify="right")
+    table.add_column("", justify="left")
+    passed = True
+    with Console(stderr=True).status("") as status:
+        for name in names:
+            status.update(f"{name} ...")
+            *cells, ok = measure(name)
+            table.add_row(name, *cells, "[green]ok[/]" if ok else "[red]differs[/]")
+            passed &= ok
+    console = Console(width=max(Console().width, 110))
+    console.print(table)
+    console.print(
+        f"folded: constants computed and batch normalisations absorbed; fused: nodes that run inside another\n"
+        f"max error: largest difference, relative to the largest output; ok: within {RTOL} of every output\n"
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, NumPy {np.__version__}"
+    )
+    return 0 if passed else 1
+
+
+def measure(name: str) -> tuple[str, str, str, str, str, str, str, str, bool]:
+    """The cells of one row, and whether the result is within tolerance."""
+    proto = light(name)
+    start = time.perf_counter()
+    model = graphc.compile(proto)
+    compile_s = time.perf_counter() - start
+    oracle = graphc.compile(proto, backend="onnxruntime", level=0)
+
+    x = np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)
+    got, expected = model(x), oracle(x)
+    error = float(np.abs(got - expected).max() / np.abs(expected).max())
+    ok = np.allclose(got, expected, rtol=RTOL, atol=1e-6 * float(np.abs(expected).max()))
+
+    fired = Counter(f.rule for p in model.explain().passes for f in p.fired)
+    folded = sum(n for rule, n in fired.items() if "fold" in rule or "batch_norm" in rule)
+    fused = sum(len(n.op.body.nodes) for n in model.graph.nodes if n.op.name == "Fused")
+    return (
+        str(len(model.source.nodes)), str(len(model.graph.nodes)), str(folded), str(fused), f"{error:.1e}",
+        f"{compile_s:.2f}", f"{milliseconds(model, x):.0f}", f"{milliseconds(oracle, x):.0f}", ok,
+    )  # fmt: skip
+
+
+def milliseconds(model: graphc.CompiledModel, x: np.ndarray, runs: int = 3) -> float:
+    """The median time of one inference."""
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        model(x)
+        times.append(time.perf_counter() - start)
+    return 1e3 * sorted(times)[runs // 2]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
