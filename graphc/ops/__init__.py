@@ -19,9 +19,11 @@ from graphc.ops import (
     indexing,
     linear,
     logic,
+    loss,
     math,
     minmax,
     movement,
+    normalization,
     operators,
     optional,
     padding,
@@ -30,6 +32,7 @@ from graphc.ops import (
     quantized,
     ranking,
     reduction,
+    rescaling,
     reshaping,
     sampling,
     scatter,
@@ -66,6 +69,12 @@ OPS: tuple[type[Op], ...] = (
     linear.MatMul, linear.Gemm, linear.Det, einsum.Einsum,
     # ranking
     ranking.ArgMax, ranking.ArgMin, ranking.TopK, ranking.Unique, ranking.NonZero,
+    # normalisation
+    normalization.BatchNormalization, normalization.InstanceNormalization, normalization.GroupNormalization,
+    normalization.LayerNormalization, normalization.RMSNormalization,
+    rescaling.LRN, rescaling.LpNormalization, rescaling.MeanVarianceNormalization,
+    # loss
+    loss.NegativeLogLikelihoodLoss, loss.SoftmaxCrossEntropyLoss,
     # cumulative
     cumulative.CumSum, cumulative.CumProd, cumulative.Trilu, cumulative.EyeLike,
     # conv

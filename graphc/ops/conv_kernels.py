@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from graphc.limits import check_tensor
-from graphc.ops.windows import Index, Window, elements_of, pad, slide, volume
+from graphc.ops.windows import Window, after_two, elements_of, ending, pad, slide, volume
 from graphc.types import Array
 
 COLUMN_BYTES = 8 << 20  # columns are made for as many images, or rows of one image, as fit in this buffer
@@ -78,7 +78,7 @@ def _convolve_depthwise(x: Array, w: Array, windows: Sequence[Window], y: Array)
             source, weights, target = x[i, c : c + step, None], w[c : c + step], y[i, c : c + step]
             for k, to, at in places:
                 view = target[ending(to)]
-                view += weights[both(k)] * source[ending(at)]
+                view += weights[after_two(k)] * source[ending(at)]
 
 
 def convolve_transposed(x: Array, w: Array, windows: Sequence[Window], group: int) -> Array:
@@ -98,26 +98,19 @@ def convolve_transposed(x: Array, w: Array, windows: Sequence[Window], group: in
     places = list(elements_of(windows))
     inner = channels // group
     # (kernel elements, group, M/group, C/group): the elements of a block are rows of one matrix
-    rows: Array = np.stack([w[both(k)] for k, _, _ in places]) if places else w[:0]
+    rows: Array = np.stack([w[after_two(k)] for k, _, _ in places]) if places else w[:0]
     rows = np.moveaxis(rows.reshape(len(places), group, inner, m), 3, 2).swapaxes(0, 1)
     columns = x.reshape(n, group, inner, -1)
-    block = max(1, COLUMN_BYTES // max(1, group * m * volume(counts) * x.itemsize))
-    for i in range(n):
+    fitting = max(1, COLUMN_BYTES // max(1, group * m * volume(counts) * x.itemsize))
+    block = max(1, min(len(places), fitting))
+    images = max(1, fitting // block)
+    for i in range(0, n, images):
+        target = y[i : i + images]
         for first in range(0, len(places), block):
             part = rows[:, first : first + block]
-            size = part.shape[1]
-            products = np.matmul(part.reshape(group, size * m, inner), columns[i]).reshape(group, size, m, *counts)
+            products = np.matmul(part.reshape(group, -1, inner), columns[i : i + images])
+            products = products.reshape(len(target), group, part.shape[1], m, *counts)
             for j, (_, at, to) in enumerate(places[first : first + block]):
-                view = y[i][ending(to)]
-                view += products[:, j][ending(at)]
+                view = target[ending(to)]
+                view += products[:, :, j][ending(at)]
     return y.reshape(n, group * m, *sizes)
-
-
-def ending(index: tuple[int | slice, ...]) -> Index:
-    """`index` on the last axes."""
-    return (..., *index)
-
-
-def both(index: tuple[int | slice, ...]) -> Index:
-    """`index` after the first two axes."""
-    return (slice(None), slice(None), *index)

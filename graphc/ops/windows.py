@@ -219,6 +219,16 @@ def fold(x: Array, windows: Sequence[Window], function: np.ufunc, initial: float
     return x
 
 
+def ending(index: tuple[int | slice, ...]) -> Index:
+    """`index` on the last axes."""
+    return (..., *index)
+
+
+def after_two(index: tuple[int | slice, ...]) -> Index:
+    """`index` after the first two axes."""
+    return (slice(None), slice(None), *index)
+
+
 def window_sizes(windows: Sequence[Window], pads: Sequence[tuple[int, int]] | None = None) -> Array:
     """How many elements of each window lie on the input, or, with `pads`, on the input or its padding: (counts…)."""
     total = np.ones((), np.int64)
