@@ -12,7 +12,7 @@ from conformance import Case, all_cases
 from graphc.autodiff import grad
 from graphc.interpret import interpret
 from graphc.ir import Graph, Op
-from graphc.types import TensorType, float64
+from graphc.types import DType, TensorType, float32, float64
 
 RTOL, ATOL = 1e-6, 1e-8
 MAX_ELEMENTS = 48  # inputs up to this size are checked element by element, larger ones in random directions
@@ -27,12 +27,19 @@ def is_differentiable(case: Case) -> bool:
     """True for rows whose op has a gradient and that compute in float64 from inputs to outputs."""
     if type(case.op).grad is Op.grad or not case.grad:
         return False
-    graph = in_float64(case).graph()
+    return (
+        float_types(case) in (({float32},) * 2, ({float64},) * 2) and float_types(in_float64(case)) == ({float64},) * 2
+    )
+
+
+def float_types(case: Case) -> tuple[set[DType], set[DType]]:
+    """The floating-point element types of inputs and of outputs."""
+    graph = case.graph()
     inputs, outputs = (
         {v.type.dtype for v in values if isinstance(v.type, TensorType) and v.type.dtype.is_float}
         for values in (graph.inputs, graph.outputs)
     )
-    return inputs == outputs == {float64}
+    return inputs, outputs
 
 
 CASES = [c for c in all_cases() if is_differentiable(c)]
