@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.errors import ExecutionError
-from graphc.ir import MAX_CONTENT
 from graphc.ops.base import Array, Binary, Dim, SymDim, Unary, Value, unbroadcast
 from graphc.ops.elementwise import widen
 from graphc.types import FLOATS, NUMBERS, SIGNED, Type
@@ -63,6 +62,9 @@ class Div(Binary):
     dtypes = NUMBERS
     on_dims = True
 
+    def contents(self, xs: Sequence[Value | None], types: Sequence[Type]) -> Array | None:
+        return super().contents(xs, types) if _divides(xs[1]) else None
+
     def eval(self, a: Array, b: Array) -> Array:
         if object in (a.dtype, b.dtype):
             return np.asarray(np.frompyfunc(_divide_dims, 2, 1)(a, b), object)
@@ -75,8 +77,13 @@ class Div(Binary):
         return [unbroadcast(dy / b, a), unbroadcast(-(dy * y) / b, b)]
 
 
+def _divides(b: Value | None) -> bool:
+    """Whether `b`, as far as it is known, has no zero; dividing by zero is an error of the run, not of the model."""
+    return b is not None and (b.dims is None or all(isinstance(d, SymDim) or d != 0 for d in b.dims.flat))
+
+
 def _divide_dims(a: Dim, b: Dim) -> Dim:
-    if isinstance(a, int) and isinstance(b, int) and a < 0 < b:
+    if isinstance(a, int) and isinstance(b, int) and (a < 0) != (b < 0):
         return -(-a // b)
     return a // b  # what has symbols is a size, never negative
 
@@ -107,17 +114,16 @@ class Mod(Binary):
 
     fmod: bool = False
     dtypes = NUMBERS
+    on_dims = True
 
     def contents(self, xs: Sequence[Value | None], types: Sequence[Type]) -> Array | None:
-        a, b = (None if x is None else x.dims for x in xs)
-        if self.fmod or a is None or b is None or not all(isinstance(d, SymDim) or d > 0 for d in b.flat):
-            return None
-        result = np.asarray(np.mod(a, b), object)
-        return result if result.size <= MAX_CONTENT else None
+        return super().contents(xs, types) if not self.fmod and _divides(xs[1]) else None
 
     def eval(self, a: Array, b: Array) -> Array:
         if a.dtype.kind in "iu":
             check_divisor(b)
+        if object in (a.dtype, b.dtype):
+            return np.asarray(np.mod(a, b), object)
         wide = (widen(a), widen(b))
         result = np.fmod(*wide) if self.fmod else np.mod(*wide)
         return np.asarray(result).astype(a.dtype, copy=False)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import ml_dtypes
 import numpy as np
 
+from graphc.errors import ExecutionError
 from graphc.ir import MAX_CONTENT, Cost, Value, elements, traffic
 from graphc.ops.base import Array, Op, TensorType, Unary, lift
 from graphc.types import FLOATS, Type
@@ -51,8 +52,11 @@ def fold_small(op: Op, xs: Sequence[Value | None], types: Sequence[Type]) -> Arr
     constants = [None if x is None or x.content is None or x.content.size > MAX_CONTENT else x.const for x in xs]
     if any(c is None for c, x in zip(constants, xs, strict=True) if x is not None):
         return None
-    with np.errstate(all="ignore"):
-        result = np.asarray(op.eval(*constants))
+    try:
+        with np.errstate(all="ignore"):
+            result = np.asarray(op.eval(*constants))
+    except ExecutionError:  # the node may stand in a branch that is never taken
+        return None
     return result if result.size <= MAX_CONTENT and isinstance(types[0], TensorType) else None
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.dims import provably_nonnegative
-from graphc.ir import MAX_CONTENT
+from graphc.ir import MAX_CONTENT, Cost, traffic
 from graphc.ops.base import (
     Array,
     Binary,
@@ -29,7 +29,7 @@ _FLOAT8 = frozenset(d for d in SMALL_FLOATS if d.name.startswith(("float8e4", "f
 
 
 def _less(a: Dim, b: Dim) -> bool | None:
-    """A < b, or None where that depends on the sizes the symbols stand for."""
+    """a < b, or None where that depends on the sizes the symbols stand for."""
     if provably_nonnegative(b - a - 1):
         return True
     return False if provably_nonnegative(a - b) else None
@@ -254,6 +254,9 @@ class Identity(Op):
 
     def eval(self, x: Array) -> Array:
         return x
+
+    def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
+        return Cost(0, traffic(xs, ys))
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [dy]

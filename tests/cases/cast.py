@@ -52,20 +52,20 @@ def ones_and_zeros(dtype):
     return np.array([1, 1 if dtype is float8e8m0 else 0, 1]).astype(dtype.numpy)
 
 
+def text(value, source):
+    """How a number of type `source` is written."""
+    if source in COMPLEX:
+        return f"({value}+0j)" if value else "0j"
+    if source is bool_:
+        return str(bool(value))
+    return f"{value}.0" if source.is_float else f"{value}"
+
+
 def converted(source, to):
     """What `ones_and_zeros(source)` must become."""
     values = [1, 1 if source is float8e8m0 else 0, 1]
     if to is string:
-        if source is bool_:
-            return np.array(["True", "False", "True"], object)
-        text = (
-            str
-            if source.is_integer or source is string
-            else (lambda v: f"({v}+0j)")
-            if source in COMPLEX
-            else (lambda v: f"{v}.0")
-        )
-        return np.array([text(v) if v or source not in COMPLEX else "0j" for v in values], object)
+        return np.array([text(v, source) for v in values], object)
     if to is float8e8m0:
         values = [v or 2.0**-127 for v in values]
     return np.array(values).astype(to.numpy)
