@@ -31,9 +31,11 @@ from graphc.ops import (
     quantize,
     quantized,
     ranking,
+    recurrent,
     reduction,
     rescaling,
     reshaping,
+    resize,
     sampling,
     scatter,
     sequence,
@@ -81,6 +83,8 @@ OPS: tuple[type[Op], ...] = (
     conv.Conv, conv.ConvTranspose,
     pool.MaxPool, pool.AveragePool, pool.LpPool, pool.GlobalAveragePool, pool.GlobalMaxPool, pool.GlobalLpPool,
     pool.MaxUnpool,
+    # resize
+    resize.Resize,
     # activation
     activation.Relu, activation.LeakyRelu, activation.PRelu, activation.ThresholdedRelu, activation.Shrink,
     activation.Elu, activation.Selu, activation.Celu, activation.Sigmoid, activation.Swish, activation.HardSigmoid,
@@ -110,6 +114,8 @@ OPS: tuple[type[Op], ...] = (
     quantize.QuantizeLinear, quantize.DequantizeLinear, quantize.DynamicQuantizeLinear,
     # quantized
     quantized.MatMulInteger, quantized.QLinearMatMul, quantized.ConvInteger, quantized.QLinearConv,
+    # recurrent
+    recurrent.RNN, recurrent.GRU, recurrent.LSTM,
 )  # fmt: skip
 
 BY_NAME: dict[tuple[str, str], type[Op]] = {(op.domain, op.__name__): op for op in OPS}
