@@ -171,7 +171,7 @@ class EyeLike(Op):
 
     def eval(self, input: Array) -> Array:
         dtype = input.dtype if self.dtype is None else self.dtype.numpy
-        return (offsets(*input.shape) == self.k).astype(dtype)
+        return np.asarray(offsets(*input.shape) == self.k).astype(dtype)
 
     def grad(self, dy: Value, y: Value, input: Value) -> Sequence[Value | None]:
         return [None]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from string import ascii_letters
 
 import numpy as np
 
@@ -35,8 +36,6 @@ from graphc.ops.shape import at_run_time, size_of
 from graphc.types import NUMBERS, broadcast, count, int64
 
 _TERM = re.compile(r"([A-Za-z]*)(\.\.\.)?([A-Za-z]*)")
-LETTERS = [*map(chr, range(ord("A"), ord("Z") + 1)), *map(chr, range(ord("a"), ord("z") + 1))]
-MAX_RANK = 52  # NumPy names every axis with a letter
 
 
 @dataclass(frozen=True)
@@ -130,11 +129,7 @@ class Einsum(Op):
 
     def eval(self, *inputs: Array) -> Array:
         names, output, _ = at_run_time(self._sizes, [x.shape for x in inputs])
-        letters = _letters(names)
-        operands: list[object] = []
-        for x, indices in zip(inputs, names, strict=True):
-            operands += [widen(x), [letters[i] for i in indices]]
-        y = np.einsum(*operands, [letters[i] for i in output], optimize=True)
+        y = np.einsum(_equation(names, output), *map(widen, inputs), optimize=True)
         return np.asarray(y).astype(inputs[0].dtype, copy=False)
 
     def grad(self, dy: Value, y: Value, *inputs: Value) -> Sequence[Value | None]:
@@ -157,10 +152,7 @@ class Einsum(Op):
             target.append(f"{index}{axis}")
             factors.append((_identity(x, axis), [index, target[-1]]))
             there |= {index, target[-1]}
-        letters = _letters([n for _, n in factors])
-        kept = [i for i in target if i in there]
-        equation = ",".join("".join(LETTERS[letters[i]] for i in n) for _, n in factors)
-        equation += "->" + "".join(LETTERS[letters[i]] for i in kept)
+        equation = _equation([n for _, n in factors], [i for i in target if i in there])
         dx: Value = Einsum(equation).apply([v for v, _ in factors])[0]
         # Indices that only input k has are summed over: dy is the same all along them.
         missing = [axis for axis, i in enumerate(target) if i not in there]
@@ -184,12 +176,14 @@ def _spread(term: str, more: int) -> list[str]:
     return result
 
 
-def _letters(terms: Iterable[Sequence[str]]) -> dict[str, int]:
-    """A number for each name, which are those that NumPy takes for letters."""
-    found = {name: i for i, name in enumerate(dict.fromkeys(name for t in terms for name in t))}
-    if len(found) > MAX_RANK:
-        raise CompileError(f"an Einstein sum over {len(found)} indices, the limit is {MAX_RANK}")
-    return found
+def _equation(terms: Sequence[Sequence[str]], output: Sequence[str]) -> str:
+    """The equation with a letter for each name. Raises `CompileError` when there are more names than letters."""
+    names = list(dict.fromkeys(name for term in terms for name in term))
+    if len(names) > len(ascii_letters):
+        raise CompileError(f"an Einstein sum over {len(names)} indices, the limit is {len(ascii_letters)}")
+    letters = dict(zip(names, ascii_letters, strict=False))
+    written = ["".join(letters[name] for name in term) for term in (*terms, output)]
+    return f"{','.join(written[:-1])}->{written[-1]}"
 
 
 def _identity(x: Value, axis: int) -> Value:

@@ -59,7 +59,7 @@ class MatMul(Op):
         left, right = widen(a), widen(b)
         if right.ndim == 2 and left.ndim > 2:  # one large product is faster than many small ones
             rows = int(np.prod(left.shape[:-1]))
-            product = np.matmul(left.reshape(rows, left.shape[-1]), right)
+            product: Array = np.matmul(left.reshape(rows, left.shape[-1]), right)
             product = product.reshape(*left.shape[:-1], right.shape[-1])
         else:
             product = np.asarray(np.matmul(left, right))
@@ -142,7 +142,7 @@ class Gemm(Op):
 
     def eval(self, a: Array, b: Array, c: Array | None = None) -> Array:
         left, right = widen(a.T if self.transA else a), widen(b.T if self.transB else b)
-        y = np.matmul(left, right)
+        y: Array = np.matmul(left, right)
         if self.alpha != 1:
             y = _scaled(y, self.alpha)
         if c is not None and self.beta != 0:
@@ -183,7 +183,7 @@ def _at_least(size: Dim | None, stretched: Dim) -> Dim | None:
 def _scaled(x: Array, factor: float) -> Array:
     """factor · x in the element type of x; integers are truncated towards zero."""
     if x.dtype.kind == "f":
-        return np.multiply(x, x.dtype.type(factor))
+        return np.asarray(np.multiply(x, x.dtype.type(factor)))
     return np.multiply(x, x.dtype.type(factor) if factor.is_integer() and factor >= 0 else factor).astype(x.dtype)
 
 

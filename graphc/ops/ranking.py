@@ -67,7 +67,7 @@ class ArgExtremum(Op):
         if data.shape[axis] == 0:
             raise ExecutionError(f"axis {self.axis} of shape {list(data.shape)} has no elements")
         if self.select_last_index:
-            return data.shape[axis] - 1 - self.find(np.flip(x, axis), axis)
+            return np.asarray(data.shape[axis] - 1 - self.find(np.flip(x, axis), axis))
         return self.find(x, axis)
 
     def find(self, x: Array, axis: int) -> Array:
@@ -86,7 +86,7 @@ class ArgMax(ArgExtremum):
     """y = argmax x along `axis`. ONNX ArgMax-13."""
 
     def find(self, x: Array, axis: int) -> Array:
-        return np.argmax(x, axis=axis, keepdims=self.keepdims)
+        return np.asarray(np.argmax(x, axis=axis, keepdims=self.keepdims))
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class ArgMin(ArgExtremum):
     """y = argmin x along `axis`. ONNX ArgMin-13."""
 
     def find(self, x: Array, axis: int) -> Array:
-        return np.argmin(x, axis=axis, keepdims=self.keepdims)
+        return np.asarray(np.argmin(x, axis=axis, keepdims=self.keepdims))
 
 
 @dataclass(frozen=True)
@@ -194,8 +194,8 @@ class Unique(Op):
         axis = 0 if self.axis is None else at_run_time(normalize_axis, self.axis, x.ndim)
         slices = x.reshape(-1) if self.axis is None else x
         # Numbers that are ordered as the elements are, so that slices of any type compare as rows of integers.
-        codes = np.unique(widen(slices), return_inverse=True)[1].reshape(slices.shape)
-        rows = np.moveaxis(codes, axis, 0).reshape(slices.shape[axis], -1) if codes.ndim > 1 else codes
+        codes: Array = np.unique(widen(slices), return_inverse=True)[1].reshape(slices.shape)
+        rows: Array = np.moveaxis(codes, axis, 0).reshape(slices.shape[axis], -1) if codes.ndim > 1 else codes
         if rows.ndim > 1 and rows.shape[1] == 0:
             rows = np.zeros(len(rows), np.int64)  # slices without elements are all equal
         _, first, inverse, counts = np.unique(rows, axis=0, return_index=True, return_inverse=True, return_counts=True)

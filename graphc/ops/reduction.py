@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -59,7 +59,7 @@ class Reduce(Op):
         return TensorType(x.dtype, self._shape(x.shape, axes))
 
     def _shape(self, shape: Shape | None, axes: Value | None) -> Shape | None:
-        known = [] if axes is None else axes.const
+        known = np.zeros(0, np.int64) if axes is None else axes.const
         if known is not None and len(known) == 0 and not self.noop_with_empty_axes and not self.keepdims:
             return ()
         if shape is None:
@@ -149,14 +149,14 @@ def _fold(function: np.ufunc, x: Array, axes: tuple[int, ...]) -> Array:
     return x
 
 
-def _least(dtype: np.dtype[np.generic]) -> float | int | bool:
+def _least(dtype: np.dtype[Any]) -> float | int | bool:
     """What no element of `dtype` is below: the maximum of nothing."""
     if dtype.kind == "b":
         return False
     return int(np.iinfo(dtype).min) if dtype.kind in "iu" else -np.inf
 
 
-def _greatest(dtype: np.dtype[np.generic]) -> float | int | bool:
+def _greatest(dtype: np.dtype[Any]) -> float | int | bool:
     """What no element of `dtype` is above: the minimum of nothing."""
     if dtype.kind == "b":
         return True
@@ -185,7 +185,7 @@ class ReduceMean(Reduce):
         total = np.add.reduce(x, axis=axes, dtype=x.dtype, keepdims=True)
         count = int(np.prod([x.shape[a] for a in axes]))
         if x.dtype.kind == "f":
-            return np.divide(total, x.dtype.type(count))
+            return np.asarray(np.divide(total, x.dtype.type(count)))
         if count == 0 and total.size:
             raise ExecutionError(f"the mean of no integers is not defined: {x.dtype}{list(x.shape)} over {list(axes)}")
         return truncated_divide(total, np.asarray(max(count, 1), x.dtype))
@@ -204,7 +204,7 @@ class ReduceMax(Reduce):
     def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
         if x.dtype == object:
             return _fold(_maximum_of_dims, x, axes)
-        return np.max(x, axis=axes, keepdims=True, initial=_least(x.dtype))
+        return np.asarray(np.max(x, axis=axes, keepdims=True, initial=_least(x.dtype)))
 
     def slope(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
         return self._to_extrema(dy, y, x, axes)
@@ -220,7 +220,7 @@ class ReduceMin(Reduce):
     def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
         if x.dtype == object:
             return _fold(_minimum_of_dims, x, axes)
-        return np.min(x, axis=axes, keepdims=True, initial=_greatest(x.dtype))
+        return np.asarray(np.min(x, axis=axes, keepdims=True, initial=_greatest(x.dtype)))
 
     def slope(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
         return self._to_extrema(dy, y, x, axes)

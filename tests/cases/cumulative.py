@@ -17,7 +17,8 @@ def number(value: int, dtype: type = np.int64) -> np.ndarray:
 
 
 CASES = [
-    *(Case(op.CumSum(exclusive, reverse), [random(2, 3, 4), number(axis)], id=f"{axis}-{exclusive}-{reverse}", const=(1,))
+    *(Case(op.CumSum(exclusive, reverse), [random(2, 3, 4), number(axis)], id=f"{axis}-{exclusive}-{reverse}",
+           const=(1,))
       for exclusive, reverse in FLAGS for axis in (0, 1, -1)),
     *(Case(op.CumProd(exclusive, reverse), [random(2, 3, 2, low=1, high=2), number(axis)],
            id=f"{axis}-{exclusive}-{reverse}", const=(1,), oracle="reference")

@@ -38,8 +38,9 @@ CASES = [
     Case(op.Gemm(beta=0), [random(2, 3), random(3, 4), random(2, 4)], id="beta=0", oracle=lambda a, b, c: a @ b),
     Case(op.Gemm(), [random(2, 0), random(0, 3), random(3)], id="empty-inner"),
     Case(op.Gemm(), [random(0, 2), random(2, 3), random(3)], id="no-rows"),
-    *(Case(op.Gemm(alpha=2.0, beta=3.0), [random(2, 3, dtype=dtype, low=0, high=9), random(3, 2, dtype=dtype, low=0, high=9),
-                                      random(2, dtype=dtype, low=0, high=9)], id=np.dtype(dtype).name,
+    *(Case(op.Gemm(alpha=2.0, beta=3.0), [random(2, 3, dtype=dtype, low=0, high=9),
+                                                  random(3, 2, dtype=dtype, low=0, high=9),
+                                                  random(2, dtype=dtype, low=0, high=9)], id=np.dtype(dtype).name,
            oracle=lambda a, b, c: a @ b * a.dtype.type(2) + c * a.dtype.type(3))
       for dtype in (np.int32, np.int64, np.uint32, np.uint64, np.float64)),
     Case(op.Gemm(alpha=0.5), [np.array([[3, -3]], np.int32), np.array([[1], [2]], np.int32)], id="truncates",

@@ -44,7 +44,8 @@ CASES = [
     *(Case(cls(noop_with_empty_axes=True, keepdims=False), [positive(2, 3)], id="no-axes-input", oracle="reference")
       for cls in FLOATING),
     *(Case(cls(), [positive()], id="rank-0") for cls in FLOATING),
-    *(Case(cls(), [positive(2, 3, dtype=np.float64), axes(1)], id="float64", oracle="reference", const=(1,)) for cls in FLOATING),
+    *(Case(cls(), [positive(2, 3, dtype=np.float64), axes(1)], id="float64", oracle="reference", const=(1,))
+      for cls in FLOATING),
     *(Case(cls(keepdims=False), [random(3, 4, dtype=dtype, low=low, high=6), axes(0)], id=np.dtype(dtype).name,
            oracle="reference")
       for cls in INTEGER for dtype, low in ((np.int32, -5), (np.int64, -5), (np.uint32, 0), (np.uint64, 0))

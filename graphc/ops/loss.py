@@ -1,0 +1,194 @@
+"""Losses of classification."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from graphc.errors import ExecutionError, ShapeError
+from graphc.ir import Cost, Graph, elements, traffic
+from graphc.limits import current_limits
+from graphc.ops.base import (
+    Array,
+    InvalidModel,
+    Op,
+    Shape,
+    TensorType,
+    Value,
+    check_dtype,
+    check_rank,
+    check_same_dtype,
+    const,
+    lift,
+)
+from graphc.ops.elementwise import widen
+from graphc.ops.generate import zeros_like
+from graphc.ops.indexing import Gather, GatherElements
+from graphc.ops.logic import Equal, Where
+from graphc.ops.reshaping import Squeeze, Unsqueeze
+from graphc.ops.softmax import LogSoftmax
+from graphc.ops.vjp import gradient_graph
+from graphc.types import FLOATS, int32, int64, unify
+
+REDUCTIONS = ("none", "sum", "mean")
+
+
+# -- what the two share -----------------------------------------------------------------------------------------------
+class ClassLoss(Op):
+    """l = −weight[c] · log p[n, c, …] for the label c of each position; inputs: scores or log p, labels, weights."""
+
+    reduction: str
+    ignore_index: int | None
+
+    def _loss_type(self, x: Value, labels: Value, weights: Value | None) -> TensorType:
+        check_same_dtype(x, weights)
+        check_dtype(x, FLOATS, "input")
+        check_dtype(labels, {int32, int64}, "labels")
+        check_rank(x, "input", 2, current_limits().max_rank)
+        if self.reduction not in REDUCTIONS:
+            raise InvalidModel(f"reduction is '{self.reduction}', expected one of {', '.join(REDUCTIONS)}")
+        if weights is not None:
+            check_rank(weights, "weights", 1)
+        shape = self._positions(x, labels)
+        if x.shape is not None and weights is not None and weights.shape is not None:
+            try:
+                unify(x.shape[1], weights.shape[0])
+            except ShapeError as e:
+                raise ShapeError(f"weights is {weights.tensor}, expected one for each class of {x.tensor}") from e
+        return TensorType(x.dtype, shape if self.reduction == "none" else ())
+
+    def _positions(self, x: Value, labels: Value) -> Shape | None:
+        if x.shape is None or labels.shape is None:
+            return labels.shape
+        try:
+            return tuple(unify(m, n) for m, n in zip((x.shape[0], *x.shape[2:]), labels.shape, strict=True))
+        except ValueError as e:  # ranks, or sizes (a ShapeError)
+            raise ShapeError(f"labels is {labels.tensor}, expected the shape of {x.tensor} without axis 1") from e
+
+    def _evaluate(self, logs: Array, labels: Array, weights: Array | None) -> Array:
+        classes = logs.shape[1]
+        ignored = np.zeros(labels.shape, bool) if self.ignore_index is None else labels == self.ignore_index
+        wrong = ~ignored & ((labels < 0) | (labels >= classes))
+        if np.any(wrong):
+            at = tuple(int(i) for i in np.argwhere(wrong)[0])
+            raise ExecutionError(f"label {labels[at]} at {list(at)} is out of range, valid 0..{classes - 1}")
+        if classes == 0 or labels.shape != (logs.shape[0], *logs.shape[2:]):
+            raise ExecutionError(f"labels {list(labels.shape)} do not fit the input {list(logs.shape)}")
+        safe = np.where(ignored, 0, labels)
+        picked = np.take_along_axis(logs, np.expand_dims(safe, 1), 1).squeeze(1)
+        weight = np.ones(classes, logs.dtype) if weights is None else widen(weights)
+        if weight.shape != (classes,):
+            raise ExecutionError(f"weights has shape {list(weight.shape)}, expected [{classes}]")
+        weight = np.where(ignored, weight.dtype.type(0), weight[safe])
+        # Not -picked · 0, which is NaN where the probability of an ignored label is 0.
+        losses = np.where(ignored, picked.dtype.type(0), -picked * weight)
+        if self.reduction == "none":
+            return losses
+        total = np.sum(losses)
+        return np.asarray(total / np.sum(weight) if self.reduction == "mean" else total)
+
+    def _loss(self, logs: Value, labels: Value, weights: Value | None = None) -> Value:
+        """`_evaluate` as graph code."""
+        axis = const(np.array([1], np.int64))
+        safe, ignored = labels, None
+        if self.ignore_index is not None:
+            ignored = Equal().apply((labels, lift(self.ignore_index, labels)))[0]
+            safe = Where().apply((ignored, zeros_like(labels), labels))[0]
+        column = Unsqueeze().apply((safe, axis))[0]
+        picked: Value = Squeeze().apply((GatherElements(1).apply((logs, column))[0], axis))[0]
+        weight = zeros_like(picked) + 1 if weights is None else Gather(0).apply((weights, safe))[0]
+        losses = -(picked * weight)
+        if ignored is not None:
+            weight = Where().apply((ignored, zeros_like(weight), weight))[0]
+            losses = Where().apply((ignored, zeros_like(losses), losses))[0]
+        if self.reduction == "none":
+            return losses
+        total = losses.sum()
+        return total / weight.sum() if self.reduction == "mean" else total
+
+    def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
+        return Cost(elements(xs[0]), traffic(xs, ys))
+
+
+# -- the ops ----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class NegativeLogLikelihoodLoss(ClassLoss):
+    """l = −weight[c] · x[n, c, …] for the label c of each position. ONNX NegativeLogLikelihoodLoss-22.
+
+    Attributes:
+        reduction: "none", "sum", or "mean", which divides the sum by that of the weights.
+        ignore_index: positions with this label count for nothing.
+    """
+
+    reduction: str = "mean"
+    ignore_index: int | None = None
+
+    def infer(self, x: Value, target: Value, weight: Value | None = None) -> TensorType:
+        return self._loss_type(x, target, weight)
+
+    def eval(self, x: Array, target: Array, weight: Array | None = None) -> Array:
+        return self._evaluate(widen(x), target, weight).astype(x.dtype, copy=False)
+
+    def grad(self, dy: Value, y: Value, x: Value, target: Value, weight: Value | None = None) -> Sequence[Value | None]:
+        return _slopes(lambda *xs: [self._loss(*xs)], [x, target, weight], [dy])
+
+
+@dataclass(frozen=True)
+class SoftmaxCrossEntropyLoss(ClassLoss):
+    """l = −weight[c] · log softmax(scores)[n, c, …] for the label c of each position; and log softmax(scores).
+
+    ONNX SoftmaxCrossEntropyLoss-13.
+
+    Attributes:
+        reduction: "none", "sum", or "mean", which divides the sum by that of the weights.
+        ignore_index: positions with this label count for nothing.
+        outputs: how many of the loss and log softmax(scores) are wanted.
+    """
+
+    reduction: str = "mean"
+    ignore_index: int | None = None
+    outputs: int = field(default=1, metadata={"onnx": False})
+
+    def infer(self, scores: Value, labels: Value, weights: Value | None = None) -> tuple[TensorType, ...]:
+        if not 1 <= self.outputs <= 2:
+            raise InvalidModel(f"{self.outputs} outputs are wanted, expected 1 or 2")
+        return (self._loss_type(scores, labels, weights), scores.tensor)[: self.outputs]
+
+    def eval(self, scores: Array, labels: Array, weights: Array | None = None) -> tuple[Array, ...]:
+        wide = widen(scores)
+        logs = wide - np.max(wide, axis=1, keepdims=True, initial=-np.inf)
+        logs -= np.log(np.sum(np.exp(logs), axis=1, keepdims=True))
+        loss = self._evaluate(logs, labels, weights)
+        return tuple(y.astype(scores.dtype, copy=False) for y in (loss, logs))[: self.outputs]
+
+    def grad(
+        self,
+        dy: Value | Sequence[Value | None],
+        y: Value | Sequence[Value],
+        scores: Value,
+        labels: Value,
+        weights: Value | None = None,
+    ) -> Sequence[Value | None]:
+        dys = [dy] if isinstance(dy, Value) else list(dy)
+
+        def results(scores: Value, *others: Value) -> list[Value]:
+            logs = LogSoftmax(1).apply((scores,))[0]
+            return [self._loss(logs, *others), logs][: len(dys)]
+
+        return _slopes(results, [scores, labels, weights], dys)
+
+    def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
+        return Cost(5 * elements(xs[0]), traffic(xs, ys))
+
+
+def _slopes(
+    loss: Callable[..., Sequence[Value]], xs: Sequence[Value | None], dys: Sequence[Value | None]
+) -> list[Value | None]:
+    """The gradients of `xs`, by differentiating graph code on inputs of its own: labels and weights may share nodes."""
+    given = [x for x in xs if x is not None]
+    inputs = [Value(x.type, name=f"x{i}") for i, x in enumerate(given)]
+    graph, found = gradient_graph(Graph(inputs, loss(*inputs)), [dy is not None for dy in dys])
+    gradients = iter(graph(*given, *(dy for dy in dys if dy is not None)))
+    return [next(gradients) if there else None for there in found]
