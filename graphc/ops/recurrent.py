@@ -98,16 +98,17 @@ class Recurrent(Op):
         # RNN's default names one function for each of two directions, whatever the direction.
         if len(names) != count and (len(names) < count or names != ("Tanh", "Tanh")):
             raise InvalidModel(f"activations is {list(names)}, expected {count} names")
+        per = len(self.functions)
         alphas, betas = iter(self.activation_alpha or ()), iter(self.activation_beta or ())
         found: list[Function] = []
-        for name in names[:count]:
+        for i, name in enumerate(names[:count]):
             if name.lower() not in ACTIVATIONS:
                 raise InvalidModel(f"activation '{name}' is not known")
             function, alpha, beta = ACTIVATIONS[name.lower()]
             a = None if alpha is None else next(alphas, alpha)
             b = None if beta is None else next(betas, beta)
-            found.append(_bind(function, a, b, self.clip))
-        per = len(self.functions)
+            # As onnxruntime does: the gates and the candidate are clipped, the cell of an LSTM is not.
+            found.append(_bind(function, a, b, self.clip if i % per < 2 else None))
         return [found[i : i + per] for i in range(0, count, per)]
 
     def _infer(
@@ -136,8 +137,8 @@ class Recurrent(Op):
         if lens is not None:
             check_dtype(lens, (int32,), "sequence_lens")
         _check_shape(lens, "sequence_lens", (batch,))
-        for x in states:
-            _check_shape(x, "an initial state", (batch, n, hidden) if self.layout else (n, batch, hidden))
+        for state in states:
+            _check_shape(state, "an initial state", (batch, n, hidden) if self.layout else (n, batch, hidden))
         return [steps, batch], hidden, g
 
     def _types(self, X: Value, sizes: Sequence[Dim], hidden: Dim) -> tuple[TensorType, ...]:
@@ -354,7 +355,7 @@ class LSTM(Recurrent):
 
     Attributes:
         activations: f, g, h of each direction; default Sigmoid, Tanh, Tanh.
-        clip: bound of the activations' inputs.
+        clip: bound of the inputs of f and g.
         direction: forward, reverse or bidirectional.
         hidden_size: the size of the state; default that of R.
         input_forget: couple the gates, f = 1 - i.

@@ -21,9 +21,9 @@ def weights(cls: type, directions: int = 1) -> list[np.ndarray]:
 
 
 def row(cls: type, id: str, *, b: bool = True, lengths: bool = False, initial: bool = False, p: bool = False,
-        oracle: str | Callable[..., object] = "onnxruntime", steps: int = STEPS, batch: int = BATCH, **fields: object) -> Case:  # fmt: skip
+        oracle: str | Callable[..., object] = "onnxruntime", steps: int = STEPS, **fields: object) -> Case:  # fmt: skip
     n = 2 if fields.get("direction") == "bidirectional" else 1
-    x, state = random(steps, batch, INPUTS), random(n, batch, HIDDEN, seed=4)
+    x, state = random(steps, BATCH, INPUTS), random(n, BATCH, HIDDEN, seed=4)
     inputs: list[np.ndarray | None] = [x, *weights(cls, n)]
     inputs.append(random(n, 2 * GATES[cls] * HIDDEN, seed=3) if b else None)
     inputs += [lens if lengths else None, state if initial else None]
@@ -72,10 +72,8 @@ CASES = [
         for direction in ("forward", "reverse", "bidirectional")
         for id, options in (("plain", {"b": False}), ("bias", {}), ("lengths", {"lengths": True, "initial": True}))
     ),
-    *(row(cls, "clip", clip=0.3, initial=True) for cls in (op.RNN, op.GRU)),
-    # onnxruntime clips the gates of an LSTM in the first sample of a batch only.
-    row(op.LSTM, "clip", clip=0.3, initial=True, batch=1),
-    row(op.LSTM, "clip-peepholes", clip=0.4, p=True, initial=True, batch=1),
+    *(row(cls, "clip", clip=0.3, initial=True) for cls in (op.RNN, op.GRU, op.LSTM)),
+    row(op.LSTM, "clip-peepholes", clip=0.4, p=True, initial=True),
     *(row(cls, "no-steps", steps=0, initial=True, oracle=no_steps) for cls in (op.RNN, op.GRU, op.LSTM)),
     *(row(cls, "one-output", outputs=1) for cls in (op.RNN, op.GRU, op.LSTM)),
     *(without_hidden_size(cls) for cls in (op.RNN, op.GRU, op.LSTM)),
