@@ -52,12 +52,12 @@ def input_channels(op: Op, w: Value) -> int:
     return sizes(w)[-1 if isinstance(op, Gemm) and op.transB else 0]
 
 
-def check_foldable(m: Match, op: Op, w: Value) -> None:
-    """Decline where the weight of `op` is not a matrix or kernel that channels can be told from."""
+def check_foldable(m: Match, op: Op, w: Value, *, before: bool) -> None:
+    """Decline where the output channels of `op` (with `before`, the input ones) do not belong to parts of its weight."""
     if isinstance(op, MatMul):
         m.require(w.rank == 2, f"the weight is {w.type}, not a matrix")
     if isinstance(op, Gemm):
-        m.require(not op.transA, "the input is transposed")
+        m.require(not (before and op.transA), "the input is transposed")
         m.require(w.dtype.is_float or op.alpha == op.beta == 1.0, "an integer product is scaled")
 
 

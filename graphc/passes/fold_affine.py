@@ -61,7 +61,7 @@ def scale_after(m: Match) -> Value:
         }
     """
     op, out = m.op(linear), m.output(linear)
-    check_foldable(m, op, m[w])
+    check_foldable(m, op, m[w], before=False)
     m.require(not m.is_shared(w), "the weight is used elsewhere too")
     m.require(out.shape == m.node.output.shape, "the product is broadcast")
     vector = _vector(m, channel_axis(op, out.rank or 0), out.rank, output_channels(op, m[w]))
@@ -92,7 +92,7 @@ def offset_after(m: Match) -> Value:
         }
     """
     op, out = m.op(biased), m.output(biased)
-    check_foldable(m, op, m[w])
+    check_foldable(m, op, m[w], before=False)
     m.require(out.shape == m.node.output.shape, "the sum is broadcast")
     vector = _vector(m, channel_axis(op, out.rank or 0), out.rank, output_channels(op, m[w]))
     return scale_output(op, m[x], m[w], m[b], k=None, c=vector)
@@ -122,7 +122,7 @@ def scale_before(m: Match) -> Value:
         }
     """
     op, inner = m.op(of_scaled), m.output(scaled_input)
-    check_foldable(m, op, m[w])
+    check_foldable(m, op, m[w], before=True)
     m.require(not m.is_shared(w), "the weight is used elsewhere too")
     m.require(m[x].shape == inner.shape, "the product is broadcast")
     vector = _vector(m, channel_axis(op, inner.rank or 0), inner.rank, input_channels(op, m[w]))
@@ -154,7 +154,7 @@ def offset_before(m: Match) -> Value:
         }
     """
     op, inner = m.op(of_offset), m.output(offset_input)
-    check_foldable(m, op, m[w])
+    check_foldable(m, op, m[w], before=True)
     m.require(not is_padded(op), "the padding is zero before the addition, not after it")
     m.require(m[x].shape == inner.shape, "the sum is broadcast")
     vector = _vector(m, channel_axis(op, inner.rank or 0), inner.rank, input_channels(op, m[w]))
