@@ -79,13 +79,20 @@ def _attribute(name: str, value: Any) -> AttributeProto:
 
 
 def tensor_to_proto(tensor: Tensor, name: str = "") -> onnx.TensorProto:
-    """A TensorProto with the contents of `tensor` in `raw_data` (in `string_data` for strings)."""
-    proto = onnx.TensorProto(name=name, data_type=tensor.dtype.onnx, dims=tensor.shape)
+    """A TensorProto with the contents of `tensor`."""
+    proto = onnx.TensorProto(data_type=tensor.dtype.onnx, dims=tensor.shape)
+    if name:
+        proto.name = name
+    fill_data(proto, tensor)
+    return proto
+
+
+def fill_data(proto: onnx.TensorProto, tensor: Tensor) -> None:
+    """Put the contents of `tensor` into `raw_data` (`string_data` for strings)."""
     if tensor.dtype.kind == "string":
         proto.string_data.extend(s if isinstance(s, bytes) else str(s).encode() for s in tensor.array.flat)
     else:
         proto.raw_data = pack(tensor.array, tensor.dtype)
-    return proto
 
 
 def python_value(attribute: AttributeProto, tensors: TensorReader, types: TypeReader, node: str) -> Any:

@@ -1,17 +1,17 @@
 """ONNX to `Graph`: one walk over the surveyed model that applies each operator to values.
 
-Bodies and calls of functions are visited without recursion: a visit that needs another one first yields it to `_run`.
+Bodies and calls of functions are visited without recursion: a visit that needs another one first yields it to
+`visits.run`.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import onnx
 from onnx import AttributeProto
@@ -42,6 +42,7 @@ from .survey import FunctionKey, Region, function_label, node_label, survey, tex
 from .tensors import TensorReader
 from .valuetypes import TypeReader, disagreement
 from .versions import ADAPTERS
+from .visits import Visit, run
 
 
 def load(
@@ -93,6 +94,7 @@ class Scope:
         attributes: in a function, the attributes of the call.
         declared: name -> declared type, for values that nodes make.
         captured: outer value -> the body's input for it.
+        constants: outer constant -> the same constant in the body.
     """
 
     region: Region
@@ -102,6 +104,7 @@ class Scope:
     attributes: Mapping[str, AttributeProto] | None = None
     declared: dict[str, Type] = field(default_factory=dict)
     captured: dict[Value, Value] = field(default_factory=dict)
+    constants: dict[Value, Value] = field(default_factory=dict)
 
     def find(self, name: str) -> Value | None:
         """The value called `name`; one from outside becomes a captured value, or the constant again."""
@@ -122,7 +125,9 @@ class Scope:
     def _capture(self, value: Value, name: str) -> Value:
         node = value.node
         if node is not None and isinstance(node.op, Constant):
-            return node.op.apply((), node.name)[0]
+            if value not in self.constants:
+                self.constants[value] = node.op.apply((), node.name)[0]
+            return self.constants[value]
         if value not in self.captured:
             self.captured[value] = Value(value.type, name=name, content=value.content)
         return self.captured[value]
@@ -134,22 +139,6 @@ class Scope:
             seen.extend(scope.values)
             scope = scope.outer
         return did_you_mean(name, seen)
-
-
-Visit = Generator["Visit", Any, Any]
-
-
-def _run(visit: Visit) -> Any:
-    """The result of `visit`, and of every visit it yields, on a stack of our own."""
-    stack, result = [visit], None
-    while stack:
-        try:
-            stack.append(stack[-1].send(result))
-            result = None
-        except StopIteration as stop:
-            stack.pop()
-            result = stop.value
-    return result
 
 
 class _Loader:
@@ -181,7 +170,7 @@ class _Loader:
         main = self._survey.main
         if not main.proto.output:
             raise InvalidModel("the graph has no outputs")
-        graph: Graph = _run(self._graph(main))
+        graph: Graph = run(self._graph(main))
         return graph
 
     def _check_operators(self, reached: set[FunctionKey]) -> None:

@@ -31,9 +31,9 @@ def schema_of(op: str, version: int, domain: str) -> Schema | None:
         return None
 
 
-def first_version(op: str, domain: str) -> int | None:
-    """The version in which `op` came into `domain`; None when it never did."""
-    return min((s.since_version for s in _HISTORY if (s.domain, s.name) == (domain, op)), default=None)
+def versions_of(op: str, domain: str) -> tuple[int, ...]:
+    """The opsets in which `op` came into `domain` and changed, in order; none when it is not known."""
+    return tuple(sorted(s.since_version for s in _HISTORY if (s.domain, s.name) == (domain, op)))
 
 
 @cache

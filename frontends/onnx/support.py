@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from graphc.errors import UnsupportedOp, escape
 from graphc.ops import BY_NAME
 
-from .schema import DOMAINS, first_version, newest_schema, schema_of
+from .schema import DOMAINS, newest_schema, schema_of, versions_of
 from .versions import ADAPTERS, IDENTICAL, RENAMED
 
 
@@ -23,9 +23,9 @@ def unsupported_reason(op: str, domain: str, opsets: Mapping[str, int]) -> str |
         return None if (domain, op) in BY_NAME else f"{shown} (domain {escape(domain)} is not known)"
     schema = schema_of(op, version, domain)
     if schema is None:
-        first = first_version(op, domain)
-        if first is not None:
-            return f"{shown} (exists since opset {first}, the model imports {version})"
+        known = versions_of(op, domain)
+        if known:
+            return f"{shown} (exists since opset {known[0]}, the model imports {version})"
         near = difflib.get_close_matches(op, [n for d, n in BY_NAME if d == domain], 1)
         return f"{shown} (no such operator{f', did you mean {near[0]}?' if near else ''})"
     since = schema.since_version

@@ -211,9 +211,9 @@ def _strings(values: Sequence[bytes], shape: tuple[int, ...]) -> Array:
 
 def _flat_indices(indices: Array, count: int, shape: tuple[int, ...], name: str) -> Array:
     """Positions in the flattened tensor: `indices` has them already, or has one row of coordinates for each value."""
-    total = prod(shape)
+    total, what = prod(shape), f"sparse tensor '{name}'"
     if total > np.iinfo(np.int64).max:
-        raise InvalidModel(f"sparse tensor '{name}': {list(shape)} has too many elements", value=name)
+        raise InvalidModel(f"{what}: {list(shape)} has too many elements", value=name)
     if indices.shape == (count,):
         flat = indices
         wrong = (flat < 0) | (flat >= total)
@@ -234,5 +234,5 @@ def _flat_indices(indices: Array, count: int, shape: tuple[int, ...], name: str)
         )
     if count > 1 and not (np.diff(flat) > 0).all():
         at = int(np.argmin(np.diff(flat) > 0)) + 1
-        raise InvalidModel(f"sparse tensor '{name}': index {at} is not greater than the one before it", value=name)
+        raise InvalidModel(f"{what}: index {at} is not greater than the one before it", value=name)
     return flat

@@ -1,0 +1,312 @@
+"""`Graph` to ONNX."""
+
+from __future__ import annotations
+
+import os
+from collections import ChainMap, Counter
+from collections.abc import Iterable, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import onnx
+from onnx import helper
+
+from graphc.dims import SymDim, substitute, sym, symbols
+from graphc.errors import GraphcError, UnsupportedVersion
+from graphc.ir import Graph, Node, Value, rebuild
+from graphc.ops.base import Constant
+from graphc.ops.fused import Fused
+from graphc.types import Tensor, TensorType, Type
+
+from .attributes import tensor_to_proto
+from .downgrade import form_of, in_opset
+from .schema import DOMAINS, NEWEST
+from .valuetypes import read_dim, write_type
+from .visits import Visit, run
+from .write import write_model
+
+Target = str | os.PathLike[str] | BinaryIO
+
+# The opset that models get unless they need a newer one: runtimes of the last years read it.
+USUAL_OPSET = 21
+
+# The first IR version that knows an element type.
+_IR_OF = {"uint4": 10, "int4": 10, "float4e2m1": 11, "float8e8m0": 12, "uint2": 13, "int2": 13}
+
+
+def save(
+    graph: Graph,
+    target: Target | None = None,
+    *,
+    opset: int | None = None,
+    ir_version: int | None = None,
+    external_data: bool | int | None = None,
+) -> onnx.ModelProto:
+    """The ONNX model of `graph`, also written to `target` when one is given.
+
+    Constants become initialisers, `Fused` is inlined, bodies refer to outer values by name. A symbolic size is written
+    as a dim_param.
+
+    Args:
+        graph: any graph whose operators ONNX has.
+        target: a path or a binary file.
+        opset: of ONNX's own domain; by default 21, or the oldest one after it that has every operator as it is used.
+        ir_version: by default the oldest that goes with the opset.
+        external_data: keep weights in `<target>.data`: True for those of 1 KiB and more, a number for another bound;
+            by default only when the model would pass protobuf's limit of 2 GiB.
+
+    Raises:
+        UnsupportedVersion: the graph cannot be said in that opset; the message says why.
+    """
+    if opset is not None and not 7 <= opset <= NEWEST:
+        raise UnsupportedVersion(f"opset {opset} cannot be written, possible 7–{NEWEST}")
+    graph = inline_fused(graph)
+    writer = _Writer(_choose_opset(graph) if opset is None else opset)
+    model = onnx.ModelProto(producer_name="graphc")
+    run(writer.graph(graph, model.graph))
+    model.opset_import.extend(helper.make_opsetid(d, writer.versions[d]) for d in sorted(writer.domains))
+    oldest = max(4, helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True), writer.ir_version)
+    if ir_version is not None and not oldest <= ir_version <= onnx.IR_VERSION:
+        raise UnsupportedVersion(f"ir_version {ir_version} does not fit, possible {oldest}–{onnx.IR_VERSION}")
+    model.ir_version = ir_version or oldest
+    write_model(model, writer.places, target, external_data)
+    return model
+
+
+def inline_fused(graph: Graph) -> Graph:
+    """`graph` with the bodies of Fused nodes in their place."""
+
+    def visit(node: Node, xs: tuple[Value | None, ...]) -> tuple[Value, ...] | None:
+        return node.op.body(*(x for x in xs if x is not None)) if isinstance(node.op, Fused) else None
+
+    while any(isinstance(node.op, Fused) for node in graph.nodes):
+        graph = rebuild(graph, visit)
+    return graph
+
+
+def _regions(graph: Graph) -> Iterable[Graph]:
+    """`graph` and all bodies in it."""
+    waiting = [graph]
+    while waiting:
+        region = waiting.pop()
+        yield region
+        for node in region.nodes:
+            waiting.extend(inline_fused(body) for body in node.op.graphs().values())
+
+
+def _choose_opset(graph: Graph) -> int:
+    """The usual opset, or the oldest one after it that takes every node."""
+    nodes = [n for region in _regions(graph) for n in region.nodes if not isinstance(n.op, Constant)]
+    forms = [form_of(node, captured_inputs(node)) for node in nodes if node.op.domain == ""]
+    fault: GraphcError | None = None
+    for opset in range(min(USUAL_OPSET, NEWEST), NEWEST + 1):
+        try:
+            for form in forms:
+                in_opset(form, opset)
+            return opset
+        except UnsupportedVersion as e:
+            fault = e
+    assert fault is not None
+    raise fault
+
+
+def captured_inputs(node: Node) -> int:
+    """How many of the inputs, at the end, are values that the bodies read from outside."""
+    if node.op.name == "If":
+        return len(node.inputs) - 1
+    return int(getattr(node.op, "captured", 0))
+
+
+@dataclass(eq=False)
+class _Names:
+    """The names in one region. What regions around it took is taken here too."""
+
+    values: MutableMapping[Value, str] = field(default_factory=dict)
+    taken: MutableMapping[str, None] = field(default_factory=dict)
+    tensors: MutableMapping[int, str] = field(default_factory=dict)  # id of a Tensor -> the initialiser that holds it
+
+    def inner(self) -> _Names:
+        """The names in a body of this region."""
+        return _Names(ChainMap({}, self.values), ChainMap({}, self.taken), ChainMap({}, self.tensors))  # type: ignore[arg-type]
+
+    def new(self, wanted: str) -> str:
+        """`wanted`, made different from every name that is taken."""
+        wanted = wanted.encode("utf-8", "replace").decode() or "value"
+        name, k = wanted, 1
+        while name in self.taken:
+            name, k = f"{wanted}_{k}", k + 1
+        self.taken[name] = None
+        return name
+
+
+class _Writer:
+    """The state of one `save`.
+
+    Attributes:
+        versions: domain -> opset.
+        domains: those that occur.
+        places: each initialiser, without data, and its contents.
+        ir_version: the oldest that knows every element type.
+    """
+
+    def __init__(self, opset: int) -> None:
+        self.versions = {**DOMAINS, "": opset}
+        self.domains = {""}
+        self.places: list[tuple[onnx.TensorProto, Tensor]] = []
+        self.ir_version = 0
+        self._unknown: dict[str, str] = {}  # names for unknown sizes that occur more than once in the inputs
+
+    def graph(self, graph: Graph, proto: onnx.GraphProto) -> Visit:
+        """Fill `proto` with the main graph."""
+        self._unknown = _repeated(v.type for v in graph.inputs)
+        shared = _shared_constants(graph)
+        yield from self._region(graph, graph.inputs, _Names(), proto, shared)
+
+    def _body(self, graph: Graph, outside: Sequence[Value], outer: _Names, proto: onnx.GraphProto) -> Visit:
+        """Fill `proto` with a body; its last inputs are the captured values `outside`, which keep their outer names."""
+        graph = inline_fused(graph)
+        names = outer.inner()
+        formal = graph.inputs[: len(graph.inputs) - len(outside)]
+        for inside, value in zip(graph.inputs[len(formal) :], outside, strict=True):
+            names.values[inside] = outer.values[value]
+        yield from self._region(graph, formal, names, proto, ())
+
+    def _region(
+        self,
+        graph: Graph,
+        inputs: Sequence[Value],
+        names: _Names,
+        proto: onnx.GraphProto,
+        shared: Iterable[Node],
+    ) -> Visit:
+        proto.name = graph.name or "graph"
+        for i, v in enumerate(inputs):
+            names.values[v] = names.new(v.name or f"input{i}")
+            self._info(proto.input.add(), names.values[v], v.type)
+        outputs, copies = _output_names(graph, inputs, names)
+        for node in (*graph.constants(), *shared):
+            self._constant(node, names, proto)
+        nodes = [n for n in graph.nodes if not isinstance(n.op, Constant)]
+        for node in nodes:
+            for v in node.outputs:
+                if v not in names.values:
+                    base = node.name or node.op.name
+                    names.values[v] = names.new(f"{base}_{v.index}" if v.index else base)
+        for node in nodes:
+            yield from self._node(node, graph, names, proto)
+        for k, (v, name) in enumerate(zip(graph.outputs, outputs, strict=True)):
+            if k in copies or names.values[v] != name:
+                proto.node.add(op_type="Identity", name=name, input=[names.values[v]], output=[name])
+            self._info(proto.output.add(), name, v.type)
+
+    def _constant(self, node: Node, names: _Names, proto: onnx.GraphProto) -> None:
+        """An initialiser, unless one around it holds the same tensor under the same name."""
+        assert isinstance(node.op, Constant)
+        tensor = node.op.value
+        known = names.tensors.get(id(tensor))
+        if known is not None and known == (node.name or known):
+            names.values[node.output] = known
+            return
+        name = names.values[node.output] = names.new(node.name or "constant")
+        self._note(tensor.type)
+        if node.name and name != node.name:  # another value has the name: the node keeps it, its output does not
+            made = proto.node.add(op_type="Constant", name=node.name, output=[name])
+            made.attribute.append(helper.make_attribute("value", tensor_to_proto(tensor)))
+            return
+        names.tensors[id(tensor)] = name
+        self.places.append((proto.initializer.add(name=name, data_type=tensor.dtype.onnx, dims=tensor.shape), tensor))
+
+    def _node(self, node: Node, graph: Graph, names: _Names, proto: onnx.GraphProto) -> Visit:
+        captured = captured_inputs(node)
+        form = form_of(node, captured)
+        version = self.versions.get(form.domain)
+        try:
+            if version is None:
+                raise UnsupportedVersion(f"{form.label} is not in ONNX")
+            form = in_opset(form, version)
+        except GraphcError as e:
+            e.node = e.node or node.label
+            raise
+        self.domains.add(form.domain)
+        made = proto.node.add(op_type=form.op, domain=form.domain or None, name=node.name or None)
+        made.input.extend("" if x is None else names.values[x] for x in form.inputs)
+        made.output.extend(names.values[v] for v in node.outputs)
+        made.attribute.extend(form.attributes.values())
+        for v in node.outputs:
+            self._note(v.type)
+        outside = [x for x in node.inputs[len(node.inputs) - captured :] if x is not None]
+        for attribute, body in node.op.graphs().items():
+            place = made.attribute.add(name=attribute, type=onnx.AttributeProto.GRAPH)
+            yield self._body(body, outside, names, place.g)
+
+    def _info(self, info: onnx.ValueInfoProto, name: str, type: Type) -> None:
+        info.name = name
+        self._note(type)
+        write_type(type, info.type, self._dim)
+
+    def _note(self, type: Type) -> None:
+        self.ir_version = max(self.ir_version, _IR_OF.get(_element(type).dtype.name, 0))
+
+    def _dim(self, d: SymDim) -> str:
+        """The dim_param; "" for an unknown size."""
+        named = substitute(d, lambda s: sym(self._unknown[s.name]) if s.name in self._unknown else None)
+        if any(s.is_unknown and s.name not in self._unknown.values() for s in symbols(named)):
+            return ""
+        only = next(symbols(named))
+        return only.name if named == read_dim(only.name) else str(named)
+
+
+def _output_names(graph: Graph, inputs: Sequence[Value], names: _Names) -> tuple[list[str], set[int]]:
+    """The name of each output, and the numbers of those that have to be copies: ONNX takes each value once.
+
+    An input or constant that has the output's name already stands for itself.
+    """
+    found: list[str] = []
+    copies: set[int] = set()
+    own = set(inputs)
+    for k, (v, wanted) in enumerate(zip(graph.outputs, graph.output_names, strict=True)):
+        if v not in names.values and v.node is not None and not isinstance(v.node.op, Constant):
+            names.values[v] = names.new(wanted)
+            found.append(names.values[v])
+        elif (v in own and names.values[v] == wanted) or (_is_free_constant(v, names) and v.name == wanted):
+            found.append(wanted)
+        else:
+            found.append(names.new(wanted))
+            copies.add(k)
+    return found, copies
+
+
+def _is_free_constant(v: Value, names: _Names) -> bool:
+    """True when `v` is a constant that becomes an initialiser of this region under its own name."""
+    return (
+        v.node is not None
+        and isinstance(v.node.op, Constant)
+        and id(v.node.op.value) not in names.tensors
+        and v.node.name not in names.taken
+    )
+
+
+def _shared_constants(graph: Graph) -> list[Node]:
+    """Constants that several regions hold: one initialiser of the main graph serves them all."""
+    found: dict[int, Node] = {}
+    counts: Counter[int] = Counter()
+    for region in _regions(graph):
+        here = {id(n.op.value): n for n in region.constants() if isinstance(n.op, Constant)}
+        counts.update(here.keys())
+        found = here | found
+    return [node for key, node in found.items() if counts[key] > 1]
+
+
+def _repeated(types: Iterable[Type]) -> dict[str, str]:
+    """Unknown sizes that occur more than once -> names for them in the file."""
+    counts: Counter[str] = Counter()
+    for type in types:
+        for d in _element(type).shape or ():
+            counts.update(s.name for s in symbols(d) if s.is_unknown)
+    return {name: f"?{k}" for k, name in enumerate(n for n, c in counts.items() if c > 1)}
+
+
+def _element(type: Type) -> TensorType:
+    while not isinstance(type, TensorType):
+        type = type.element
+    return type
