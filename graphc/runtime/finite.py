@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from graphc.errors import ExecutionError, FeedError
-from graphc.interpret import Data
+from graphc.interpret import Data, interpret
 from graphc.ir import Graph, Value
+from graphc.ops.fused import Fused
 from graphc.runtime.backend import Backend, Options
 from graphc.runtime.names import quote
 from graphc.runtime.ports import Port
 from graphc.types import Array
+
+Run = Callable[[Graph, Sequence[Data]], list[Data]]
 
 
 def check_feeds(inputs: Sequence[Port], data: Sequence[Data]) -> None:
@@ -24,29 +27,44 @@ def check_feeds(inputs: Sequence[Port], data: Sequence[Data]) -> None:
 
 
 def find_non_finite(graph: Graph, backend: Backend, options: Options, data: Sequence[Data]) -> None:
-    """Raise `ExecutionError` naming the first node that makes a NaN, or an infinity from finite inputs.
+    """Raise `ExecutionError` naming the first node that makes a NaN out of none, or an infinity from finite inputs.
 
     A node that only hands on what it was given is not at fault, and neither are constants.
     """
-    exposed = exposed_values(graph)
-    executable = backend.compile(expose(graph, exposed), options)
+
+    def run(graph: Graph, data: Sequence[Data]) -> list[Data]:
+        return run_once(graph, data, backend, options)
+
+    _find(graph, data, run)
+
+
+def run_once(graph: Graph, data: Sequence[Data], backend: Backend, options: Options) -> list[Data]:
+    """Compile `graph`, run it and let it go."""
+    executable = backend.compile(graph, options)
     try:
-        results = executable.run(data)[len(graph.outputs) :]
+        return executable.run(data)
     finally:
         executable.close()
-    found = {v: _non_finite(x) for v, x in zip(exposed, results, strict=True)}
-    found.update({v: _non_finite(x) for v, x in zip(graph.inputs, data, strict=True)})
-    for constant in graph.constants():
-        found[constant.output] = _non_finite(constant.op.eval())
+
+
+def _find(graph: Graph, data: Sequence[Data], run: Run) -> None:
+    exposed = exposed_values(graph)
+    values = dict(zip(exposed, run(expose(graph, exposed), data)[len(graph.outputs) :], strict=True))
+    values.update(zip(graph.inputs, data, strict=True))
+    values.update({node.output: node.op.eval() for node in graph.constants()})
+    found = {v: _non_finite(x) for v, x in values.items()}
     for value in exposed:
         node = value.node
         assert node is not None
         nan, infinite = found[value]
-        given = [found[x] for x in node.inputs if x is not None and x in found]
-        if nan is not None and all(n is None for n, _ in given):
-            raise ExecutionError(f"output {value!r} is NaN at {nan}, and no input is", node=node.label)
-        if infinite is not None and all(g == (None, None) for g in given):
-            raise ExecutionError(f"output {value!r} is infinite at {infinite}, and no input is", node=node.label)
+        given = [found[x] for x in node.inputs if x is not None]
+        new_nan = nan is not None and all(n is None for n, _ in given)
+        if not new_nan and (infinite is None or any(g != (None, None) for g in given)):
+            continue
+        if isinstance(node.op, Fused):
+            _find(node.op.body, [None if x is None else values[x] for x in node.inputs], interpret)
+        what = f"NaN at {nan}" if new_nan else f"infinite at {infinite}"
+        raise ExecutionError(f"output {value.type} is {what}, and no input is", node=node.label)
 
 
 def exposed_values(graph: Graph) -> list[Value]:
@@ -66,11 +84,11 @@ def expose(graph: Graph, values: Sequence[Value]) -> Graph:
 
 def _non_finite(data: Data) -> tuple[list[int] | None, list[int] | None]:
     """The indices of the first NaN and the first infinity."""
-    if not isinstance(data, np.ndarray) or data.dtype.kind not in "fcV" or data.dtype == object:
+    if not isinstance(data, np.ndarray) or data.dtype.kind not in "fcV":
         return None, None
     try:
         return _first(np.isnan(data)), _first(np.isinf(data))
-    except TypeError:  # formats without NaN have no such test either
+    except TypeError:  # types without NaN have no such test either
         return None, None
 
 

@@ -14,6 +14,7 @@ from graphc.ir import Graph
 from graphc.limits import Limits, limited
 from graphc.passes.manager import Report
 from graphc.runtime.backend import Backend, Executable, Options
+from graphc.runtime.budget import Budget
 from graphc.runtime.feeds import Feeds
 from graphc.runtime.finite import check_feeds, find_non_finite
 from graphc.runtime.names import did_you_mean, listing, quote
@@ -51,6 +52,7 @@ class CompiledModel:
         self.outputs = tuple(Port(n, v.type) for n, v in zip(graph.output_names, graph.outputs, strict=True))
         self._report, self._backend, self._options, self._limits = report, backend, options, limits
         self._feeds = Feeds(self.inputs, safe_cast=safe_cast)
+        self._budget = Budget(graph)
         self._executable: Executable | None = backend.compile(graph, options)
 
     def __call__(self, *arrays: Any) -> Any:
@@ -169,6 +171,7 @@ class CompiledModel:
     def _run(self, data: list[Data], timeout: float | None) -> list[Data]:
         executable = self._open()
         with limited(self._limits.with_timeout(timeout)):
+            self._budget.check(data)
             results = executable.run(data)
         return own(results, data)
 

@@ -8,6 +8,7 @@ from graphc.dims import Dim, substitute, sym, symbols
 from graphc.errors import CompileError, ShapeError
 from graphc.ir import Graph, Value, retype
 from graphc.runtime.names import did_you_mean, listing, quote
+from graphc.runtime.sizes import plain_symbol
 from graphc.types import OptionalType, SequenceType, TensorType, Type
 
 Bindings = Mapping[str, int | Sequence[int | str]]
@@ -22,26 +23,23 @@ def specialize(graph: Graph, bindings: Bindings) -> Graph:
             also gives inputs of unknown rank a shape. A string in a shape is a symbol.
 
     Raises:
-        CompileError: nothing is called so, or a size is negative.
+        CompileError: nothing is called so, or a size is no size.
         ShapeError: a shape contradicts the declared one, or the sizes do not fit the operators.
     """
-    sizes: dict[str, int] = {}
-    shapes: dict[str, Sequence[int | str]] = {}
+    sizes: dict[str, Dim] = {}
+    shapes: dict[str, tuple[Dim, ...]] = {}
     names = {v.name: v for v in graph.inputs}
     known = {s.name for v in graph.inputs for d in _dims(v.type) for s in symbols(d)}
     for name, bound in bindings.items():
-        if isinstance(bound, int):
-            _check_name("symbolic dimension", name, known)
-            sizes[name] = bound
-        else:
+        if isinstance(bound, Sequence) and not isinstance(bound, str):
             _check_name("input", name, names)
-            shapes[name] = tuple(bound)
-        negative = [d for d in shapes.get(name, (sizes.get(name),)) if isinstance(d, int) and d < 0]
-        if negative:
-            raise CompileError(f"{quote(name)} cannot be {negative[0]}")
+            shapes[name] = tuple(sym(d) if isinstance(d, str) else _size(name, d) for d in bound)
+        else:
+            _check_name("symbolic dimension", name, known)
+            sizes[name] = _size(name, bound)
     for name, shape in shapes.items():
-        _match(names[name], shape, sizes)
-    types = [_bind(v.type, sizes, shapes.get(v.name)) for v in graph.inputs]
+        _take_symbols(names[name], shape, sizes)
+    types = [_bind(v, v.type, sizes, shapes.get(v.name)) for v in graph.inputs]
     return retype(graph, types, [v.content for v in graph.inputs])
 
 
@@ -51,35 +49,45 @@ def _check_name(what: str, name: str, names: Collection[str]) -> None:
         raise CompileError(f"there is no {what} {quote(name)}", hint=hint)
 
 
+def _size(name: str, size: object) -> int:
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise CompileError(f"{quote(name)} cannot be {size!r}", hint="A size is an int, zero or more")
+    return size
+
+
 def _dims(type: Type) -> Sequence[Dim]:
     while isinstance(type, (SequenceType, OptionalType)):
         type = type.element
     return type.shape or ()
 
 
-def _match(x: Value, shape: Sequence[int | str], sizes: dict[str, int]) -> None:
-    """Check `shape` against the declared one, and take the sizes of symbols from it."""
+def _take_symbols(x: Value, shape: tuple[Dim, ...], sizes: dict[str, Dim]) -> None:
+    """What the shape given for `x` says about the symbols of the declared one."""
     declared = x.tensor.shape
     if declared is None:
         return
-    text = f"[{','.join(map(str, shape))}]"
     if len(declared) != len(shape):
-        raise ShapeError(f"shape {text} does not fit the declared {x.tensor}", value=x.name)
+        raise _misfit(x, shape)
     for d, n in zip(declared, shape, strict=True):
-        if isinstance(d, int):
-            if n != d:
-                raise ShapeError(f"shape {text} does not fit the declared {x.tensor}", value=x.name)
-        elif isinstance(n, int) and sizes.setdefault(str(d), n) != n:
-            raise ShapeError(f"shape {text}: {d} is {n} here and {sizes[str(d)]} elsewhere", value=x.name)
+        symbol = plain_symbol(d)
+        if isinstance(symbol, str) and sizes.setdefault(symbol, n) != n:
+            raise ShapeError(f"{symbol} is {n} in the shape of {quote(x.name)} and {sizes[symbol]} elsewhere")
 
 
-def _bind(type: Type, sizes: Mapping[str, int], shape: Sequence[int | str] | None) -> Type:
+def _bind(x: Value, type: Type, sizes: Mapping[str, Dim], shape: tuple[Dim, ...] | None) -> Type:
     if isinstance(type, SequenceType):
-        return SequenceType(_bind(type.element, sizes, None))
+        return SequenceType(_bind(x, type.element, sizes, None))
     if isinstance(type, OptionalType):
-        return OptionalType(_bind(type.element, sizes, None))
-    if shape is not None:
-        return TensorType(type.dtype, tuple(d if isinstance(d, int) else sym(d) for d in shape))
+        return OptionalType(_bind(x, type.element, sizes, None))
     if type.shape is None:
-        return type
-    return TensorType(type.dtype, tuple(substitute(d, lambda s: sizes.get(s.name)) for d in type.shape))
+        return TensorType(type.dtype, shape)
+    dims = tuple(substitute(d, lambda s: sizes.get(s.name)) for d in type.shape)
+    if shape is None or dims == shape:
+        return TensorType(type.dtype, dims)
+    if any(isinstance(d, int) and d != n for d, n in zip(dims, shape, strict=True)):
+        raise _misfit(x, shape)
+    return TensorType(type.dtype, shape)
+
+
+def _misfit(x: Value, shape: tuple[Dim, ...]) -> ShapeError:
+    return ShapeError(f"shape [{','.join(map(str, shape))}] does not fit the declared {x.tensor}", value=x.name)

@@ -15,7 +15,7 @@ from graphc.passes.manager import optimize
 from graphc.runtime.backend import Backend, Options, get_backend
 from graphc.runtime.difference import Difference, compare
 from graphc.runtime.feeds import Feeds
-from graphc.runtime.finite import expose, exposed_values
+from graphc.runtime.finite import expose, exposed_values, run_once
 from graphc.runtime.frontends import load
 from graphc.runtime.ports import Port
 from graphc.runtime.random import random_feeds
@@ -147,7 +147,7 @@ def _by_node(
 ) -> Verification:
     exposed = exposed_values(graph)
     whole = expose(graph, exposed)
-    results = [_run(whole, data, backend, options)[len(graph.outputs) :] for backend in backends]
+    results = [run_once(whole, data, backend, options)[len(graph.outputs) :] for backend in backends]
     random = _random_nodes(graph)
     rows = []
     for i, value in enumerate(exposed):
@@ -168,14 +168,14 @@ def _by_pass(
     rtol: float | None,
     atol: float | None,
 ) -> Verification:
-    reference = _run(graph, data, backend, options)
+    reference = run_once(graph, data, backend, options)
     random = _random_nodes(graph)
     rows: list[Row] = []
 
     def on_pass(name: str, before: Graph, after: Graph) -> None:
         if after is before:
             return
-        for number, (got, want) in enumerate(zip(_run(after, data, backend, options), reference, strict=True)):
+        for number, (got, want) in enumerate(zip(run_once(after, data, backend, options), reference, strict=True)):
             source = graph.outputs[number]
             difference = None if source.node in random else compare(got, want, rtol=rtol, atol=atol)
             against = f"after {name} / before all"
@@ -183,14 +183,6 @@ def _by_pass(
 
     optimize(graph, level, on_pass=on_pass)
     return Verification(tuple(rows))
-
-
-def _run(graph: Graph, data: Sequence[Data], backend: Backend, options: Options) -> list[Data]:
-    executable = backend.compile(graph, options)
-    try:
-        return executable.run(data)
-    finally:
-        executable.close()
 
 
 def _random_nodes(graph: Graph) -> set[Node]:
