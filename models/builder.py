@@ -14,8 +14,9 @@ from graphc.ops.activation import Relu
 from graphc.ops.base import const
 from graphc.ops.conv import Conv, ConvTranspose
 from graphc.ops.linear import Gemm
-from graphc.ops.normalization import LRN, BatchNormalization
+from graphc.ops.normalization import BatchNormalization
 from graphc.ops.pool import AveragePool, GlobalAveragePool, MaxPool
+from graphc.ops.rescaling import LRN
 from graphc.ops.reshaping import Flatten
 from graphc.ops.softmax import Softmax
 from graphc.types import Array, Tensor, TensorType, float32

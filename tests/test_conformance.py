@@ -8,8 +8,12 @@ from conformance import Case, all_cases
 
 from graphc.dims import unknown
 from graphc.interpret import fits, interpret
-from graphc.ir import retype
+from graphc.ir import graph_equal, retype
+from graphc.ops import OPS
+from graphc.parse import parse
+from graphc.text import format_graph, weights
 from graphc.types import TensorType
+from graphc.verify import verify_graph
 
 CASES = all_cases()
 
@@ -37,6 +41,21 @@ def test_infers_with_unknown_sizes(case: Case) -> None:
         for value, got in zip(retype(graph, types).outputs, results, strict=True):
             if isinstance(value.type, TensorType):
                 assert fits(got, value.type), f"inferred {value.type}, evaluated {got.dtype}{got.shape}"
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_listing_round_trip(case: Case) -> None:
+    graph = case.graph()
+    text = format_graph(graph)
+    again = parse(text, weights(graph))
+    assert graph_equal(graph, again)
+    assert format_graph(again) == text
+    verify_graph(graph)
+
+
+def test_every_op_has_a_row() -> None:
+    missing = {op.__name__ for op in OPS} - {case.op.name for case in CASES}
+    assert not missing, f"without a row in tests/cases: {sorted(missing)}"
 
 
 def compare(got: object, want: object, rtol: float, atol: float) -> None:
