@@ -165,7 +165,7 @@ class EyeLike(Op):
         check_dtype(input, self.dtypes, "input")
         check_rank(input, "input", 2)
         if self.dtype is not None and self.dtype not in self.dtypes:
-            raise InvalidModel(f"dtype is {self.dtype}, an element type that EyeLike does not make")
+            raise InvalidModel(f"dtype is {self.dtype}, expected a real number type or bool")
         shape = input.shape if input.shape is not None else (unknown(), unknown())
         return TensorType(self.dtype or input.dtype, shape)
 
