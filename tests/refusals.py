@@ -65,12 +65,14 @@ graph (%x: f32[2]) {
   %1: f32[2] = Neg(%0)
   return %0 as "once", %1 as "twice"
 }""",
-    "relu_once": """
+    "once": """
 graph (%x: f32[2]) {
   %0: f32[2] = Relu(%x)
   %1: f32[2] = Relu(%0)
   %2: f32[2] = Add(%0, %1)
-  return %2 as "y"
+  %3: f32[2] = Abs(%2)
+  %4: f32[2] = Sign(%3)
+  return %4 as "y"
 }""",
     "clip_once": """
 graph (%x: f32[2], %low: f32[]) {

@@ -53,7 +53,7 @@ def input_channels(op: Op, w: Value) -> int:
 
 
 def check_foldable(m: Match, op: Op, w: Value, *, before: bool) -> None:
-    """Decline where the output channels of `op` (with `before`, the input ones) do not belong to parts of its weight."""
+    """Decline where the output channels of `op` (with `before`, its input channels) are no parts of its weight."""
     if isinstance(op, MatMul):
         m.require(w.rank == 2, f"the weight is {w.type}, not a matrix")
     if isinstance(op, Gemm):

@@ -7,10 +7,12 @@ import numpy as np
 from graphc.ir import Graph, Value
 from graphc.ops.activation import Relu
 from graphc.ops.arithmetic import Add, Div, Mul, Neg, Sub
+from graphc.ops.base import Unary
+from graphc.ops.bitwise import BitwiseNot
 from graphc.ops.cast import Cast
 from graphc.ops.dropout import Dropout
 from graphc.ops.logic import Identity, Not
-from graphc.ops.math import Pow
+from graphc.ops.math import Abs, Ceil, Floor, Pow, Round, Sign
 from graphc.ops.minmax import Clip, Max, Mean, Min, Sum
 from graphc.ops.movement import Concat, Tile
 from graphc.ops.padding import Pad
@@ -67,9 +69,14 @@ def drop_cast(m: Match) -> Value:
     return m[x]
 
 
-@rule(p((Neg, Not), p((Neg, Not), x)))
+INVOLUTIONS: tuple[type[Unary], ...] = (Neg, Not, BitwiseNot)
+undone = p(INVOLUTIONS, x)
+undoing = p(INVOLUTIONS, undone)
+
+
+@rule(undoing)
 def drop_twice(m: Match) -> Value:
-    """-(-x) = x,  not (not x) = x.
+    """-(-x) = x; the same for Not and BitwiseNot.
 
     before:
         graph (%x: f32[2]) {
@@ -82,15 +89,18 @@ def drop_twice(m: Match) -> Value:
           return %x as "y"
         }
     """
+    m.require(m.op(undone) == m.op(undoing), "the two differ")
     return m[x]
 
 
-inner = p(Relu, x)
+IDEMPOTENT: tuple[type[Unary], ...] = (Relu, Abs, Ceil, Floor, Round, Sign)
+inner = p(IDEMPOTENT, x)
+outer = p(IDEMPOTENT, inner)
 
 
-@rule(p(Relu, inner))
-def relu_once(m: Match) -> Value:
-    """Relu(Relu(x)) = Relu(x).
+@rule(outer)
+def once(m: Match) -> Value:
+    """Relu(Relu(x)) = Relu(x); the same for Abs, Ceil, Floor, Round and Sign.
 
     before:
         graph (%x: f32[2]) {
@@ -104,6 +114,7 @@ def relu_once(m: Match) -> Value:
           return %0 as "y"
         }
     """
+    m.require(m.op(inner) == m.op(outer), "the two differ")
     return m.op(inner).apply((m[x],))[0]
 
 
@@ -314,7 +325,7 @@ def drop_tile(m: Match) -> Value:
 
 
 RULES = (
-    drop_identity, drop_dropout, drop_cast, drop_twice, relu_once, clip_once, drop_neutral, drop_pad, drop_slice,
+    drop_identity, drop_dropout, drop_cast, drop_twice, once, clip_once, drop_neutral, drop_pad, drop_slice,
     drop_single, drop_expand, drop_tile,
 )  # fmt: skip
 

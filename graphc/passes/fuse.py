@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphc.ir import Graph, Node, Value, rebuild
+from graphc.ops.activation import PRelu
 from graphc.ops.base import Binary, Constant, Unary
 from graphc.ops.cast import Cast
 from graphc.ops.conv import Conv, ConvTranspose
@@ -12,12 +13,13 @@ from graphc.ops.fused import Fused
 from graphc.ops.linear import Gemm, MatMul
 from graphc.ops.logic import Where
 from graphc.ops.math import Pow
+from graphc.ops.minmax import Clip, Several
 from graphc.ops.normalization import BatchNormalization
 from graphc.passes.bodies import over_bodies
 from graphc.passes.record import fired
 
 ANCHORS = (Conv, ConvTranspose, Gemm, MatMul)
-POINTWISE = (Unary, Binary, Cast, Where, Pow)
+POINTWISE = (Unary, Binary, Several, Cast, Clip, Where, Pow, PRelu)
 MAX_NODES = 64  # of one group: code generators compose the expressions of a body
 
 
@@ -110,9 +112,9 @@ def _mergeable(graph: Graph, node: Node, of: dict[Node, _Group]) -> list[Node]:
     shape = node.output.shape
     found = []
     for x in node.inputs[:1] if isinstance(node.op, BatchNormalization) else node.inputs:
-        if x is None or x.node not in of or x.node is None or shape is None or x.shape != shape:
+        if x is None or x.node is None or shape is None or x.shape != shape:
             continue
-        if len(graph.uses[x]) == 1 and len(x.node.outputs) == 1:
+        if x.node in of and len(graph.uses[x]) == 1 and len(x.node.outputs) == 1:
             found.append(x.node)
     return sorted(found, key=lambda n: -1 if (at := of[n].anchor) is None else at, reverse=True)
 
