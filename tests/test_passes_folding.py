@@ -18,7 +18,7 @@ from graphc.ops.linear import Gemm, MatMul
 from graphc.ops.normalization import BatchNormalization
 from graphc.ops.pool import GlobalAveragePool
 from graphc.ops.reshaping import Flatten
-from graphc.passes.check import difference
+from graphc.passes.check import difference, random_feeds
 from graphc.passes.fold_affine import fold_affine
 from graphc.passes.fold_batch_norm import fold_batch_norm
 from graphc.passes.fold_constants import fold_constants
