@@ -6,6 +6,7 @@ from graphc.ir import Op
 from graphc.ops import (
     activation,
     arithmetic,
+    attention,
     base,
     bitwise,
     cast,
@@ -116,6 +117,8 @@ OPS: tuple[type[Op], ...] = (
     quantized.MatMulInteger, quantized.QLinearMatMul, quantized.ConvInteger, quantized.QLinearConv,
     # recurrent
     recurrent.RNN, recurrent.GRU, recurrent.LSTM,
+    # attention
+    attention.Attention, attention.RotaryEmbedding,
 )  # fmt: skip
 
 BY_NAME: dict[tuple[str, str], type[Op]] = {(op.domain, op.__name__): op for op in OPS}
