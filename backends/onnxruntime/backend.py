@@ -12,8 +12,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import onnx
-
 from graphc import debug
 from graphc.errors import BackendUnavailable, CompileError, ExecutionError, GraphcError, UnsupportedOp
 from graphc.interpret import Data
@@ -26,7 +24,6 @@ from graphc.runtime.frontends import save
 from .values import from_ort, needs_ort_values, to_ort
 
 MAX_PROTO_BYTES = 1 << 30  # larger models go through a file: protobuf holds no more than 2 GiB
-IR_VERSION = 10  # old enough for every onnxruntime that is supported; nothing newer is written into the file
 
 
 class OnnxRuntimeBackend:
@@ -100,16 +97,14 @@ def _interruptible(call: Callable[[], list[Any]], options: Any) -> list[Any]:
 def make_session(graph: Graph, options: Options) -> Any:
     """A session for `graph`. Raises `UnsupportedOp` or `CompileError` with what onnxruntime says."""
     ort = import_onnxruntime()
-    opset = newest_opset()
     settings = _settings(ort, options)
     try:
         if sum(n.op.value.type.nbytes or 0 for n in graph.constants() if isinstance(n.op, Constant)) < MAX_PROTO_BYTES:
-            model = save(graph, opset=opset)
-            model.ir_version = min(model.ir_version, IR_VERSION)
-            return ort.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+            model = save(graph).SerializeToString()
+            return ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
         with tempfile.TemporaryDirectory(prefix="graphc-") as folder:
             path = Path(folder) / "model.onnx"
-            save(graph, path, opset=opset)
+            save(graph, path)
             return ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
     except GraphcError:
         raise
@@ -140,26 +135,6 @@ def import_onnxruntime() -> ModuleType:
         ) from e
     package: ModuleType = onnxruntime
     return package
-
-
-@cache
-def newest_opset() -> int:
-    """The newest ONNX opset that both the installed onnxruntime and onnx know; found by trying."""
-    ort = import_onnxruntime()
-    settings = _settings(ort, Options(threads=1))
-    settings.log_severity_level = 4
-    for opset in range(onnx.defs.onnx_opset_version(), 12, -1):
-        x, y = (onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1]) for n in "xy")
-        graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "probe", [x], [y])
-        model = onnx.helper.make_model(
-            graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=IR_VERSION
-        )
-        try:
-            ort.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
-        except Exception:  # too new: whatever it raises
-            continue
-        return opset
-    raise BackendUnavailable("onnxruntime knows none of the opsets that onnx does", hint="Install a newer onnxruntime")
 
 
 def _message(e: BaseException) -> str:

@@ -22,9 +22,7 @@ def export(
         list[str] | None,
         typer.Option("--set", "-s", metavar="NAME=VALUE", help="An option of the network: batch=8, classes=10."),
     ] = None,
-    opset: Annotated[
-        int | None, typer.Option("--opset", help="The ONNX opset to write; the newest by default.")
-    ] = None,
+    opset: Annotated[int | None, typer.Option("--opset", help="The ONNX opset to write.")] = None,
     json: Json = False,
 ) -> None:
     """Write a network of the zoo as an ONNX file."""

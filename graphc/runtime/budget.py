@@ -50,13 +50,15 @@ class Budget:
                 alive += held[v]
                 if held[v] > limits.max_tensor_bytes:
                     raise ResourceLimit(
-                        f"output {v.type} is {held[v]:,} bytes{_given(sizes)}, the limit is {limits.max_tensor_bytes:,}",
+                        f"output {v.type} is {held[v]:,} bytes{_given(sizes)}, "
+                        f"the limit is {limits.max_tensor_bytes:,}",
                         node=node.label,
                         hint="Raise it with Limits(max_tensor_bytes=…)",
                     )
             if alive > limits.max_total_bytes:
                 raise ResourceLimit(
-                    f"{alive:,} bytes are needed here at one time{_given(sizes)}, the limit is {limits.max_total_bytes:,}",
+                    f"{alive:,} bytes are needed here at one time{_given(sizes)}, "
+                    f"the limit is {limits.max_total_bytes:,}",
                     node=node.label,
                     hint="Raise it with Limits(max_total_bytes=…)",
                 )

@@ -20,7 +20,7 @@ class Frontend(Protocol):
         """The graph in `source`. Raises `ModelError`."""
         ...
 
-    def save(self, graph: Graph, target: Any = None, *, opset: int | None = None) -> Any:
+    def save(self, graph: Graph, target: Any = None, *, opset: int | None, external_data: bool | int | None) -> Any:
         """Write `graph` to `target` and return the model in the format's own form."""
         ...
 
@@ -56,13 +56,22 @@ def load(
     return get_frontend(format).load(source, strict=strict, limits=limits or Limits(), allow_links=allow_links)
 
 
-def save(graph: Graph, target: Any = None, *, format: str = "onnx", opset: int | None = None) -> Any:
+def save(
+    graph: Graph,
+    target: Any = None,
+    *,
+    format: str = "onnx",
+    opset: int | None = None,
+    external_data: bool | int | None = None,
+) -> Any:
     """Write `graph` to the path or binary file `target` (None: nowhere) and return the model, an `onnx.ModelProto`.
 
     Args:
         graph: the graph; fused nodes are written as what they consist of.
         target: where to; external data goes beside it where the format needs that.
         format: the name of a frontend.
-        opset: the ONNX opset to write; by default the newest.
+        opset: the ONNX opset to write; by default 21, or a later one where an operator needs that.
+        external_data: keep weights in a file beside `target`: True for all but tiny ones, a number of bytes for another
+            bound; by default only when the model is too large for one file.
     """
-    return get_frontend(format).save(graph, target, opset=opset)
+    return get_frontend(format).save(graph, target, opset=opset, external_data=external_data)

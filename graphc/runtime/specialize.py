@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from graphc.dims import Dim, substitute, sym, symbols
-from graphc.errors import CompileError, ShapeError
+from graphc.errors import CompileError
 from graphc.ir import Graph, Value, retype
 from graphc.runtime.names import did_you_mean, listing, quote
 from graphc.runtime.sizes import plain_symbol
@@ -23,8 +23,8 @@ def specialize(graph: Graph, bindings: Bindings) -> Graph:
             also gives inputs of unknown rank a shape. A string in a shape is a symbol.
 
     Raises:
-        CompileError: nothing is called so, or a size is no size.
-        ShapeError: a shape contradicts the declared one, or the sizes do not fit the operators.
+        CompileError: nothing is called so, a size is no size, or a shape contradicts the declared one.
+        ShapeError: the sizes do not fit the operators.
     """
     sizes: dict[str, Dim] = {}
     shapes: dict[str, tuple[Dim, ...]] = {}
@@ -71,7 +71,7 @@ def _take_symbols(x: Value, shape: tuple[Dim, ...], sizes: dict[str, Dim]) -> No
     for d, n in zip(declared, shape, strict=True):
         symbol = plain_symbol(d)
         if isinstance(symbol, str) and sizes.setdefault(symbol, n) != n:
-            raise ShapeError(f"{symbol} is {n} in the shape of {quote(x.name)} and {sizes[symbol]} elsewhere")
+            raise CompileError(f"{symbol} is {n} in the shape of {quote(x.name)} and {sizes[symbol]} elsewhere")
 
 
 def _bind(x: Value, type: Type, sizes: Mapping[str, Dim], shape: tuple[Dim, ...] | None) -> Type:
@@ -89,5 +89,5 @@ def _bind(x: Value, type: Type, sizes: Mapping[str, Dim], shape: tuple[Dim, ...]
     return TensorType(type.dtype, shape)
 
 
-def _misfit(x: Value, shape: tuple[Dim, ...]) -> ShapeError:
-    return ShapeError(f"shape [{','.join(map(str, shape))}] does not fit the declared {x.tensor}", value=x.name)
+def _misfit(x: Value, shape: tuple[Dim, ...]) -> CompileError:
+    return CompileError(f"shape [{','.join(map(str, shape))}] does not fit the declared {x.tensor}", value=x.name)

@@ -27,7 +27,7 @@ class Summary:
 
     Attributes:
         name, inputs, outputs: the graph's.
-        nodes: nodes other than constants, those of bodies included.
+        nodes: nodes other than constants, those of bodies included; `Fused` only groups nodes and is not one more.
         parameters, parameter_bytes: elements and bytes of all constants; one that is used twice counts once.
         flops: arithmetic operations of one run, a multiply-add being two; symbolic where sizes are.
         ops: the ops, most frequent first.
@@ -61,7 +61,7 @@ def summarize(graph: Graph) -> Summary:
         graph.name,
         tuple(Port(v.name, v.type) for v in graph.inputs),
         tuple(Port(n, v.type) for n, v in zip(graph.output_names, graph.outputs, strict=True)),
-        sum(counts.values()),
+        counts.total() - counts["Fused"],
         sum(t.size for t in constants.values()),
         sum(t.type.nbytes or 0 for t in constants.values()),
         sum(flops.values(), 0),

@@ -79,7 +79,7 @@ class Verification:
         row = self.first
         if row is None or row.difference is None:
             worst = max((r.difference.max_abs for r in self.rows if r.difference), default=0.0)
-            return f"all {len(self.rows)} comparisons agree; largest difference {worst:.3g}"
+            return f"{len(self.rows)} compared, all agree; largest difference {worst:.3g}"
         d = row.difference
         what = d.note or f"max abs {d.max_abs:.3g}, max rel {d.max_rel:.3g}" + (f", {d.ulp} ulp" if d.ulp else "")
         wrong = sum(not r.ok for r in self.rows)
