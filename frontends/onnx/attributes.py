@@ -104,10 +104,8 @@ def python_value(attribute: AttributeProto, tensors: TensorReader, types: TypeRe
     field = FIELDS.get(kind)
     if field is None:
         raise InvalidModel(f"attribute '{escape(name)}' has the type {kind}, which is not supported")
-    if kind in _SINGLE and not attribute.HasField(field):
-        if kind in _MESSAGES:
-            raise InvalidModel(f"attribute '{escape(name)}' has no value in its field {field}")
-        return {AttributeProto.FLOAT: 0.0, AttributeProto.INT: 0, AttributeProto.STRING: ""}[kind]
+    if kind in _MESSAGES and field not in {f.name for f, _ in attribute.ListFields()}:
+        raise InvalidModel(f"attribute '{escape(name)}' has no value in its field {field}")
     value = getattr(attribute, field)
     if kind == AttributeProto.FLOAT:
         return shortest_float(value)
@@ -126,8 +124,7 @@ def python_value(attribute: AttributeProto, tensors: TensorReader, types: TypeRe
     return tuple(value) if kind == AttributeProto.INTS else value
 
 
-_MESSAGES = frozenset({AttributeProto.TENSOR, AttributeProto.SPARSE_TENSOR, AttributeProto.TYPE_PROTO})
-_SINGLE = _MESSAGES | {AttributeProto.FLOAT, AttributeProto.INT, AttributeProto.STRING}
+_MESSAGES: frozenset[int] = frozenset({AttributeProto.TENSOR, AttributeProto.SPARSE_TENSOR, AttributeProto.TYPE_PROTO})
 
 
 def _decode(value: bytes, name: str) -> str:

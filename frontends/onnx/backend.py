@@ -108,7 +108,7 @@ class GraphcBackend(Backend):
     @classmethod
     def supports_device(cls, device: str) -> bool:
         """True for the CPU."""
-        return Device(device).type == DeviceType.CPU
+        return bool(Device(device).type == DeviceType.CPU)
 
 
 is_compatible = GraphcBackend.is_compatible

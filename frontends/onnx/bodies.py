@@ -45,6 +45,14 @@ class Body:
         return Graph(inputs, self.outputs, self.output_names, name=self.name)
 
 
+def is_never_run(op: str, attribute: str, inputs: Sequence[Value | None]) -> bool:
+    """True for the branch of an If that a known condition rules out."""
+    known = inputs[0].const if op == "If" and inputs and inputs[0] is not None else None
+    if known is None or known.size != 1:
+        return False
+    return attribute == ("else_branch" if known.reshape(-1)[0] else "then_branch")
+
+
 def padded(op: str, inputs: Sequence[Value | None], captures: bool) -> Sequence[Value | None]:
     """`inputs` with the optional ones of Loop written out where captured values follow."""
     return [*inputs, *(None for _ in range(2 - len(inputs)))] if op == "Loop" and captures else inputs

@@ -48,9 +48,10 @@ def in_opset(form: Form, version: int) -> Form:
     """`form` as opset `version` of its domain spells it. Raises `UnsupportedVersion` with the reason."""
     newest, schema = newest_schema(form.op, form.domain), schema_of(form.op, version, form.domain)
     if newest is None or schema is None:
-        first = versions_of(form.op, form.domain)
-        since = f"exists since opset {first[0]}" if first else "is graphc's own and not in ONNX"
-        raise UnsupportedVersion(f"{form.label} {since}", hint="Choose a newer opset=")
+        known = versions_of(form.op, form.domain)
+        if not known:
+            raise UnsupportedVersion(f"{form.label} is graphc's own and not in ONNX")
+        raise UnsupportedVersion(f"{form.label} exists since opset {known[0]}", hint="Choose a newer opset=")
     since = schema.since_version
     if since != newest.since_version:
         between = [v for v in versions_of(form.op, form.domain) if since <= v < newest.since_version]
@@ -92,9 +93,9 @@ def misfit(form: Form, schema: Schema) -> str | None:
         for i, v in enumerate(values):
             if v is not None and formals:
                 kind = type_text(v.type)
-                formal = formals[min(i, len(formals) - 1)]
-                if kind not in formal.types:
-                    return f"{what} {formal.name} cannot be {v.type}"
+                taken = formals[min(i, len(formals) - 1)]
+                if kind not in taken.types:
+                    return f"{what} {taken.name} cannot be {v.type}"
     return None
 
 

@@ -83,9 +83,7 @@ class ExternalFiles:
     def _fields(self, entries: Iterable[onnx.StringStringEntryProto], name: str) -> dict[str, str]:
         fields: dict[str, str] = {}
         for entry in entries:
-            key, value = entry.key, entry.value
-            if isinstance(key, bytes) or isinstance(value, bytes):
-                raise ExternalDataError(f"an entry is not UTF-8: {key!r}", value=name)
+            key, value = (_text(part, name) for part in (entry.key, entry.value))
             if key not in _KEYS:
                 self.warn(f"tensor '{escape(name)}': external data key {escape(key)!r} is not known, and ignored")
             elif key in fields:
@@ -153,6 +151,12 @@ def _check_location(location: str, name: str) -> None:
         raise ExternalDataError(
             f"external location {escape(location)!r} {fault}, expected a file in the model's folder", value=name
         )
+
+
+def _text(part: str | bytes, name: str) -> str:
+    if isinstance(part, bytes):
+        raise ExternalDataError(f"an entry is not UTF-8: {part[:40]!r}", value=name)
+    return part
 
 
 def _decimal(text: str, key: str, name: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from graphc.errors import InvalidModel
 from graphc.limits import Limits
 
@@ -18,7 +20,7 @@ def check_functions(survey: Survey, limits: Limits) -> set[FunctionKey]:
     if not survey.functions:
         return set()
     calls = _calls(survey, survey.main)
-    stack = [(None, _nodes(survey.main), iter(calls))]
+    stack: list[tuple[FunctionKey | None, int, Iterator[FunctionKey]]] = [(None, _nodes(survey.main), iter(calls))]
     path: dict[FunctionKey | None, None] = {None: None}
     total = 0
     while stack:
@@ -38,7 +40,7 @@ def check_functions(survey: Survey, limits: Limits) -> set[FunctionKey]:
             break
         else:
             stack.pop()
-            path.pop(current)
+            del path[current]
             if current is None:
                 total = nodes
             else:

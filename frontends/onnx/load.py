@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 
@@ -40,8 +40,8 @@ from .source import Source, read_model
 from .support import raise_unsupported, unsupported_reason
 from .survey import FunctionKey, Region, function_label, node_label, survey, text
 from .tensors import TensorReader
-from .valuetypes import TypeReader, disagreement
-from .versions import ADAPTERS
+from .valuetypes import TypeReader, disagreement, without_sizes
+from .versions import ADAPTERS, RENAMED
 from .visits import Visit, run
 
 
@@ -90,6 +90,7 @@ class Scope:
         region: the graph, body or function.
         values: name -> value; None for an omitted input of a function.
         outer: the scope around a body; None for the main graph, and for functions, which see only their inputs.
+        unused: the region never runs, and need not fit sizes that it is there to avoid.
         prefix: what node names start with, in an inlined function.
         attributes: in a function, the attributes of the call.
         declared: name -> declared type, for values that nodes make.
@@ -100,6 +101,7 @@ class Scope:
     region: Region
     values: dict[str, Value | None] = field(default_factory=dict)
     outer: Scope | None = None
+    unused: bool = False
     prefix: str = ""
     attributes: Mapping[str, AttributeProto] | None = None
     declared: dict[str, Type] = field(default_factory=dict)
@@ -129,7 +131,8 @@ class Scope:
                 self.constants[value] = node.op.apply((), node.name)[0]
             return self.constants[value]
         if value not in self.captured:
-            self.captured[value] = Value(value.type, name=name, content=value.content)
+            known = value.type if not self.unused else without_sizes(value.type)
+            self.captured[value] = Value(known, name=name, content=None if self.unused else value.content)
         return self.captured[value]
 
     def _near(self, name: str) -> str | None:
@@ -210,10 +213,9 @@ class _Loader:
         yield from self._nodes(scope)
         return Graph(inputs, *self._outputs(scope, proto), name=text(proto.name, "graph name"))
 
-    def _body(self, region: Region, outer: Scope, given: Sequence[Type | None], label: str) -> Visit:
-        """A body whose inputs have the types `given`: the inputs, the outputs and their names, and its scope."""
-        scope = Scope(region, outer=outer, prefix=outer.prefix, attributes=outer.attributes)
-        proto = region.proto
+    def _body(self, scope: Scope, given: Sequence[Type | None], label: str) -> Visit:
+        """The body of `scope`, whose inputs have the types `given`."""
+        proto = scope.region.proto
         assert isinstance(proto, onnx.GraphProto)
         initialised = self._initialisers(scope, proto)
         infos = [info for info in proto.input if info.name not in initialised]
@@ -233,7 +235,7 @@ class _Loader:
             scope.values[name] = Value(known, name=name)
             inputs.append(scope.values[name])  # type: ignore[arg-type]
         for name in (*scope.values, *(o for n in proto.node for o in n.output if o)):
-            if _is_hiding(name, outer):
+            if _is_hiding(name, scope.outer):
                 self.warn(f"'{escape(name)}' in body '{escape(proto.name)}' hides an outer value of that name")
         yield from self._nodes(scope)
         outputs, names = self._outputs(scope, proto)
@@ -322,7 +324,7 @@ class _Loader:
                     scope.values[name] = value
                     if name in scope.declared:
                         self._check_declared(name, scope.declared[name], value.type, label)
-            if any(proto.output[len(values) :]):
+            if any(name in scope.region.used for name in proto.output[len(values) :] if name):
                 raise InvalidModel(f"has {len(proto.output)} outputs, gives {len(values)}", node=label)
 
     def _operator(
@@ -341,14 +343,17 @@ class _Loader:
             given = bodies.input_types(proto.op_type, schema.since_version if schema else 0, values, inputs, graphs)
             found: dict[str, bodies.Body] = {}
             for attribute, region in graphs.items():
-                found[attribute] = yield self._body(region, scope, given[attribute], node_label(proto.op_type, name))
+                unused = bodies.is_never_run(proto.op_type, attribute, inputs)
+                inner = Scope(region, outer=scope, unused=unused, prefix=scope.prefix, attributes=scope.attributes)
+                found[attribute] = yield self._body(inner, given[attribute], node_label(proto.op_type, name))
                 captured.update(dict.fromkeys(found[attribute].captured))
             values.update({attribute: body.close(captured) for attribute, body in found.items()})
         call = Call(
             op=proto.op_type,
             inputs=(*bodies.padded(proto.op_type, inputs, bool(captured)), *captured),
             attributes=values,
-            outputs=_wanted(proto, schema),
+            outputs=len(proto.output),
+            used=_used_outputs(proto, schema, scope.region),
             name=name,
             domain=domain,
             captured=len(captured),
@@ -365,7 +370,7 @@ class _Loader:
         adapted = call if adapter is None else adapter(call)
         if not isinstance(adapted, Call):
             return adapted
-        return adapted.apply()
+        return replace(adapted, op=RENAMED.get(adapted.op, adapted.op)).apply()
 
     def _attributes(self, proto: onnx.NodeProto, scope: Scope) -> list[AttributeProto]:
         """The attributes of a node; in a function, references to the call's attributes are resolved."""
@@ -429,10 +434,9 @@ def _is_hiding(name: str, outer: Scope | None) -> bool:
     return False
 
 
-def _wanted(proto: onnx.NodeProto, schema: Schema | None) -> int:
-    """How many outputs the node has to make: up to the last that has a name, or all of a variadic output."""
-    count = len(proto.output)
-    if schema is not None and schema.max_output < 1 << 30:
-        while count and not proto.output[count - 1]:
-            count -= 1
-    return count
+def _used_outputs(proto: onnx.NodeProto, schema: Schema | None, region: Region) -> int | None:
+    """How many outputs the node has to make: up to the last that is read; None for all, where they are variadic."""
+    if schema is None or schema.max_output > 1 << 30:
+        return None
+    read = (i + 1 for i, name in enumerate(proto.output) if name in region.used)
+    return max(read, default=1)

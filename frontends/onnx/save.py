@@ -127,7 +127,7 @@ class _Names:
 
     def inner(self) -> _Names:
         """The names in a body of this region."""
-        return _Names(ChainMap({}, self.values), ChainMap({}, self.taken), ChainMap({}, self.tensors))  # type: ignore[arg-type]
+        return _Names(ChainMap({}, self.values), ChainMap({}, self.taken), ChainMap({}, self.tensors))
 
     def new(self, wanted: str) -> str:
         """`wanted`, made different from every name that is taken."""

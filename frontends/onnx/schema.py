@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from functools import cache
 
@@ -11,7 +10,8 @@ from onnx import AttributeProto, defs
 
 from graphc.errors import InvalidModel, UnsupportedVersion, escape
 
-from .survey import standard_domain
+from .messages import did_you_mean
+from .survey import standard_domain, text
 
 Schema = defs.OpSchema
 _HISTORY = defs.get_all_schemas_with_history()
@@ -58,9 +58,7 @@ def read_opsets(model: onnx.ModelProto) -> dict[str, int]:
         return {"": 1}
     opsets: dict[str, int] = {}
     for entry in model.opset_import:
-        domain = standard_domain(entry.domain)
-        if isinstance(domain, bytes):
-            raise InvalidModel(f"the domain {domain!r} is not UTF-8")
+        domain = standard_domain(text(entry.domain, "domain"))
         shown = escape(domain) or "ai.onnx"
         if domain in opsets:
             raise InvalidModel(f"opset_import has the domain {shown} twice: {opsets[domain]} and {entry.version}")
@@ -100,7 +98,7 @@ def check_arity(node: onnx.NodeProto, schema: Schema) -> None:
 
 
 # AttributeProto field -> its type, to tell the type where an old model does not say it.
-FIELDS = {
+FIELDS: dict[int, str] = {
     AttributeProto.FLOAT: "f", AttributeProto.INT: "i", AttributeProto.STRING: "s", AttributeProto.TENSOR: "t",
     AttributeProto.GRAPH: "g", AttributeProto.SPARSE_TENSOR: "sparse_tensor", AttributeProto.TYPE_PROTO: "tp",
     AttributeProto.FLOATS: "floats", AttributeProto.INTS: "ints", AttributeProto.STRINGS: "strings",
@@ -121,23 +119,25 @@ def check_attributes(attributes: Iterable[AttributeProto], schema: Schema) -> No
     given: set[str] = set()
     op = f"{schema.name}-{schema.since_version}"
     for attribute in attributes:
-        name = attribute.name
-        if isinstance(name, bytes) or name not in schema.attributes:
-            near = difflib.get_close_matches(str(name), schema.attributes, 1)
+        name = text(attribute.name, "attribute name")
+        if name not in schema.attributes:
             known = ", ".join(sorted(schema.attributes)) or "none"
             raise InvalidModel(
-                f"{op} has no attribute '{escape(str(name))}', it has: {known}",
-                hint=f"Did you mean '{near[0]}'?" if near else None,
+                f"{op} has no attribute '{escape(name)}', it has: {known}", hint=did_you_mean(name, schema.attributes)
             )
         if name in given:
             raise InvalidModel(f"attribute '{name}' is given twice")
         given.add(name)
-        kind, wanted = attribute_type(attribute), int(schema.attributes[name].type.value)
+        kind, wanted = attribute_type(attribute), _type_number(schema.attributes[name])
         if kind != wanted:
             raise InvalidModel(f"attribute '{name}' is of type {_type_name(kind)}, {op} expects {_type_name(wanted)}")
     for name, formal in schema.attributes.items():
         if formal.required and name not in given:
             raise InvalidModel(f"attribute '{name}' is missing, {op} requires it")
+
+
+def _type_number(formal: Schema.Attribute) -> int:
+    return int(AttributeProto.AttributeType.Value(str(formal.type).rpartition(".")[2]))
 
 
 def _type_name(kind: int) -> str:

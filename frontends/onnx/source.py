@@ -52,10 +52,10 @@ def read_model(source: Source, limits: Limits) -> tuple[onnx.ModelProto, Path | 
         limits.check("size of the model in bytes", memoryview(source).nbytes, "max_file_bytes")
         return parse_model(bytes(source)), None
     if isinstance(source, (str, os.PathLike)):
-        path = os.fspath(source)
-        if isinstance(path, bytes) or "\0" in path:
-            raise InvalidModel(f"not a file name: {escape(repr(path))}")
-        return parse_model(read_file(Path(path), limits)), Path(path).parent
+        path = Path(os.fspath(source))
+        if "\0" in str(path):
+            raise InvalidModel(f"not a file name: {escape(str(path))!r}")
+        return parse_model(read_file(path, limits)), path.parent
     if not hasattr(source, "read"):
         raise InvalidModel(f"expected a path, bytes, a binary file or a ModelProto, got {type(source).__name__}")
     most = min(limits.max_file_bytes, _PROTOBUF_LIMIT)

@@ -40,6 +40,7 @@ class Region:
         depth: how many regions are around it.
         bodies: (node number, attribute name) -> the region of that attribute.
         free: the names that it reads from outside, bodies included, in order of occurrence.
+        used: the names that anything in it reads, outputs included.
         order: node numbers in topological order.
         sorted: False where that is not the order in the file.
     """
@@ -49,6 +50,7 @@ class Region:
     depth: int
     bodies: dict[tuple[int, str], Region] = field(default_factory=dict)
     free: dict[str, None] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
     order: Sequence[int] = ()
     sorted: bool = True
 
@@ -158,8 +160,9 @@ def _find_order(region: Region) -> None:
                     value=name,
                 )
             producer[name] = i
-    names = (name for group in (*uses, region.results()) for name in group)
-    region.free = dict.fromkeys(n for n in names if n and n not in producer and n not in given)
+    names = dict.fromkeys(name for group in (*uses, region.results()) for name in group)
+    region.used = set(names)
+    region.free = {n: None for n in names if n and n not in producer and n not in given}
     needs = [{producer[name] for name in group if name in producer and name} for group in uses]
     region.sorted = all(all(j < i for j in before) for i, before in enumerate(needs))
     region.order = range(len(nodes)) if region.sorted else _topological(nodes, needs)

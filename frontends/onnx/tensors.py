@@ -129,14 +129,20 @@ def stored_bytes(dtype: DType, count: int) -> int:
 
 def from_bytes(data: Array, dtype: DType, shape: tuple[int, ...]) -> Array:
     """The array that little-endian bytes hold."""
+    flat: Array
     if dtype.bits < 8:
-        return _unpack(data, dtype.bits, prod(shape)).view(dtype.numpy).reshape(shape)
-    if dtype.kind == "bool":
-        return (data != 0).reshape(shape)
-    if sys.byteorder == "big":
-        width = dtype.numpy.itemsize // (2 if dtype.kind == "complex" else 1)
-        data = data.reshape(-1, width)[:, ::-1].copy().reshape(-1)
-    return data.view(dtype.numpy).reshape(shape)
+        flat = _unpack(data, dtype.bits, prod(shape)).view(dtype.numpy)
+    elif dtype.kind == "bool":
+        flat = data != 0
+    else:
+        flat = (data if sys.byteorder == "little" else _reversed(data, dtype)).view(dtype.numpy)
+    return flat.reshape(shape)
+
+
+def _reversed(data: Array, dtype: DType) -> Array:
+    """The bytes of each number in reverse order."""
+    width = dtype.numpy.itemsize // (2 if dtype.kind == "complex" else 1)
+    return data.reshape(-1, width)[:, ::-1].reshape(-1)
 
 
 def _unpack(data: Array, bits: int, count: int) -> Array:
@@ -153,8 +159,7 @@ def pack(array: Array, dtype: DType) -> bytes:
     array = np.ascontiguousarray(array)
     if dtype.bits >= 8:
         if sys.byteorder == "big":
-            width = dtype.numpy.itemsize // (2 if dtype.kind == "complex" else 1)
-            return array.reshape(-1).view(np.uint8).reshape(-1, width)[:, ::-1].tobytes()
+            return _reversed(array.reshape(-1).view(np.uint8), dtype).tobytes()
         return array.tobytes()
     spread = np.unpackbits(array.reshape(-1, 1).view(np.uint8), axis=1, count=dtype.bits, bitorder="little")
     return np.packbits(spread.reshape(-1), bitorder="little").tobytes()
@@ -172,24 +177,30 @@ def _from_field(
         raise InvalidModel(f"{dtype.short}{list(shape)} needs {needed:,} values, has {len(values):,}")
     if dtype.kind == "string":
         return _strings(values, shape)  # type: ignore[arg-type]
+    flat: Array
     if dtype.kind == "complex":
-        half = np.float32 if dtype.bits == 64 else np.float64
-        return np.array(values, half).view(dtype.numpy).reshape(shape)
-    if dtype.name in ("float32", "float64", "int64", "uint64", "int32"):
-        return np.array(values, dtype.numpy).reshape(shape)
-    whole = np.array(values, np.uint64 if dtype is BY_ONNX[onnx.TensorProto.UINT32] else np.int64)
-    if dtype.kind == "bool":
-        return (whole != 0).reshape(shape)
-    if dtype.is_integer and not packed:
-        low, high = np.iinfo(dtype.numpy).min, np.iinfo(dtype.numpy).max
-        _check_range(whole, low, high, dtype)
-        return whole.astype(dtype.numpy).reshape(shape)
-    bits = 8 if dtype.bits <= 8 else 16  # bit patterns; some writers sign-extend them
-    _check_range(whole, -(1 << (bits - 1)), (1 << bits) - 1, dtype)
-    patterns = (whole & ((1 << bits) - 1)).astype(np.uint8 if bits == 8 else np.uint16)
-    if packed:
-        return _unpack(patterns, dtype.bits, count).view(dtype.numpy).reshape(shape)
-    return (patterns & 0x3F if dtype.bits == 6 else patterns).view(dtype.numpy).reshape(shape)
+        flat = np.array(values, np.float32 if dtype.bits == 64 else np.float64).view(dtype.numpy)
+    elif dtype.name in ("float32", "float64", "int64", "uint64", "int32"):
+        flat = np.array(values, dtype.numpy)
+    elif dtype.kind == "bool":
+        flat = np.array(values, np.int64) != 0
+    elif dtype.is_integer and not packed:
+        flat = np.array(values, np.uint64 if dtype.name == "uint32" else np.int64)
+        _check_range(flat, np.iinfo(dtype.numpy).min, np.iinfo(dtype.numpy).max, dtype)
+        flat = flat.astype(dtype.numpy)
+    else:
+        flat = _patterns(np.array(values, np.int64), dtype)
+        flat = (_unpack(flat, dtype.bits, count) if packed else flat).view(dtype.numpy)
+    return flat.reshape(shape)
+
+
+def _patterns(values: Array, dtype: DType) -> Array:
+    """Bit patterns, one to an entry; some writers sign-extend them."""
+    width = 8 if dtype.bits <= 8 else 16
+    _check_range(values, -(1 << (width - 1)), (1 << width) - 1, dtype)
+    used = 6 if dtype.bits == 6 else width
+    patterns: Array = np.bitwise_and(values, (1 << used) - 1)
+    return patterns.astype(np.uint8 if width == 8 else np.uint16)
 
 
 def _check_range(whole: Array, low: int, high: int, dtype: DType) -> None:
@@ -214,11 +225,13 @@ def _flat_indices(indices: Array, count: int, shape: tuple[int, ...], name: str)
     total, what = prod(shape), f"sparse tensor '{name}'"
     if total > np.iinfo(np.int64).max:
         raise InvalidModel(f"{what}: {list(shape)} has too many elements", value=name)
+    flat: Array
+    wrong: Array
     if indices.shape == (count,):
         flat = indices
-        wrong = (flat < 0) | (flat >= total)
+        wrong = np.asarray((flat < 0) | (flat >= total))
     elif indices.shape == (count, len(shape)):
-        wrong = ((indices < 0) | (indices >= np.array(shape, np.int64))).any(axis=1)
+        wrong = np.asarray(((indices < 0) | (indices >= np.array(shape, np.int64))).any(axis=1))
         strides = np.array([prod(shape[i + 1 :]) for i in range(len(shape))], np.int64)
         flat = (np.where(wrong[:, None], 0, indices) * strides).sum(axis=1)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import onnx
 
@@ -122,3 +123,10 @@ def disagreement(declared: Type, inferred: Type) -> str | None:
     if isinstance(declared, OptionalType) and isinstance(inferred, OptionalType):
         return disagreement(declared.element, inferred.element)
     return "dtype"
+
+
+def without_sizes(type: Type) -> Type:
+    """`type` with nothing known of shapes."""
+    if isinstance(type, TensorType):
+        return TensorType(type.dtype, None)
+    return replace(type, element=without_sizes(type.element))

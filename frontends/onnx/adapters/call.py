@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphc.errors import InvalidModel, UnsupportedOp, escape
-from graphc.ir import Value
+from graphc.ir import Op, Value
 from graphc.ops import BY_NAME
 from graphc.ops.base import const
 from graphc.types import int64
@@ -21,7 +21,13 @@ from ..attributes import field_types, scalar_attribute
 
 @dataclass(frozen=True)
 class Call:
-    """A node, not made yet. `captured` of the inputs, at the end, are what its bodies read from outside."""
+    """A node, not made yet.
+
+    Attributes:
+        outputs: how many outputs the node names.
+        used: how many it has to make, where something reads only the first of them; None for all.
+        captured: how many of the inputs, at the end, its bodies read from outside.
+    """
 
     op: str
     inputs: tuple[Value | None, ...]
@@ -30,6 +36,7 @@ class Call:
     name: str
     domain: str = ""
     captured: int = 0
+    used: int | None = None
 
     def input(self, i: int) -> Value | None:
         """Input number `i`; None when it is omitted."""
@@ -80,7 +87,7 @@ class Call:
 
     def apply(self) -> tuple[Value, ...]:
         """Make the node. Raises `UnsupportedOp` for what graphc's operator does not have."""
-        cls = BY_NAME.get((self.domain, self.op))
+        cls: Any = BY_NAME.get((self.domain, self.op))
         if cls is None:
             raise UnsupportedOp(f"{self.op} is not supported", node=self.label)
         fields = {f.name: f for f in dataclasses.fields(cls)}
@@ -92,12 +99,13 @@ class Call:
             given[name] = scalar_attribute(value, kinds[name])
         for name, field in fields.items():
             if name == "outputs" and not field.metadata.get("onnx", True):
-                given[name] = self.outputs
+                given[name] = self.outputs if self.used is None else self.used
             elif name == "captured":
                 given[name] = self.captured
             elif name not in given and field.default is dataclasses.MISSING:
                 raise InvalidModel(f"attribute '{name}' is missing", node=self.label)
-        return cls(**given).apply(self.inputs, self.name)
+        op: Op = cls(**given)
+        return op.apply(self.inputs, self.name)
 
 
 # An adapter gives the call in the newest form, or, where that takes several nodes, the outputs.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -98,7 +99,7 @@ def tile_1(call: Call) -> Call:
         raise UnsupportedVersion("Tile-1 needs a known rank and constant tiles and axis", node=call.label)
     repeats = np.ones(len(x.shape), np.int64)
     repeats[int(axis.reshape(-1)[0])] = int(tiles.reshape(-1)[0])
-    return Call(call.op, (x, call.integers(repeats.tolist(), "repeats")), {}, call.outputs, call.name)
+    return replace(call, inputs=(x, call.integers(repeats.tolist(), "repeats")))
 
 
 def top_k_1(call: Call) -> Call:
@@ -142,7 +143,7 @@ def resize_10(call: Call) -> Call:
     """Upsample-9, Resize-10: no roi; output i lies at i / scale in the input, and nearest means the one below."""
     x, scales = call.required(0), call.required(1)
     attributes = {**call.attributes, "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-    return Call("Resize", (x, None, scales), attributes, call.outputs, call.name)
+    return replace(call, op="Resize", inputs=(x, None, scales), attributes=attributes)
 
 
 def resize(call: Call) -> Call:
@@ -152,7 +153,7 @@ def resize(call: Call) -> Call:
         x = inputs[i]
         if x is not None and x.shape is not None and 0 in x.shape:
             inputs[i] = None
-    return Call(call.op, tuple(inputs), call.attributes, call.outputs, call.name)
+    return replace(call, inputs=tuple(inputs))
 
 
 def gru_1(call: Call) -> Call:
