@@ -105,7 +105,8 @@ def optimize(
         report.passes.append(entry)
         debug.log(1, str(entry))
         if graph is not before:
-            debug.log(2, format_graph(graph))
+            if debug.level() >= 2:
+                debug.log(2, format_graph(graph))
             _dump(graph, number, name)
             _verify(before, graph, name)
             if baseline is not None:
