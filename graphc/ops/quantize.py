@@ -80,8 +80,9 @@ def check_parameters(x: Value, scale: Value, zero_point: Value | None, axis: int
             raise ShapeError(
                 f"the {what} is {p.tensor}, expected [] or {TensorType(p.dtype, expected)} for {kind} of {x.tensor}"
             )
-    ranks = {p.rank for p in (scale, zero_point) if p is not None and p.rank is not None}
-    if len(ranks) > 1 and zero_point is not None:
+    # One element is one element: models mix [] and [1].
+    shapes = [() if p.shape == (1,) else p.shape for p in (scale, zero_point) if p is not None and p.shape is not None]
+    if zero_point is not None and len({len(shape) for shape in shapes}) > 1:
         raise ShapeError(f"scale and zero point differ in shape: {scale.tensor} and {zero_point.tensor}")
 
 
