@@ -33,6 +33,7 @@ from graphc.ops import (
     quantized,
     ranking,
     recurrent,
+    rearrange,
     reduction,
     rescaling,
     reshaping,
@@ -86,6 +87,8 @@ OPS: tuple[type[Op], ...] = (
     pool.MaxUnpool,
     # resize
     resize.Resize,
+    # rearrange
+    rearrange.DepthToSpace, rearrange.SpaceToDepth, rearrange.Col2Im, rearrange.CenterCropPad,
     # activation
     activation.Relu, activation.LeakyRelu, activation.PRelu, activation.ThresholdedRelu, activation.Shrink,
     activation.Elu, activation.Selu, activation.Celu, activation.Sigmoid, activation.Swish, activation.HardSigmoid,
