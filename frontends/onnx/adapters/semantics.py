@@ -101,7 +101,7 @@ def _dropout(call: Call, *, training: bool, bool_mask: bool) -> Call | Sequence[
     call = call.without("ratio").with_input(1, ratio)
     if training:
         call = call.with_input(2, call.constant(np.asarray(True), "training_mode"))
-    if bool_mask or call.outputs == 1:
+    if bool_mask or call.outputs == 1 or call.used == 1:
         return call
     y, mask = call.apply()
     return [y, call.make("Cast", mask, what="mask", to=x.dtype.onnx)]
