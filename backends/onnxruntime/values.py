@@ -17,7 +17,7 @@ _BITS = {1: np.uint8, 2: np.uint16}
 
 def needs_ort_values(type: Type) -> bool:
     """True for tensors whose element type is one of ml_dtypes', which `InferenceSession.run` does not take."""
-    return isinstance(type, TensorType) and type.dtype.numpy.kind == "V"
+    return isinstance(type, TensorType) and type.dtype.numpy.isbuiltin != 1
 
 
 def to_ort(ort: ModuleType, x: Data, type: Type) -> Any:

@@ -100,6 +100,6 @@ def _restore(array: Array, graph: Graph, name: str) -> Array:
     declared = next(v.type for v in graph.inputs if v.name == name)
     if array.dtype.kind == "V" and isinstance(declared, TensorType):
         dtype = declared.dtype.numpy
-        if dtype.kind == "V" and dtype.itemsize == array.dtype.itemsize:
+        if dtype.isbuiltin != 1 and dtype.itemsize == array.dtype.itemsize:
             return array.view(dtype)
     return array
