@@ -95,8 +95,9 @@ def widen(before: Type, after: Type, loose: set[Dim]) -> Type:
         return TensorType(before.dtype, tuple(shape))
     if isinstance(before, SequenceType) and isinstance(after, SequenceType):
         return SequenceType(widen(before.element, after.element, loose))
-    if isinstance(before, OptionalType) and isinstance(after, OptionalType):
-        return OptionalType(widen(before.element, after.element, loose))
+    if isinstance(before, OptionalType) or isinstance(after, OptionalType):  # a value is an optional that is not empty
+        first, last = (t.element if isinstance(t, OptionalType) else t for t in (before, after))
+        return OptionalType(widen(first, last, loose))
     raise TypeMismatch(f"it is {before} before a trip and {after} after it")
 
 

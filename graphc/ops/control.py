@@ -21,7 +21,7 @@ from graphc.ir import Cost, Graph, Op, Value, substitute
 from graphc.limits import check_deadline, current_limits
 from graphc.ops.base import normalize_axis
 from graphc.ops.bodies import body_cost, fitted_inputs, leaving, widen
-from graphc.types import Array, TensorType, Type, bool_, int64, join, unify
+from graphc.types import Array, OptionalType, TensorType, Type, bool_, int64, join, unify
 
 # True while a body is fitted once more because a value that it carries became wider. Bodies inside it then start from
 # the widened types they have, instead of from the inputs' types: each level is fitted once, not twice as often as the
@@ -219,7 +219,7 @@ class Loop(Op):
         _check_single(self.body.outputs[0], bool_, "the condition computed by body")
         count = len(xs) - self.captured
         trips = self._trips(trip_count, cond)
-        types: list[Type] = [v.type for v in self.body.inputs[2 : 2 + count]]
+        types: list[Type] = [self._final_type(i) for i in range(count)]
         for v in self.body.outputs[1 + count :]:
             types.append(TensorType(v.dtype, None if v.shape is None else (trips, *v.shape)))
         return leaving(types, [trip_count, cond, *xs])
@@ -241,6 +241,9 @@ class Loop(Op):
             carried = results[1 : 1 + count]
             scans.add(results[1 + count :])
             i += 1
+        for k, x in enumerate(carried):
+            if x is None and not isinstance(self._final_type(k), OptionalType):
+                raise ExecutionError(f"carried value {k} is an empty optional, and no trip replaces it")
         bindings = {} if i else _bindings(self.body.inputs[2:], xs)
         slice_types = [v.tensor for v in self.body.outputs[1 + count :]]
         stacked = [_stack(s, t, 0, bindings) for s, t in zip(scans.slices, slice_types, strict=True)]
@@ -260,6 +263,13 @@ class Loop(Op):
                 hint="body takes (iteration, cond, *carried, *captured) and gives (cond, *carried, *slices)",
             )
         return given[:count], given[count:]
+
+    def _final_type(self, i: int) -> Type:
+        """Carried value number `i` after the loop. An optional that the body replaces by a value is one, as in ONNX."""
+        before, after = self.body.inputs[2 + i].type, self.body.outputs[1 + i].type
+        if isinstance(before, OptionalType) and not isinstance(after, OptionalType):
+            return before.element
+        return before
 
     def _trips(self, trip_count: Value | None, cond: Value | None) -> Dim:
         """The number of trips where it is known: the condition starts true and stays so."""
