@@ -13,13 +13,14 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, helper
 
+from graphc.dims import is_unknown
 from graphc.errors import InvalidModel, escape
 from graphc.ir import Graph, Op
-from graphc.types import DType, Tensor
+from graphc.types import DType, OptionalType, SequenceType, Tensor, TensorType
 
 from .schema import FIELDS, attribute_type
 from .tensors import TensorReader, dtype_of_number, pack
-from .valuetypes import TypeReader
+from .valuetypes import TypeReader, write_type
 
 
 def shortest_float(x: float) -> float:
@@ -57,7 +58,8 @@ def op_to_attributes(
                 raise InvalidModel(f"attribute {f.name} is a graph", node=op.name)
             found.append(helper.make_attribute(f.name, graph_to_proto(value, f.name)))
         else:
-            found.append(_attribute(f.name, value))
+            is_float = field_types(type(op))[f.name] is float
+            found.append(_attribute(f.name, float(value) if is_float else value))
     return found
 
 
@@ -68,9 +70,13 @@ def _attribute(name: str, value: Any) -> AttributeProto:
         value = value.onnx
     elif isinstance(value, Tensor):
         value = tensor_to_proto(value)
+    elif isinstance(value, (TensorType, SequenceType, OptionalType)):
+        attribute = AttributeProto(name=name, type=AttributeProto.TYPE_PROTO)
+        write_type(value, attribute.tp, lambda d: "" if is_unknown(d) else str(d))
+        return attribute
     elif isinstance(value, tuple):
         kind = AttributeProto.INTS
-        if value and isinstance(value[0], float):
+        if any(isinstance(v, float) for v in value):
             kind = AttributeProto.FLOATS
         elif value and isinstance(value[0], str):
             kind = AttributeProto.STRINGS

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.errors import InvalidModel, UnsupportedOp
-from graphc.ir import Graph, Value
+from graphc.ir import Graph, Value, topological
 from graphc.types import SequenceType, TensorType, Type, bool_, int64
 
 from .survey import Region
@@ -20,7 +20,7 @@ class Body:
     Attributes:
         inputs: the inputs that ONNX's op gives it.
         outputs, output_names, name: as of the graph.
-        captured: outer value -> the input for it.
+        captured: outer value -> the input for it, for what the body reads, in the order of its nodes.
     """
 
     inputs: Sequence[Value]
@@ -43,6 +43,13 @@ class Body:
                 known = Value(value.type, name=name, content=value.content)
             inputs.append(known)
         return Graph(inputs, self.outputs, self.output_names, name=self.name)
+
+
+def read_from_outside(outputs: Sequence[Value], captured: Mapping[Value, Value]) -> dict[Value, Value]:
+    """The part of `captured` that `outputs` depend on, in an order that follows from the graph alone."""
+    outer = {inside: value for value, inside in captured.items()}
+    read = [x for node in topological(outputs) for x in node.inputs if x is not None]
+    return {outer[x]: x for x in (*read, *outputs) if x in outer}
 
 
 def is_never_run(op: str, attribute: str, inputs: Sequence[Value | None]) -> bool:

@@ -60,7 +60,7 @@ def in_opset(form: Form, version: int) -> Form:
             if adapter is None:
                 raise UnsupportedVersion(f"{form.label} cannot be written as {form.op}-{since}")
             form = adapter(form)
-    fault = misfit(form, schema)
+    fault = _newer_value(form, since) or misfit(form, schema)
     if fault is not None:
         raise UnsupportedVersion(f"{form.label} cannot be written as {form.op}-{since}: {fault}")
     return replace(form, attributes=_needed(form, schema))
@@ -77,6 +77,27 @@ def _needed(form: Form, schema: Schema) -> dict[str, AttributeProto]:
     return kept
 
 
+# (op, attribute, value) -> the version that added the value.
+_VALUE_SINCE: Mapping[tuple[str, str, bytes], int] = {
+    ("Pad", "mode", b"wrap"): 19,
+    ("Resize", "coordinate_transformation_mode", b"half_pixel_symmetric"): 19,
+    **{(op, "reduction", how): 18 for op in ("ScatterElements", "ScatterND") for how in (b"max", b"min")},
+}
+
+
+def _newer_value(form: Form, since: int) -> str | None:
+    """What a version cannot express though its schema looks the same, or None."""
+    for name, attribute in form.attributes.items():
+        if attribute.type == AttributeProto.STRING and _VALUE_SINCE.get((form.op, name, attribute.s), 0) > since:
+            return f"it has no {name} '{attribute.s.decode()}'"
+    x = form.inputs[0] if form.inputs else None
+    if form.op == "Mod" and since < 28 and x is not None and x.dtype.is_float and not form.attributes["fmod"].i:
+        return "floats need fmod=1"
+    if form.op == "GridSample" and since < 20 and x is not None and x.rank not in (None, 4):
+        return f"it takes images, not {x.type}"
+    return None
+
+
 def misfit(form: Form, schema: Schema) -> str | None:
     """What of `form` the schema does not take: an attribute, a number of values, an element type; or None."""
     for name, attribute in form.attributes.items():
@@ -89,6 +110,7 @@ def misfit(form: Form, schema: Schema) -> str | None:
         return f"it takes {schema.max_input} inputs, got {len(form.inputs)}"
     if len(form.outputs) > schema.max_output:
         return f"it gives {schema.max_output} outputs, wanted {len(form.outputs)}"
+    bound: dict[str, str] = {}  # type variable -> the type that it stands for
     for values, formals, what in ((form.inputs, schema.inputs, "input"), (form.outputs, schema.outputs, "output")):
         for i, v in enumerate(values):
             if v is not None and formals:
@@ -96,6 +118,8 @@ def misfit(form: Form, schema: Schema) -> str | None:
                 taken = formals[min(i, len(formals) - 1)]
                 if kind not in taken.types:
                     return f"{what} {taken.name} cannot be {v.type}"
+                if taken.is_homogeneous and bound.setdefault(taken.type_str, kind) != kind:
+                    return f"{what} {taken.name} is {v.type}, expected {bound[taken.type_str]}"
     return None
 
 

@@ -239,7 +239,8 @@ class _Loader:
                 self.warn(f"'{escape(name)}' in body '{escape(proto.name)}' hides an outer value of that name")
         yield from self._nodes(scope)
         outputs, names = self._outputs(scope, proto)
-        return bodies.Body(inputs, outputs, names, text(proto.name, "graph name"), scope.captured)
+        captured = bodies.read_from_outside(outputs, scope.captured)
+        return bodies.Body(inputs, outputs, names, text(proto.name, "graph name"), captured)
 
     def _initialisers(self, scope: Scope, proto: onnx.GraphProto) -> dict[str, Value]:
         found: dict[str, Value] = {}
@@ -346,6 +347,7 @@ class _Loader:
                 unused = bodies.is_never_run(proto.op_type, attribute, inputs)
                 inner = Scope(region, outer=scope, unused=unused, prefix=scope.prefix, attributes=scope.attributes)
                 found[attribute] = yield self._body(inner, given[attribute], node_label(proto.op_type, name))
+            for attribute in sorted(found):
                 captured.update(dict.fromkeys(found[attribute].captured))
             values.update({attribute: body.close(captured) for attribute, body in found.items()})
         call = Call(

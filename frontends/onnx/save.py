@@ -19,7 +19,7 @@ from graphc.ops.fused import Fused
 from graphc.types import Tensor, TensorType, Type
 
 from .attributes import tensor_to_proto
-from .downgrade import form_of, in_opset
+from .downgrade import Form, form_of, in_opset
 from .schema import DOMAINS, NEWEST
 from .valuetypes import read_dim, write_type
 from .visits import Visit, run
@@ -98,6 +98,7 @@ def _choose_opset(graph: Graph) -> int:
     """The usual opset, or the oldest one after it that takes every node."""
     nodes = [n for region in _regions(graph) for n in region.nodes if not isinstance(n.op, Constant)]
     forms = [form_of(node, captured_inputs(node)) for node in nodes if node.op.domain == ""]
+    forms += [_copy(v) for region in _regions(graph) for v in region.outputs if _is_given(v)]
     fault: GraphcError | None = None
     for opset in range(min(USUAL_OPSET, NEWEST), NEWEST + 1):
         try:
@@ -108,6 +109,16 @@ def _choose_opset(graph: Graph) -> int:
             fault = e
     assert fault is not None
     raise fault
+
+
+def _is_given(v: Value) -> bool:
+    """True for an input or a constant: as an output it may have to be copied."""
+    return v.node is None or isinstance(v.node.op, Constant)
+
+
+def _copy(v: Value) -> Form:
+    """A node that gives `v` under another name."""
+    return Form("Identity", "", (v,), (v,), {})
 
 
 def captured_inputs(node: Node) -> int:
@@ -196,6 +207,7 @@ class _Writer:
             yield from self._node(node, graph, names, proto)
         for k, (v, name) in enumerate(zip(graph.outputs, outputs, strict=True)):
             if k in copies or names.values[v] != name:
+                in_opset(_copy(v), self.versions[""])
                 proto.node.add(op_type="Identity", name=name, input=[names.values[v]], output=[name])
             self._info(proto.output.add(), name, v.type)
 
