@@ -280,14 +280,12 @@ class TestStopping:
     """Rows 40, 76 and 78."""
 
     def endless(self) -> onnx.ModelProto:
+        info = helper.make_tensor_value_info
         body = helper.make_graph(
             [node("Identity", "go", "go_on"), node("Add", "v v", "v_out")],
             "body",
-            [
-                helper.make_tensor_value_info(n, t, s)
-                for n, t, s in (("i", INT64, []), ("go", BOOL, []), ("v", FLOAT, [1]))
-            ],
-            [helper.make_tensor_value_info(n, t, s) for n, t, s in (("go_on", BOOL, []), ("v_out", FLOAT, [1]))],
+            [info("i", INT64, []), info("go", BOOL, []), info("v", FLOAT, [1])],
+            [info("go_on", BOOL, []), info("v_out", FLOAT, [1])],
         )
         inputs = {"go_first": (BOOL, []), "start": (FLOAT, [1])}
         loop = helper.make_node("Loop", ["", "go_first", "start"], ["y"], name="make_y", body=body)

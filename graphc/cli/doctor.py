@@ -15,7 +15,7 @@ EXTRAS = {"onnxruntime": "verify", "cuda-bindings": "gpu", "matplotlib": "plot"}
 
 
 def doctor(json: Json = False) -> None:
-    """Show versions, the processor, and which backends can be used."""
+    """Show versions and available backends."""
     packages = {name: _version(name) for name in PACKAGES}
     extras = {name: _version(name) for name in EXTRAS}
     backends = {name: unavailable_reason(name) for name in backend_names()}

@@ -25,7 +25,7 @@ def export(
     opset: Annotated[int | None, typer.Option("--opset", help="The ONNX opset to write.")] = None,
     json: Json = False,
 ) -> None:
-    """Write a network of the zoo as an ONNX file."""
+    """Write a network of the zoo as ONNX."""
     graph = load_model(model, options=_options(options))
     target = output or Path(f"{Path(model).stem}.onnx")
     if output is None and target.exists():

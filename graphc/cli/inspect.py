@@ -24,7 +24,7 @@ def inspect(
     listing: Annotated[bool, typer.Option("--listing", help="Print the graph itself.")] = False,
     json: Json = False,
 ) -> None:
-    """Show a model's inputs, outputs, operators, parameters and arithmetic."""
+    """Show what a model is made of."""
     graph = bound(load_model(model), parse_bindings(bind))
     before = summarize(graph)
     after = None

@@ -25,7 +25,10 @@ def optimize(
     declined: Annotated[bool, typer.Option("--declined", help="Also list rewrites that were declined.")] = False,
     json: Json = False,
 ) -> None:
-    """Run the optimisation passes, print what they did, and write the result."""
+    """Optimise a model.
+
+    Prints what each pass did, and writes the result where --output says.
+    """
     graph = bound(load_model(model), parse_bindings(bind))
     with progress("optimising"):
         optimized, report = run_passes(graph, level)

@@ -56,7 +56,10 @@ def run(
     ] = 0,
     json: Json = False,
 ) -> None:
-    """Run a model and print its outputs. Inputs that are not given get seeded random data."""
+    """Run a model and print its outputs.
+
+    Inputs that are not given get seeded random data.
+    """
     get_backend(backend)  # before anything slow
     graph = load_model(model)
     given = parse_inputs(inputs, graph)

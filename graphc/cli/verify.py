@@ -32,7 +32,10 @@ def verify(
     everything: Annotated[bool, typer.Option("--all", help="List what agrees as well.")] = False,
     json: Json = False,
 ) -> None:
-    """Compare every value that a model computes between backends; exits with 1 where they differ."""
+    """Compare a model's values between backends.
+
+    Every node's output is compared, or with --passes the outputs after each pass; exits with 1 where they differ.
+    """
     graph = load_model(model)
     given = parse_inputs(inputs, graph)
     graph = bound(graph, {**parse_bindings(bind), **given.shapes})

@@ -12,7 +12,7 @@ from graphc.runtime.zoo import networks
 
 
 def zoo(json: Json = False) -> None:
-    """List the networks that other commands take by name, with their options."""
+    """List the networks of the zoo and their options."""
     found = networks()
     if json:
         say_json({name: {"about": _about(b), "options": _options(b)} for name, b in found.items()})
