@@ -17,6 +17,7 @@ from graphc.ops import (
     einsum,
     fused,
     generate,
+    grid_sample,
     indexing,
     linear,
     logic,
@@ -87,6 +88,8 @@ OPS: tuple[type[Op], ...] = (
     pool.MaxUnpool,
     # resize
     resize.Resize,
+    # grid_sample
+    grid_sample.GridSample, grid_sample.AffineGrid,
     # rearrange
     rearrange.DepthToSpace, rearrange.SpaceToDepth, rearrange.Col2Im, rearrange.CenterCropPad,
     # activation

@@ -159,7 +159,7 @@ class Col2Im(Op):
         kernel, counts = [w.kernel for w in windows], [w.count for w in windows]
         if input.shape[1] % volume(kernel) or input.shape[2] != volume(counts):
             raise ExecutionError(
-                f"input {list(input.shape)} is not one of blocks {kernel}, {volume(counts)} of them, in {list(image_shape)}"
+                f"input {list(input.shape)} has not {volume(counts)} blocks {kernel}, as {image_shape.tolist()} needs"
             )
         channels = input.shape[1] // volume(kernel)
         shape = (input.shape[0], channels, *(w.size for w in windows))
