@@ -35,7 +35,7 @@ CASES = [
       for ta in (False, True) for tb in (False, True)),
     *(Case(op.Gemm(), [random(2, 3), random(3, 4, seed=1), random(*c)], id=f"c={c}")
       for c in ((), (1,), (4,), (1, 1), (1, 4), (2, 1), (2, 4))),
-    Case(op.Gemm(beta=0), [random(2, 3), random(3, 4), random(2, 4)], id="beta=0", oracle=lambda a, b, c: a @ b),
+    Case(op.Gemm(beta=0.0), [random(2, 3), random(3, 4), random(2, 4)], id="beta=0", oracle=lambda a, b, c: a @ b),
     Case(op.Gemm(), [random(2, 0), random(0, 3), random(3)], id="empty-inner"),
     Case(op.Gemm(), [random(0, 2), random(2, 3), random(3)], id="no-rows"),
     *(Case(op.Gemm(alpha=2.0, beta=3.0), [random(2, 3, dtype=dtype, low=0, high=9),

@@ -1,0 +1,92 @@
+"""Every row of the conformance table to ONNX and back: the same graph, and a model that ONNX's checker takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+import onnx
+import pytest
+from conformance import Case, all_cases
+
+from graphc.errors import UnsupportedVersion
+from graphc.frontends.onnx import load, save
+from graphc.ir import graph_equal
+
+CASES = all_cases()
+
+# Patterns of row names -> why. Every row that one matches must fail in that way.
+NOT_SAVED = {
+    "Cast-complex*": "ONNX's Cast does not take complex numbers",
+    "Cast-*-complex*": "ONNX's Cast does not make complex numbers",
+}
+DIFFERS = {
+    "Fused*": "Fused is inlined",
+    "Constant-*": "ONNX names an initialiser, and the output of the graph is a copy of it",
+    "If-nothing-captured": "the outputs of the branches are copies of their constants",
+    "If-joined-types": "the outputs of the branches are copies of what they capture",
+    "Resize-empty-scales": "empty scales say nothing and go",
+    "Split-*[!e]": "the number of outputs is stated; so it is already where the sizes come at run time",
+}
+# ONNX's shape inference is wrong about these; its checker without it takes them all.
+NOT_INFERRED_BY_ONNX = {
+    **{
+        f"Resize-{mode}-{coordinates}-up": "5 * 2.6 is 13, in ONNX Runtime too"
+        for mode in ("nearest", "linear", "cubic")
+        for coordinates in ("*half_pixel", "half_pixel_symmetric", "align_corners", "asymmetric", "tf_crop_and_resize")
+    },
+    "ConvTranspose-SAME_*-smaller": "output_shape is ignored",
+    "*Pool-ceil-last-window-in-padding*": "counts a window that starts in the padding",
+    "Einsum-...ij,...jk-2": "ellipses of different ranks are refused",
+    "Einsum-...i,...i->...-2": "ellipses of different ranks are refused",
+    "OneHot-0-d": "indices of rank 0 are refused",
+    "ArgMax-rank-0": "data of rank 0 are refused",
+    "BatchNormalization-training-(2, 3, 2)-0.9-1": "fewer than three outputs are refused in training mode",
+    "RMSNormalization-float16-float32": "the output is taken to have x's element type, not the scale's",
+    "RMSNormalization-float32-float16": "the output is taken to have x's element type, not the scale's",
+    "RMSNormalization-float32-float64": "the output is taken to have x's element type, not the scale's",
+    "Pad-axes": "constant axes of int32 are refused",
+    "MeanVarianceNormalization-(0, 2, 3)": "the default of axes is not put into the function's body",
+    "MeanVarianceNormalization-onnxruntime": "the default of axes is not put into the function's body",
+}
+
+
+def reason(table: Mapping[str, str], case: Case) -> str | None:
+    return next((why for pattern, why in table.items() if fnmatchcase(case.name, pattern)), None)
+
+
+SAVED = [c for c in CASES if reason(NOT_SAVED, c) is None]
+
+
+@pytest.mark.parametrize("case", SAVED, ids=lambda c: c.name)
+def test_comes_back(case: Case) -> None:
+    """Once: the same up to names, which ONNX gives to every value. Twice: the same."""
+    graph = case.graph()
+    model = save(graph)
+    check(model, inferred=reason(NOT_INFERRED_BY_ONNX, case) is None)
+    again = load(model, strict=True)
+    assert graph_equal(graph, again, names=False) == (reason(DIFFERS, case) is None), f"{graph}\n{again}"
+    assert graph_equal(again, load(save(again), strict=True)), str(again)
+
+
+def check(model: onnx.ModelProto, *, inferred: bool) -> None:
+    """ONNX's checker takes the model; what its inference finds is not at odds with the model, unless not `inferred`."""
+    if inferred:
+        onnx.checker.check_model(model, full_check=True)
+        return
+    onnx.checker.check_model(model)
+    with pytest.raises(onnx.shape_inference.InferenceError):
+        onnx.checker.check_model(model, full_check=True)
+
+
+def test_what_onnx_cannot_say_is_refused() -> None:
+    for case in CASES:
+        if reason(NOT_SAVED, case) is not None:
+            with pytest.raises(UnsupportedVersion, match=case.op.name):
+                save(case.graph())
+
+
+def test_every_exception_is_one() -> None:
+    for table in (NOT_SAVED, DIFFERS, NOT_INFERRED_BY_ONNX):
+        for pattern in table:
+            assert any(fnmatchcase(case.name, pattern) for case in CASES), f"{pattern} is the name of no row"
