@@ -91,6 +91,11 @@ class TestRun:
         }  # fmt: skip
         assert data["profile"]["runs"] == 2
 
+    def test_json_has_no_nan(self, run, path):
+        np.save("data.npy", np.float32([[1, np.inf, np.nan]]))
+        data = json.loads(run("run", path, "-i", "x=data.npy", "--json")[1], parse_constant=pytest.fail)
+        assert data["outputs"]["y"]["first"] == [2, "inf", "nan"]
+
     @pytest.mark.parametrize("target", ["out.npy", "out.npz", "folder"])
     def test_outputs_to_files(self, run, path, target):
         np.save("data.npy", np.float32([[1, 1, 1]]))

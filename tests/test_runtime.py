@@ -202,6 +202,9 @@ class TestDescription:
         assert list(profile.by_op()) == ["Sleep"]
         assert "ms a run (median of 2)" in str(profile)
 
+    def test_profile_names_what_is_fused(self):
+        assert set(compile(small()).profile([A, B]).by_op()) & {"Mul+Add", "Mul+Add+Sub"}
+
     def test_profile_counts_arithmetic(self):
         x = tensor("x", 64, 64)
         (timing,) = compile(Graph([x], [x + x], ["y"])).profile([random(64, 64)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,8 +40,16 @@ def say_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 def say_json(data: Any) -> None:
-    """Print `data` as one JSON document."""
-    print(json.dumps(data, indent=2, default=str))
+    """Print `data` as one JSON document; JSON has no NaN and no infinity, so they become strings."""
+    print(json.dumps(_finite(data), indent=2, default=str, allow_nan=False))
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {k: _finite(v) for k, v in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_finite(v) for v in data]
+    return str(data) if isinstance(data, float) and not math.isfinite(data) else data
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 
 from graphc.interpret import Data
 from graphc.ir import Graph, Node
+from graphc.ops.fused import Fused
 from graphc.runtime.backend import Executable
 from graphc.runtime.table import format_table
 
@@ -19,7 +20,7 @@ class Timing:
     """One node.
 
     Attributes:
-        node, op, type: its label, its op, the type of its first output.
+        node, op, type: its label, its op (those of a fused node joined by `+`), the type of its first output.
         seconds: the median over the runs.
         flops: arithmetic operations, or None where they depend on sizes known only at run time.
     """
@@ -65,6 +66,7 @@ class Profile:
         rows = [
             (
                 t.node,
+                t.op,
                 t.type,
                 f"{t.seconds * 1e3:.3f}",
                 f"{t.seconds / whole:.1%}",
@@ -72,7 +74,7 @@ class Profile:
             )
             for t in sorted(self.nodes, key=lambda t: -t.seconds)
         ]
-        return f"{format_table(['node', 'output', 'ms', 'share', 'Gflop/s'], rows)}\n{line}"
+        return f"{format_table(['node', 'op', 'output', 'ms', 'share', 'Gflop/s'], rows)}\n{line}"
 
 
 def profile(graph: Graph, executable: Executable, data: Sequence[Data], *, repeat: int) -> Profile:
@@ -95,7 +97,14 @@ def profile(graph: Graph, executable: Executable, data: Sequence[Data], *, repea
     return Profile(float(np.median(runs)), repeat, nodes)
 
 
+def _kind(node: Node) -> str:
+    """The op; for a fused node those in it, as `Conv+Relu`."""
+    if not isinstance(node.op, Fused):
+        return node.op.name
+    return "+".join(n.op.name for n in node.op.body.nodes if n.inputs or n.op.name != "Constant")
+
+
 def _timing(node: Node, seconds: float) -> Timing:
     flops = node.op.cost(node.inputs, node.outputs).flops
     output = str(node.outputs[0].type) if node.outputs else ""
-    return Timing(node.label, node.op.name, output, seconds, flops if isinstance(flops, int) else None)
+    return Timing(node.label, _kind(node), output, seconds, flops if isinstance(flops, int) else None)
