@@ -19,8 +19,10 @@ from graphc.errors import ExecutionError, InvalidModel, ResourceLimit, ShapeErro
 from graphc.interpret import interpret
 from graphc.ir import Cost, Graph, Op, Value, substitute
 from graphc.limits import check_deadline, current_limits
+from graphc.ops.adjoint import TripGradient, branch_gradients, trip_gradient
 from graphc.ops.base import normalize_axis
 from graphc.ops.bodies import body_cost, fitted_inputs, leaving, widen
+from graphc.ops.generate import zeros_like
 from graphc.types import Array, OptionalType, TensorType, Type, bool_, int64, join, unify
 
 # True while a body is fitted once more because a value that it carries became wider. Bodies inside it then start from
@@ -72,6 +74,13 @@ class If(Op):
 
     def eval(self, cond: Array, *captured: Any) -> tuple[Any, ...]:
         return tuple(interpret(self.then_branch if _single(cond) else self.else_branch, captured))
+
+    def grad(self, dy: Any, y: Any, cond: Value, *captured: Value) -> Sequence[Value | None]:
+        """An If over the gradients of the branches."""
+        dys = dy if isinstance(dy, tuple) else (dy,)
+        graphs, needed = branch_gradients([self.then_branch, self.else_branch], [d is not None for d in dys])
+        found = iter(If(*graphs).apply((cond, *captured, *(d for d in dys if d is not None))))
+        return [None, *(next(found) if n else None for n in needed)]
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         """That of the branch that does more arithmetic."""
@@ -249,6 +258,22 @@ class Loop(Op):
         stacked = [_stack(s, t, 0, bindings) for s, t in zip(scans.slices, slice_types, strict=True)]
         return (*carried, *stacked)
 
+    def grad(self, dy: Any, y: Any, *xs: Value | None) -> Sequence[Value | None]:
+        """Runs again, recording what each trip starts from, and then scans the records backwards."""
+        carried, captured = self._split(xs)
+        n, c, count = len(carried), len(captured), len(self.body.inputs) - len(captured)
+        dys = dy if isinstance(dy, tuple) else (dy,)
+        ys = y if isinstance(y, tuple) else (y,)
+        trip = trip_gradient(self.body, 2, 1, n, c, [d is not None for d in dys[n:]])
+        record = Graph(self.body.inputs, [*self.body.outputs[: 1 + n], *self.body.inputs[:count]])
+        records = Loop(record, c).apply(xs)[n:]
+        seeds = [d for d in dys[n:] if d is not None]
+        scanned = [*records, *seeds]
+        backwards = Scan(trip.body, len(scanned), scan_input_directions=(1,) * len(scanned), captured=c)
+        found = backwards.apply([*_starts(trip, dys, ys, captured), *scanned, *captured])
+        gradients = _place(trip.carried, found, n) + _place(trip.captured, found[len(trip.carried) :], c)
+        return [*(None for _ in xs[:2]), *gradients]
+
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         """The body's, times the trips; where their number is not known, an unknown number of times."""
         return body_cost(self.body, self._trips(*(*xs, None, None)[:2]))
@@ -360,6 +385,40 @@ class Scan(Op):
             stacked.append(_stack(slices[::-1] if reverse else slices, v.tensor, at, bindings))
         return (*states, *stacked)
 
+    def grad(self, dy: Any, y: Any, *xs: Value) -> Sequence[Value | None]:
+        """Runs again, recording the states before each trip, and then scans everything backwards."""
+        states, scanned, captured = self._split(xs)
+        n, m, c = len(states), len(scanned), len(captured)
+        dys = dy if isinstance(dy, tuple) else (dy,)
+        ys = y if isinstance(y, tuple) else (y,)
+        trip = trip_gradient(self.body, 0, 0, n, c, [d is not None for d in dys[n:]])
+        records: Sequence[Value] = ()
+        if n:
+            record = Graph(self.body.inputs, [*self.body.outputs[:n], *self.body.inputs[:n]])
+            forwards = Scan(record, m, self.scan_input_axes, self.scan_input_directions, captured=c)
+            records = forwards.apply(xs)[n:]
+        # Where the scan went forwards, its gradient goes backwards, and the other way round.
+        seeds = [k for k, d in enumerate(dys[n:]) if d is not None]
+        axes = [*(0 for _ in records), *self._input_axes, *(self._output_axes[k] for k in seeds)]
+        reverse = [0 for _ in records] + [*self._directions(True), *(self._directions(False)[k] for k in seeds)]
+        backwards = Scan(
+            trip.body,
+            len(axes),
+            scan_input_axes=tuple(axes),
+            scan_input_directions=tuple(1 - r for r in reverse),
+            scan_output_axes=tuple(self._input_axes[k] for k in trip.slices),
+            scan_output_directions=tuple(1 - self._directions(True)[k] for k in trip.slices),
+            captured=c,
+        )
+        starts = _starts(trip, dys, ys, captured)
+        found = backwards.apply([*starts, *records, *scanned, *(dys[n + k] for k in seeds), *captured])
+        first, last = len(trip.carried), len(trip.carried) + len(trip.captured)
+        return [
+            *_place(trip.carried, found, n),
+            *_place(trip.slices, found[last:], m),
+            *_place(trip.captured, found[first:], c),
+        ]
+
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         """The body's, times the length of the scan."""
         return body_cost(self.body, self._trips(self._split([x for x in xs if x is not None])[1]))
@@ -412,6 +471,23 @@ class Scan(Op):
                 raise InvalidModel(f"{name} has {len(values)} entries, expected {count}")
             if "directions" in name and any(v not in (0, 1) for v in values):
                 raise InvalidModel(f"{name} is {list(values)}, expected 0 (forward) or 1 (reverse)")
+
+
+def _starts(
+    trip: TripGradient, dys: Sequence[Value | None], ys: Sequence[Value], captured: Sequence[Value]
+) -> list[Value]:
+    """What the way back starts from: the gradients of the final values, and sums of nothing for captured values."""
+    starts = []
+    for i in trip.carried:
+        d = dys[i]
+        starts.append(zeros_like(ys[i]) if d is None else d)
+    return starts + [zeros_like(captured[i]) for i in trip.captured]
+
+
+def _place(positions: Sequence[int], values: Sequence[Value], count: int) -> list[Value | None]:
+    """`values` at `positions` in a list of `count`, None elsewhere."""
+    placed = dict(zip(positions, values, strict=False))
+    return [placed.get(i) for i in range(count)]
 
 
 def _slice_type(x: Value, axis: int) -> TensorType:

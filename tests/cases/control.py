@@ -31,9 +31,17 @@ state = random(3, seed=3)
 def recurrence(h: np.ndarray, xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     kept = []
     for step in xs:
-        h = h * step + 1
+        h = h * step + step
         kept.append(h - step)
     return h, np.stack(kept)
+
+
+def everything(h: np.ndarray, xs: np.ndarray, ts: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    kept = []
+    for s, t in zip(xs[::-1], ts.T, strict=True):
+        kept.append(h * t)
+        h = h * s + c * t
+    return h, np.stack(kept[::-1], 1)
 
 
 def _if(cond: bool) -> Case:
@@ -55,7 +63,7 @@ def _loop(trips: int | None, cond: bool | None, id: str, const_inputs: tuple[int
 
 
 def _scan(id: str, xs: np.ndarray, oracle: Callable[..., object], **fields: object) -> Case:
-    graph = body(lambda h, s: (h * s + 1.0, h * s + 1.0 - s), state, state)
+    graph = body(lambda h, s: (h * s + s, h * s + s - s), state, state)
     return Case(op.Scan(graph, 1, **fields), [state, xs], oracle, id)  # type: ignore[arg-type]
 
 
@@ -73,14 +81,16 @@ def _until(n: int) -> Case:
 def _growing() -> Case:
     """The carried value changes its shape."""
     graph = body(lambda i, c, a: (c, Concat(axis=0)(a, a)), STEP, TRUE, x)
-    return Case(op.Loop(graph), [np.array(3), None, x], id="growing", oracle=lambda m, c, a: np.concatenate([a] * 8))
+    return Case(
+        op.Loop(graph), [np.array(3), None, x], id="growing", oracle=lambda m, c, a: np.concatenate([a] * 8), grad=False
+    )  # there is none for values that change their shape
 
 
 CASES = [
     _if(True),
     _if(False),
     Case(op.If(body(lambda a: (a, a), x), body(lambda a: (-a, const(np.ones((2, 2), np.float32))), x)),
-         [np.array([True]), x], id="joined-types", oracle=lambda c, a: (a, a)),
+         [np.array([True]), x], id="joined-types", oracle=lambda c, a: (a, a), grad=False),  # float32 in the branch
     Case(op.If(body(lambda: (const(np.float32(1)),)), body(lambda: (const(np.float32(2)),))),
          [np.array(False)], id="nothing-captured", oracle=lambda c: np.float32(2)),
     _loop(3, None, "trips"),
@@ -100,4 +110,8 @@ CASES = [
     _scan("empty", steps[:0], lambda h, xs: (h, np.zeros((0, 3), np.float32))),
     Case(op.Scan(body(lambda s, c: s * c, state, state), 1, captured=1), [steps, state], id="captured",
          oracle=lambda xs, c: xs * c),
+    Case(op.Scan(body(lambda h, s, t, c: (h * s + c * t, h * t), state, state, state, state), 2, captured=1,
+                 scan_input_axes=(0, -1), scan_input_directions=(1, 0), scan_output_axes=(1,),
+                 scan_output_directions=(1,)),
+         [state, steps, random(3, 4, seed=7), random(3, seed=8)], id="everything", oracle=everything),
 ]  # fmt: skip
