@@ -220,5 +220,6 @@ DOWNGRADES: Mapping[tuple[str, int], Callable[[Form], Form]] = {
 
 # Versions that an adapter reads (it is lenient about something), but that say the same as the newest one.
 _SAYS_THE_SAME: Mapping[str, frozenset[int]] = {
+    "BatchNormalization": frozenset({9, 14}),  # in inference; training has an attribute that version 9 lacks
     "Resize": frozenset({13, 18}),
 }
