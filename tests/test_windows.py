@@ -8,12 +8,25 @@ import numpy as np
 import pytest
 
 from graphc.dims import ceildiv, sym
-from graphc.errors import CompileError, GraphcError, InvalidModel, ResourceLimit, ShapeError, TypeMismatch
+from graphc.errors import (
+    CompileError,
+    ExecutionError,
+    GraphcError,
+    InvalidModel,
+    ResourceLimit,
+    ShapeError,
+    TypeMismatch,
+)
 from graphc.interpret import evaluate
 from graphc.ir import Value
+from graphc.ops.base import const
 from graphc.ops.conv import Conv, ConvTranspose
+from graphc.ops.detection import RoiAlign
+from graphc.ops.pool import AveragePool, LpPool, MaxPool, MaxUnpool
+from graphc.ops.rearrange import CenterCropPad, DepthToSpace, SpaceToDepth
+from graphc.ops.resize import Resize
 from graphc.ops.windows import Grid, Window
-from graphc.types import TensorType, float32, int32
+from graphc.types import TensorType, float32, int32, int64
 
 HUGE = 2**40
 
@@ -78,6 +91,60 @@ def test_conv_refuses_types():
 def test_conv_transpose_refuses_attributes(attributes, error):
     with pytest.raises(InvalidModel, match=error):
         ConvTranspose(strides=(2, 2), **attributes)(value(1, 3, 8, 8), value(3, 4, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("op", "shape", "error"),
+    [
+        (MaxPool((2, 2), strides=(1, 0)), (1, 1, 4, 4), r"strides=\[1, 0\], expected values of at least 1"),
+        (MaxPool((2, 0)), (1, 1, 4, 4), r"kernel_shape=\[2, 0\], expected values of at least 1"),
+        (MaxPool((2, 2)), (1, 1, 4), "expected rank 4"),
+        (MaxPool((2, 2), pads=(0, 2, 0, 0)), (1, 1, 4, 4), r"pads 2\+0 leave windows of 2 with nothing in them"),
+        (MaxPool((2, 2), storage_order=2), (1, 1, 4, 4), "storage_order is 2, expected 0 or 1"),
+        (MaxPool((5, 2)), (1, 1, 4, 4), "a window of 5 .* does not fit on spatial axis 0 of size 4"),
+        (AveragePool(()), (1, 1), "kernel_shape is empty"),
+        (LpPool((2,), p=0), (1, 1, 4), "p is 0, expected at least 1"),
+        (DepthToSpace(2), (1, 6, 2, 2), r"depth 6 cannot be split by 4: f32\[1,6,2,2\]"),
+        (SpaceToDepth(0), (1, 6, 2, 2), "blocksize is 0, expected at least 1"),
+        (SpaceToDepth(2, "CDR"), (1, 6, 2, 2), "mode is 'CDR', expected one of DCR, CRD"),
+    ],
+)
+def test_pooling_and_blocks_refuse(op, shape, error):
+    with pytest.raises(InvalidModel, match=error):
+        op(value(*shape))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "scales", "sizes", "error"),
+    [
+        ({}, None, None, "neither scales nor sizes is given"),
+        ({}, (1, 2), (3, 4), "both scales .* and sizes .* are given"),
+        ({}, (1, 2, 1), None, r"scales \[1.0, 2.0, 1.0\] do not fit axes \[0, 1\]"),
+        ({}, (1, -2), None, "scale -2.0 of axis 1, expected a positive number"),
+        ({}, None, (3, -1), "an axis of size 4 cannot be resized to -1"),
+        ({"mode": "bicubic"}, (1, 2), None, "mode is 'bicubic', expected one of nearest, linear, cubic"),
+        ({"antialias": True}, (1, 2), None, "antialias=1 needs mode linear or cubic"),
+        ({"axes": (2,)}, (2,), None, "axis 2 is out of range for rank 2"),
+    ],
+)
+def test_resize_refuses(attributes, scales, sizes, error):
+    given = [const(np.array(scales, np.float32)) if scales else None, const(np.array(sizes)) if sizes else None]
+    with pytest.raises(InvalidModel, match=error):
+        Resize(**attributes)(value(3, 4), None, *given)
+
+
+def test_what_comes_from_data_is_checked():
+    x = value(2, 1, 4, 4)
+    indices = value(1, dtype=int64)
+    for y, data, error in [
+        (RoiAlign()(x, value(1, 4), indices), [np.zeros((1, 4), "f"), np.array([2])], "batch indices from 2 to 2"),
+        (RoiAlign()(x, value(1, 4), indices), [np.full((1, 4), np.nan, "f"), np.array([0])], "not finite"),
+        (MaxUnpool((2, 2))(x, value(2, 1, 4, 4, dtype=int64)), [np.full((2, 1, 4, 4), 50)], "valid 0..49"),
+        (Resize()(x, None, None, value(4, dtype=int64)), [None, None, np.array([1, 1, 2, -2])], "cannot be resized"),
+        (CenterCropPad()(x, value(4, dtype=int64)), [np.array([1, 1, 2, -2])], "has not one size for each"),
+    ]:
+        with pytest.raises(ExecutionError, match=error):
+            evaluate(y.node, [np.zeros((2, 1, 4, 4), np.float32), *data])
 
 
 @pytest.mark.parametrize("strides", [(1, 1), (HUGE, HUGE)])

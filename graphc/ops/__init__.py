@@ -13,6 +13,8 @@ from graphc.ops import (
     control,
     conv,
     cumulative,
+    deform,
+    detection,
     dropout,
     einsum,
     fused,
@@ -90,6 +92,10 @@ OPS: tuple[type[Op], ...] = (
     resize.Resize,
     # grid_sample
     grid_sample.GridSample, grid_sample.AffineGrid,
+    # deform
+    deform.DeformConv,
+    # detection
+    detection.RoiAlign, detection.MaxRoiPool, detection.NonMaxSuppression,
     # rearrange
     rearrange.DepthToSpace, rearrange.SpaceToDepth, rearrange.Col2Im, rearrange.CenterCropPad,
     # activation

@@ -131,9 +131,7 @@ class Resize(Op):
         given = scales if scales is not None else sizes
         assert given is not None
         if len(given) != len(axes):
-            raise ShapeError(
-                f"{'scales' if sizes is None else 'sizes'} {given.tolist()} are not one for each of {axes}"
-            )
+            raise ShapeError(f"{'scales' if sizes is None else 'sizes'} {given.tolist()} do not fit axes {list(axes)}")
         if scales is not None:
             targets = [_scaled(a, shape[a], float(s)) for a, s in zip(axes, scales, strict=True)]
         else:
