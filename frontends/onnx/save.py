@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import ChainMap, Counter
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import onnx
+from google.protobuf.message import DecodeError, EncodeError
 from onnx import helper
 
 from graphc.dims import SymDim, substitute, sym, symbols
-from graphc.errors import GraphcError, UnsupportedVersion
+from graphc.errors import GraphcError, ResourceLimit, UnsupportedVersion
 from graphc.ir import Graph, Node, Value, rebuild
 from graphc.ops.base import Constant
 from graphc.ops.fused import Fused
@@ -29,6 +30,9 @@ Target = str | os.PathLike[str] | BinaryIO
 
 # The opset that models get unless they need a newer one: runtimes of the last years read it.
 USUAL_OPSET = 21
+
+# Depth of sub-graphs that protobuf reads whatever is in them.
+_SURELY_READ = 24
 
 # The first IR version that knows an element type.
 _IR_OF = {"uint4": 10, "int4": 10, "float4e2m1": 11, "float8e8m0": 12, "uint2": 13, "int2": 13}
@@ -57,6 +61,7 @@ def save(
 
     Raises:
         UnsupportedVersion: the graph cannot be said in that opset; the message says why.
+        ResourceLimit: bodies nest deeper than protobuf reads from a file.
     """
     if opset is not None and not 7 <= opset <= NEWEST:
         raise UnsupportedVersion(f"opset {opset} cannot be written, possible 7–{NEWEST}")
@@ -69,8 +74,21 @@ def save(
     if ir_version is not None and not oldest <= ir_version <= onnx.IR_VERSION:
         raise UnsupportedVersion(f"ir_version {ir_version} does not fit, possible {oldest}–{onnx.IR_VERSION}")
     model.ir_version = ir_version or oldest
+    if target is not None and writer.depth > _SURELY_READ:
+        _check_depth(model, writer.depth)
     write_model(model, writer.places, target, external_data)
     return model
+
+
+def _check_depth(model: onnx.ModelProto, depth: int) -> None:
+    """Raise `ResourceLimit` unless protobuf reads what it writes: it stops at a fixed depth of messages."""
+    try:
+        onnx.ModelProto.FromString(model.SerializeToString())
+    except (DecodeError, EncodeError) as e:
+        raise ResourceLimit(
+            f"sub-graphs nest {depth} deep, more than protobuf reads from a file",
+            hint="Flatten the model, or use the ModelProto that save returns without a target",
+        ) from e
 
 
 def inline_fused(graph: Graph) -> Graph:
@@ -132,20 +150,27 @@ def captured_inputs(node: Node) -> int:
 class _Names:
     """The names in one region. What regions around it took is taken here too."""
 
-    values: MutableMapping[Value, str] = field(default_factory=dict)
-    taken: MutableMapping[str, None] = field(default_factory=dict)
-    tensors: MutableMapping[int, str] = field(default_factory=dict)  # id of a Tensor -> the initialiser that holds it
+    values: ChainMap[Value, str] = field(default_factory=ChainMap)
+    taken: ChainMap[str, None] = field(default_factory=ChainMap)
+    tensors: ChainMap[int, str] = field(default_factory=ChainMap)  # id of a Tensor -> the initialiser that holds it
+    numbers: dict[str, int] = field(default_factory=dict)  # wanted name -> the last number that was put after it
 
     def inner(self) -> _Names:
         """The names in a body of this region."""
-        return _Names(ChainMap({}, self.values), ChainMap({}, self.taken), ChainMap({}, self.tensors))
+        return _Names(self.values.new_child(), self.taken.new_child(), self.tensors.new_child(), self.numbers)
+
+    @property
+    def depth(self) -> int:
+        """How many regions are around this one."""
+        return len(self.taken.maps) - 1
 
     def new(self, wanted: str) -> str:
         """`wanted`, made different from every name that is taken."""
         wanted = wanted.encode("utf-8", "replace").decode() or "value"
-        name, k = wanted, 1
+        name = wanted
         while name in self.taken:
-            name, k = f"{wanted}_{k}", k + 1
+            self.numbers[wanted] = k = self.numbers.get(wanted, 0) + 1
+            name = f"{wanted}_{k}"
         self.taken[name] = None
         return name
 
@@ -158,6 +183,7 @@ class _Writer:
         domains: those that occur.
         places: each initialiser, without data, and its contents.
         ir_version: the oldest that knows every element type.
+        depth: how deep bodies nest.
     """
 
     def __init__(self, opset: int) -> None:
@@ -165,6 +191,7 @@ class _Writer:
         self.domains = {""}
         self.places: list[tuple[onnx.TensorProto, Tensor]] = []
         self.ir_version = 0
+        self.depth = 0
         self._unknown: dict[str, str] = {}  # names for unknown sizes that occur more than once in the inputs
 
     def graph(self, graph: Graph, proto: onnx.GraphProto) -> Visit:
@@ -177,6 +204,7 @@ class _Writer:
         """Fill `proto` with a body; its last inputs are the captured values `outside`, which keep their outer names."""
         graph = inline_fused(graph)
         names = outer.inner()
+        self.depth = max(self.depth, names.depth)
         formal = graph.inputs[: len(graph.inputs) - len(outside)]
         for inside, value in zip(graph.inputs[len(formal) :], outside, strict=True):
             names.values[inside] = outer.values[value]

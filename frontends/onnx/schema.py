@@ -31,6 +31,7 @@ def schema_of(op: str, version: int, domain: str) -> Schema | None:
         return None
 
 
+@cache
 def versions_of(op: str, domain: str) -> tuple[int, ...]:
     """The opsets in which `op` came into `domain` and changed, in order; none when it is not known."""
     return tuple(sorted(s.since_version for s in _HISTORY if (s.domain, s.name) == (domain, op)))

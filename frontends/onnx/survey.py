@@ -189,6 +189,8 @@ def _topological(nodes: Sequence[onnx.NodeProto], needs: Sequence[Iterable[int]]
     left = [i for i, n in enumerate(missing) if n]
     waits = networkx.DiGraph([(j, i) for i in left for j in needs[i] if missing[j]])
     cycle = [edge[0] for edge in networkx.find_cycle(waits)]
+    first = cycle.index(min(cycle))
+    cycle = cycle[first:] + cycle[:first]
     shown = [*cycle[:8], *(cycle[-2:] if len(cycle) > 10 else cycle[8:])]
     path = " -> ".join(_label(nodes[i]) for i in (*shown, cycle[0]))
     raise InvalidModel(f"the graph has a cycle of {len(cycle)} nodes: {path}", node=_label(nodes[cycle[0]]))
