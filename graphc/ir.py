@@ -18,7 +18,7 @@ import numpy as np
 
 from graphc.dims import Dim, SymDim
 from graphc.errors import GraphcError, InvalidModel, TypeMismatch, escape
-from graphc.types import Array, DType, Shape, TensorType, Type, int32, int64, same_type
+from graphc.types import Array, DType, Shape, TensorType, Type, int32, int64
 
 MAX_CONTENT = 64  # elements of an integer tensor up to which its contents are followed through shape computations
 
@@ -437,32 +437,45 @@ class Graph:
         return f"<Graph '{escape(self.name)}': {len(self.inputs)} inputs, {len(self.nodes)} nodes>"
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Flat, because pickling a long chain of nodes as nested objects would exhaust the stack."""
-        at = {v: ("input", i) for i, v in enumerate(self.inputs)}
-        nodes = []
-        for k, node in enumerate(self.nodes):
-            nodes.append((node.op, [None if x is None else at[x] for x in node.inputs], node.name))
-            at.update({v: (k, v.index) for v in node.outputs})  # type: ignore[misc]
-        inputs = [(v.type, v.name) for v in self.inputs]
-        return _restore_graph, (inputs, nodes, [at[v] for v in self.outputs], self.output_names, self.name)
+        """Flat, because pickling a long chain of nodes or deep bodies as nested objects would exhaust the stack."""
+        numbers: dict[Graph, int] = {}
+        return _restore_graphs, ([_parts(g, numbers) for g in _bodies_first(self)],)
 
 
-def _restore_graph(
-    input_types: list[tuple[Type, str]],
-    nodes: list[tuple[Op, list[tuple[Any, int] | None], str]],
-    outputs: list[tuple[Any, int]],
-    output_names: tuple[str, ...],
-    name: str,
-) -> Graph:
-    inputs = [Value(t, name=n) for t, n in input_types]
-    made: list[tuple[Value, ...]] = []
+def _bodies_first(graph: Graph) -> list[Graph]:
+    """`graph` and the bodies in it, each once, bodies before what is around them. Iterative."""
+    done: dict[Graph, None] = {}
+    stack = [graph]
+    while stack:
+        inner = [b for n in stack[-1].nodes for b in n.op.graphs().values() if b not in done]
+        if not inner:
+            done[stack.pop()] = None
+        stack += inner
+    return list(done)
 
-    def find(ref: tuple[Any, int]) -> Value:
-        return inputs[ref[1]] if ref[0] == "input" else made[ref[0]][ref[1]]
 
-    for op, refs, node_name in nodes:
-        made.append(op.apply([None if r is None else find(r) for r in refs], node_name))
-    return Graph(inputs, [find(r) for r in outputs], output_names, name=name)
+def _parts(graph: Graph, numbers: dict[Graph, int]) -> tuple[Any, ...]:
+    """What `graph` is made of, without references between nodes; bodies are stated by their `numbers`."""
+    at = {v: (-1, i) for i, v in enumerate(graph.inputs)}
+    nodes = []
+    for k, node in enumerate(graph.nodes):
+        bodies = {f: numbers[g] for f, g in node.op.graphs().items()}
+        plain = {f.name: getattr(node.op, f.name) for f in dataclasses.fields(node.op) if f.name not in bodies}
+        nodes.append((type(node.op), plain, bodies, [None if x is None else at[x] for x in node.inputs], node.name))
+        at.update({v: (k, v.index) for v in node.outputs})
+    numbers[graph] = len(numbers)
+    return [(v.type, v.name) for v in graph.inputs], nodes, [at[v] for v in graph.outputs], graph.output_names, graph.name
+
+
+def _restore_graphs(parts: list[tuple[Any, ...]]) -> Graph:
+    graphs: list[Graph] = []
+    for input_types, nodes, outputs, output_names, name in parts:
+        made = {-1: tuple(Value(t, name=n) for t, n in input_types)}
+        for k, (cls, plain, bodies, refs, node_name) in enumerate(nodes):
+            op = cls(**plain, **{f: graphs[i] for f, i in bodies.items()})
+            made[k] = op.apply([None if r is None else made[r[0]][r[1]] for r in refs], node_name)
+        graphs.append(Graph(made[-1], [made[k][i] for k, i in outputs], output_names, name=name))
+    return graphs[-1]
 
 
 def _unique(names: Sequence[str]) -> tuple[str, ...]:
@@ -540,48 +553,3 @@ def retype(graph: Graph, types: Sequence[Type], contents: Sequence[Array | None]
         for v, t, c in zip(graph.inputs, types, known, strict=True)
     ]
     return rebuild(graph, lambda node, xs: None, inputs=inputs)
-
-
-def graph_equal(a: Graph, b: Graph, *, names: bool = True) -> bool:
-    """True when the graphs have the same structure, attributes, constants and types (up to names of unknown sizes).
-
-    With `names=False`, the names of nodes and graphs may differ; those of inputs and outputs may not. The inputs and
-    outputs of bodies go by position: their names say nothing.
-    """
-    if a.output_names != b.output_names or [v.name for v in a.inputs] != [v.name for v in b.inputs]:
-        return False
-    return (not names or a.name == b.name) and _same_structure(a, b, names)
-
-
-def _same_structure(a: Graph, b: Graph, names: bool) -> bool:
-    if len(a.nodes) != len(b.nodes) or len(a.inputs) != len(b.inputs):
-        return False
-    renamed: dict[str, str] = {}
-    same: dict[Value | None, Value | None] = {None: None}
-    for x, y in zip(a.inputs, b.inputs, strict=True):
-        if not same_type(x.type, y.type, renamed):
-            return False
-        same[x] = y
-    for m, n in zip(a.nodes, b.nodes, strict=True):
-        if type(m.op) is not type(n.op) or (names and m.name != n.name) or len(m.inputs) != len(n.inputs):
-            return False
-        if any(same.get(x) is not y for x, y in zip(m.inputs, n.inputs, strict=True)):
-            return False
-        if len(m.outputs) != len(n.outputs) or not _same_attributes(m.op, n.op, names):
-            return False
-        for x, y in zip(m.outputs, n.outputs, strict=True):
-            if not same_type(x.type, y.type, renamed):
-                return False
-            same[x] = y
-    return len(a.outputs) == len(b.outputs) and all(same.get(x) is y for x, y in zip(a.outputs, b.outputs, strict=True))
-
-
-def _same_attributes(a: Op, b: Op, names: bool) -> bool:
-    for f in dataclasses.fields(a):
-        x, y = getattr(a, f.name), getattr(b, f.name)
-        if isinstance(x, Graph) and isinstance(y, Graph):
-            if not _same_structure(x, y, names):
-                return False
-        elif not same_attribute(x, y):
-            return False
-    return True

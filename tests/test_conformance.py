@@ -7,13 +7,14 @@ import pytest
 from conformance import Case, all_cases
 
 from graphc.dims import unknown
+from graphc.equality import graph_equal
 from graphc.interpret import fits, interpret
-from graphc.ir import graph_equal, retype
+from graphc.ir import retype
 from graphc.ops import OPS
 from graphc.parse import parse
 from graphc.text import format_graph, weights
 from graphc.types import TensorType
-from graphc.verify import verify_graph
+from graphc.verifier import verify_graph
 
 CASES = all_cases()
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from graphc.dims import sym
+from graphc.equality import graph_equal
 from graphc.errors import InvalidModel, ShapeError, TypeMismatch
 from graphc.interpret import interpret
-from graphc.ir import Graph, Value, graph_equal, rebuild, retype
+from graphc.ir import Graph, Value, rebuild, retype
 from graphc.ops.arithmetic import Add, Mul, Neg
 from graphc.ops.base import const
 from graphc.types import TensorType, float32, float64, int64

@@ -12,7 +12,7 @@ from graphc.ir import Graph
 from graphc.passes.check import difference
 from graphc.passes.manager import optimize
 from graphc.passes.pipelines import PIPELINES, Pass
-from graphc.verify import verify_graph
+from graphc.verifier import verify_graph
 
 PASSES = {step.run.__name__: step.run for pipeline in PIPELINES.values() for step in pipeline}
 # These sum and scale in another order; the others may not change a bit.

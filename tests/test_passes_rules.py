@@ -13,7 +13,7 @@ from graphc.ir import Graph
 from graphc.passes.check import difference, random_feeds
 from graphc.passes.record import recording
 from graphc.text import format_graph
-from graphc.verify import verify_graph
+from graphc.verifier import verify_graph
 
 RULES = all_rules()
 DOCUMENTED = {name: (rule.doc, apply(rule)) for name, rule in RULES.items()} | {

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from graphc.dims import sym, unknown
+from graphc.equality import graph_equal
 from graphc.errors import InvalidModel
-from graphc.ir import Graph, Value, graph_equal
+from graphc.ir import Graph, Value
 from graphc.ops.base import const
 from graphc.parse import parse
 from graphc.text import format_graph, weights

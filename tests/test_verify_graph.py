@@ -10,7 +10,7 @@ from graphc.errors import InvalidModel
 from graphc.ir import Graph
 from graphc.parse import parse
 from graphc.types import TensorType, float32
-from graphc.verify import verify_graph
+from graphc.verifier import verify_graph
 
 
 def chain() -> Graph:
