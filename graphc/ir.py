@@ -464,7 +464,8 @@ def _parts(graph: Graph, numbers: dict[Graph, int]) -> tuple[Any, ...]:
         nodes.append((type(node.op), plain, bodies, [None if x is None else at[x] for x in node.inputs], node.name))
         at.update({v: (k, v.index) for v in node.outputs})
     numbers[graph] = len(numbers)
-    return [(v.type, v.name) for v in graph.inputs], nodes, [at[v] for v in graph.outputs], graph.output_names, graph.name
+    outputs = [at[v] for v in graph.outputs]
+    return [(v.type, v.name) for v in graph.inputs], nodes, outputs, graph.output_names, graph.name
 
 
 def _restore_graphs(parts: list[tuple[Any, ...]]) -> Graph:

@@ -49,6 +49,8 @@ def op_to_attributes(
     Fields with metadata `onnx=False` are graphc's own and are left out.
     """
     found: list[AttributeProto] = []
+    cls: Any = type(op)
+    kinds = field_types(cls)
     for f in dataclasses.fields(op):
         value = getattr(op, f.name)
         if value is None or not f.metadata.get("onnx", True):
@@ -58,8 +60,7 @@ def op_to_attributes(
                 raise InvalidModel(f"attribute {f.name} is a graph", node=op.name)
             found.append(helper.make_attribute(f.name, graph_to_proto(value, f.name)))
         else:
-            is_float = field_types(type(op))[f.name] is float
-            found.append(_attribute(f.name, float(value) if is_float else value))
+            found.append(_attribute(f.name, float(value) if kinds[f.name] is float else value))
     return found
 
 
