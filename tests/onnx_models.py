@@ -24,7 +24,7 @@ def node(op: str, inputs: str, outputs: str, **attributes: Any) -> onnx.NodeProt
 
 def model(
     nodes: Sequence[onnx.NodeProto],
-    inputs: Sequence[onnx.ValueInfoProto] = (),
+    inputs: Sequence[onnx.ValueInfoProto] | None = None,
     outputs: Sequence[onnx.ValueInfoProto] | str = "y",
     *,
     opset: int = 21,
@@ -32,13 +32,13 @@ def model(
     functions: Sequence[onnx.FunctionProto] = (),
     domains: dict[str, int] | None = None,
 ) -> onnx.ModelProto:
-    """A model; outputs given as names have no type."""
+    """A model, of an input x: f32[2] unless others are given; outputs given as names have no type."""
     if isinstance(outputs, str):
         outputs = [onnx.ValueInfoProto(name=name) for name in outputs.split()]
     graph = helper.make_graph(
         nodes,
         "g",
-        inputs or [info("x")],
+        [info("x")] if inputs is None else inputs,
         outputs,
         initializer=[
             w if isinstance(w, TensorProto) else numpy_helper.from_array(np.asarray(w), name)
@@ -67,4 +67,4 @@ def raw_tensor(name: str, dtype: int, dims: Sequence[int], raw: bytes | None = N
 def with_weight(tensor: TensorProto) -> onnx.ModelProto:
     """y = identity(w) for an initialiser `w`."""
     tensor.name = "w"
-    return model([node("Identity", "w", "y")], weights={"w": tensor})
+    return model([node("Identity", "w", "y")], [], weights={"w": tensor})

@@ -146,7 +146,7 @@ def test_15_optional_values_may_be_spelled_out() -> None:
 
 
 @pytest.mark.parametrize(("broken", "message"), [
-    (node("LeakyRelu", "x", "y", alhpa=1.0), r"LeakyRelu-16 has no attribute 'alhpa', it has: alpha. Did you mean 'alp"),
+    (node("LeakyRelu", "x", "y", alhpa=1.0), r"LeakyRelu-16 has no attribute 'alhpa', it has: alpha. Did you mean 'al"),
     (node("LeakyRelu", "x", "y", alpha=1), r"attribute 'alpha' is of type INT, LeakyRelu-16 expects FLOAT"),
     (node("Transpose", "x", "y", perm=1.0), r"attribute 'perm' is of type FLOAT, Transpose-21 expects INTS"),
     (node("Gather", "x x", "y", axis=[0]), r"attribute 'axis' is of type INTS"),

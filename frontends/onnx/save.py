@@ -35,7 +35,10 @@ USUAL_OPSET = 21
 _SURELY_READ = 24
 
 # The first IR version that knows an element type.
-_IR_OF = {"uint4": 10, "int4": 10, "float4e2m1": 11, "float8e8m0": 12, "uint2": 13, "int2": 13}
+_IR_OF = {
+    "float8e4m3fn": 9, "float8e4m3fnuz": 9, "float8e5m2": 9, "float8e5m2fnuz": 9, "uint4": 10, "int4": 10,
+    "float4e2m1": 11, "float8e8m0": 12, "uint2": 13, "int2": 13, "float6e2m3": 14, "float6e3m2": 14,
+}  # fmt: skip
 
 
 def save(
@@ -116,7 +119,9 @@ def _choose_opset(graph: Graph) -> int:
     """The usual opset, or the oldest one after it that takes every node."""
     nodes = [n for region in _regions(graph) for n in region.nodes if not isinstance(n.op, Constant)]
     forms = [form_of(node, captured_inputs(node)) for node in nodes if node.op.domain == ""]
-    forms += [_copy(v) for region in _regions(graph) for v in region.outputs if _is_given(v)]
+    for region in _regions(graph):
+        named = zip(region.outputs, region.output_names, strict=True)
+        forms += [_copy(v) for v, name in named if _is_given(v) and v.name != name]
     fault: GraphcError | None = None
     for opset in range(min(USUAL_OPSET, NEWEST), NEWEST + 1):
         try:

@@ -105,6 +105,8 @@ def survey(model: onnx.ModelProto, opsets: Mapping[str, int], limits: Limits) ->
         if key in functions:
             raise InvalidModel(f"the function {function_label(key)} is defined twice")
         imported = {standard_domain(o.domain): int(o.version) for o in function.opset_import}
+        if len(set(function.input)) < len(function.input):
+            raise InvalidModel(f"the function {function_label(key)} has an input twice: {list(function.input)}")
         functions[key] = _region(function, {**opsets, **imported}, limits)
     return Survey(main, functions)
 

@@ -42,7 +42,7 @@ class TensorReader:
             return self._tensor(proto, name)
         except GraphcError as e:
             e.value = e.value or name
-            if e.value not in e.message:
+            if f"'{e.value}'" not in e.message:
                 e.message = f"tensor '{e.value}': {e.message}"
             raise
 
