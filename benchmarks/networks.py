@@ -9,6 +9,7 @@ inference with each backend, and the ratio of the medians.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -36,15 +37,16 @@ def measure(name: str, batch: int, runs: int, threads: int) -> dict[str, float |
         load_s = seconds(lambda: graphc.load(path))
         graph = graphc.load(path)
         optimize_s = seconds(lambda: graphc.optimize(graph))
-        ours = graphc.compile(path, backend="numpy")
-        peer = graphc.compile(path, backend="onnxruntime", level=0, threads=threads)
-    shape = tuple(int(d) for d in ours.inputs[0].shape)
-    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    times: dict[str, list[float]] = {"numpy": [], "onnxruntime": []}
-    ours(x), peer(x)
-    for _ in range(runs):  # interleaved: the machine's speed drifts
-        times["numpy"].append(seconds(lambda: ours(x)))
-        times["onnxruntime"].append(seconds(lambda: peer(x)))
+        backends = {"numpy": {"level": 2}, "onnxruntime": {"level": 0, "threads": threads}}
+        times: dict[str, list[float]] = {name: [] for name in backends}
+        for _ in range(runs):  # interleaved: the machine's speed drifts
+            for backend, options in backends.items():
+                # One model at a time: onnxruntime's idle threads spin, and would take the processor from NumPy.
+                with graphc.compile(path, backend=backend, **options) as model:
+                    shape = tuple(int(d) for d in model.inputs[0].shape)
+                    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+                    model(x)
+                    times[backend].append(seconds(functools.partial(model, x)))
     medians = {k: 1e3 * statistics.median(v) for k, v in times.items()}
     return {
         "network": name,

@@ -9,14 +9,14 @@
     }
 
 A value is called by its node's name, or by a number; `#1` marks a second output, `~2` the second node of one name.
-Constants up to 16 elements stand in the listing; larger ones are named (`@w`) and travel beside it, see `weights`.
+Constants up to 8 elements stand in the listing; larger ones are named (`@w`) and travel beside it, see `weights`.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,9 +25,9 @@ import numpy as np
 from graphc.dims import Dim, substitute, sym, symbols
 from graphc.ir import FORMATTERS, Graph, Node, Value
 from graphc.ops.base import Constant
-from graphc.types import Array, DType, OptionalType, SequenceType, Tensor, TensorType, Type, string
+from graphc.types import Array, DType, OptionalType, SequenceType, Tensor, TensorType, Type, float16, float32, string
 
-MAX_INLINE = 16
+MAX_INLINE = 8
 _BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 
 
@@ -172,7 +172,7 @@ class _Printer:
 
     def contents(self, tensor: Tensor, key: str) -> str:
         if tensor.size <= MAX_INLINE:
-            text = json_like(tensor.array.tolist())
+            text = _elements(tensor)
             if inline_tensor(text, tensor.type) == tensor:  # a NaN's payload, bytes that are not text: not inline
                 return text
         self.weights[key] = tensor
@@ -189,10 +189,18 @@ def headerless(node: Node, body: Graph) -> bool:
     return node.op.name == "Fused" and len(set(node.inputs)) == len(node.inputs) and None not in node.inputs
 
 
-def json_like(value: Any) -> str:
-    """Nested lists of numbers and strings as text: shortest forms that read back to the same value."""
-    if isinstance(value, list):
-        return f"[{', '.join(map(json_like, value))}]"
+def _elements(tensor: Tensor) -> str:
+    """The elements as nested lists, in the shortest forms that read back to the same values."""
+    if tensor.dtype in (float16, float32):  # as Python floats they would show digits that they do not have
+        return _nested(np.array([str(v) for v in tensor.array.flat], object).reshape(tensor.shape).tolist(), str)
+    return _nested(tensor.array.tolist(), _element)
+
+
+def _nested(value: Any, show: Callable[[Any], str]) -> str:
+    return f"[{', '.join(_nested(v, show) for v in value)}]" if isinstance(value, list) else show(value)
+
+
+def _element(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):

@@ -57,7 +57,7 @@ class Builder:
         fan_in = size(x, 1) // group * kernel * kernel
         w = self.normal(f"{name}.weight", (channels, size(x, 1) // group, kernel, kernel), (2 / fan_in) ** 0.5)
         b = self.uniform(f"{name}.bias", (channels,), -0.1, 0.1) if bias else None
-        op = Conv(strides=(stride,) * 2, pads=(pad,) * 4, dilations=(dilation,) * 2, group=group)
+        op = Conv(strides=_square(stride), pads=_margin(pad), dilations=_square(dilation), group=group)
         return op.apply((x, w, b), name)[0]
 
     def up_conv(self, name: str, x: Value, channels: int, kernel: int, *, stride: int) -> Value:
@@ -100,13 +100,22 @@ class Builder:
         return relu(self.conv(name, x, channels, kernel, stride=stride, pad=pad, dilation=dilation, group=group))
 
 
+def _square(size: int) -> tuple[int, int] | None:
+    """`size` for height and width; None for 1, the default, which listings leave out."""
+    return None if size == 1 else (size, size)
+
+
+def _margin(pad: int) -> tuple[int, int, int, int] | None:
+    return None if pad == 0 else (pad,) * 4
+
+
 # -- layers without weights -------------------------------------------------------------------------------------------
 def relu(x: Value) -> Value:
     return Relu().apply((x,))[0]
 
 
 def max_pool(x: Value, kernel: int, stride: int, *, pad: int = 0, ceil: bool = False) -> Value:
-    op = MaxPool(kernel_shape=(kernel,) * 2, strides=(stride,) * 2, pads=(pad,) * 4, ceil_mode=ceil)
+    op = MaxPool(kernel_shape=(kernel,) * 2, strides=_square(stride), pads=_margin(pad), ceil_mode=ceil)
     return op.apply((x,))[0]
 
 
