@@ -240,6 +240,15 @@ def is_unknown(d: Dim) -> bool:
     return any(s.is_unknown for s in symbols(d))
 
 
+def plain_symbol(dim: Dim) -> Dim | str:
+    """The name of the symbol that `dim` is; `dim` itself when it is a number or an expression."""
+    if isinstance(dim, SymDim) and len(dim.terms) == 1:
+        monomial, factor = dim.terms[0]
+        if factor == 1 and len(monomial) == 1 and isinstance(monomial[0], Symbol):
+            return monomial[0].name
+    return dim
+
+
 def ceildiv(a: Dim, b: Dim) -> Dim:
     """ceil(a / b)."""
     return -((-a) // b) if isinstance(a, int) and isinstance(b, int) else (a + (b - 1)) // b

@@ -17,7 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS: list[tuple[str, set[str]]] = [
     ("facts that know nothing of graphs", {"errors", "types", "limits", "debug", "dims"}),
     ("the two languages: the graph and scalar index expressions", {"ir", "expr", "equality"}),
-    ("evaluation with NumPy, which ops with bodies need too", {"interpret"}),
+    (
+        "evaluation with NumPy, which ops with bodies need too, and what compares evaluations",
+        {"interpret", "random", "difference"},
+    ),
     ("the vocabulary: each op's types, semantics, gradient, cost and body", {"ops"}),
     (
         "what reads, prints, checks or rewrites a graph",

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import graphc
+from graphc.difference import compare
 from graphc.dims import sym
 from graphc.errors import CompileError, ExecutionError, FeedError, Timeout, UnsupportedOp
 from graphc.ir import Graph, Node, Value, rebuild
@@ -21,9 +22,8 @@ from graphc.ops.arithmetic import Add, Mul
 from graphc.ops.base import const
 from graphc.ops.control import Loop
 from graphc.passes import pipelines
+from graphc.random import random_feeds
 from graphc.runtime.backend import Executable, Options, get_backend
-from graphc.runtime.difference import compare
-from graphc.runtime.random import random_feeds
 from graphc.types import (
     DTYPES,
     DType,

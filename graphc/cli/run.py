@@ -28,11 +28,11 @@ from graphc.cli.options import (
 )  # fmt: skip
 from graphc.errors import CompileError
 from graphc.interpret import Data
+from graphc.random import random_feeds
 from graphc.runtime.backend import get_backend
 from graphc.runtime.compile import compile
 from graphc.runtime.ports import describe
 from graphc.runtime.profile import Profile
-from graphc.runtime.random import random_feeds
 
 SHOWN = 6  # elements of an output that are printed
 

@@ -11,7 +11,7 @@ from graphc.cli.console import progress, say, say_json, say_table
 from graphc.cli.errors import FAILED
 from graphc.cli.inputs import parse_inputs
 from graphc.cli.options import Bind, Inputs, Json, Level, Model, Seed, Threads, bound, load_model, parse_bindings
-from graphc.runtime.random import random_feeds
+from graphc.random import random_feeds
 from graphc.runtime.verify import HEADERS
 from graphc.runtime.verify import verify as compare
 

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from graphc.dims import Dim, substitute
+from graphc.dims import Dim, plain_symbol, substitute
 from graphc.errors import ResourceLimit
 from graphc.interpret import Data
 from graphc.ir import Graph, Value
 from graphc.limits import current_limits
-from graphc.runtime.sizes import plain_symbol
 from graphc.types import TensorType, count
 
 REMEMBERED = 64  # signatures of input shapes that have passed and need no second look

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from graphc.dims import Dim, SymDim
+from graphc.dims import Dim, SymDim, plain_symbol
 from graphc.errors import FeedError, escape
 from graphc.interpret import Data
 from graphc.runtime.convert import to_array
 from graphc.runtime.names import did_you_mean, listing, quote
 from graphc.runtime.ports import Port, describe
-from graphc.runtime.sizes import Sizes, plain_symbol
+from graphc.runtime.sizes import Sizes
 from graphc.types import Array, OptionalType, SequenceType, TensorType, Type
 
 

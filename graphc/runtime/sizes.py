@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from graphc.dims import Dim, Symbol, SymDim, substitute
+from graphc.dims import Dim, SymDim, plain_symbol, substitute
 from graphc.errors import FeedError, escape
-
-
-def plain_symbol(dim: Dim) -> Dim | str:
-    """The name of the symbol that `dim` is; `dim` itself when it is a number or an expression."""
-    if isinstance(dim, SymDim) and len(dim.terms) == 1:
-        monomial, factor = dim.terms[0]
-        if factor == 1 and len(monomial) == 1 and isinstance(monomial[0], Symbol):
-            return monomial[0].name
-    return dim
 
 
 class Sizes:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from graphc.dims import Dim, substitute, sym, symbols
+from graphc.dims import Dim, plain_symbol, substitute, sym, symbols
 from graphc.errors import CompileError
 from graphc.ir import Graph, Value, retype
 from graphc.runtime.names import did_you_mean, listing, quote
-from graphc.runtime.sizes import plain_symbol
 from graphc.types import OptionalType, SequenceType, TensorType, Type
 
 Bindings = Mapping[str, int | Sequence[int | str]]

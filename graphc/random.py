@@ -6,27 +6,28 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from graphc.dims import Dim, substitute
-from graphc.errors import FeedError
+from graphc.dims import Dim, plain_symbol, substitute
+from graphc.errors import FeedError, escape
 from graphc.interpret import Data
 from graphc.ir import Graph, Value
 from graphc.limits import check_tensor
-from graphc.runtime.names import quote
-from graphc.runtime.sizes import plain_symbol
 from graphc.types import Array, DType, OptionalType, SequenceType, TensorType, Type
 
 FIRST, OTHER = 2, 8  # sizes for free symbols: on the first axis (a batch), and elsewhere
 
 
-def random_feeds(graph: Graph, *, seed: int = 0, given: Mapping[str, Data] | None = None) -> dict[str, Data]:
+def random_feeds(
+    graph: Graph, *, seed: int = 0, given: Mapping[str, Data] | None = None, size: int | None = None
+) -> dict[str, Data]:
     """One array for each input: normal floats, and integers that are valid indices where they are used as such.
 
-    Free symbols become 2 on the first axis and 8 elsewhere, the same size wherever the symbol stands.
+    Free symbols become `size`, by default 2 on the first axis and 8 elsewhere; one symbol has one size.
 
     Args:
         graph: whose inputs.
         seed: the same seed gives the same data.
         given: inputs that are there already; those made up agree with their sizes.
+        size: of every free symbol.
 
     Raises:
         FeedError: the rank of an input is not known.
@@ -43,22 +44,25 @@ def random_feeds(graph: Graph, *, seed: int = 0, given: Mapping[str, Data] | Non
     for i, v in enumerate(graph.inputs):
         rng = np.random.default_rng([seed, i])
         if v.name not in given:
-            feeds[v.name] = _random(v, v.type, sizes, rng, _index_bound(graph, v))
+            feeds[v.name] = _random(v, v.type, sizes, rng, _index_bound(graph, v), size)
     return {**feeds, **given}
 
 
-def _random(x: Value, type: Type, sizes: dict[str, int], rng: np.random.Generator, high: int | None) -> Data:
+def _random(
+    x: Value, type: Type, sizes: dict[str, int], rng: np.random.Generator, high: int | None, size: int | None
+) -> Data:
     if isinstance(type, SequenceType):
-        return [_random(x, type.element, sizes, rng, high) for _ in range(2)]
+        return [_random(x, type.element, sizes, rng, high, size) for _ in range(2)]
     if isinstance(type, OptionalType):
-        return _random(x, type.element, sizes, rng, high)
+        return _random(x, type.element, sizes, rng, high, size)
     if type.shape is None:
         raise FeedError(
-            f"input {quote(x.name)} has no known rank, so no data can be made up for it",
+            f"input '{escape(x.name)}' has no known rank, so no data can be made up for it",
             value=x.name,
             hint=f"Give its shape: bindings={{{x.name!r}: (…)}}",
         )
-    shape = [_size(d, FIRST if axis == 0 else OTHER, sizes) for axis, d in enumerate(type.shape)]
+    defaults = [(FIRST if axis == 0 else OTHER) if size is None else size for axis in range(len(type.shape))]
+    shape = [_size(d, default, sizes) for d, default in zip(type.shape, defaults, strict=True)]
     return random_array(type.dtype, shape, rng, high=high)
 
 
