@@ -388,7 +388,7 @@ def _graphs(draw: st.DrawFn, max_nodes: int) -> Graph:
         b.input()
     for step in draw(st.lists(st.sampled_from(STEPS), min_size=1, max_size=max_nodes)):
         made = step(b)
-        if made is not None and _is_small(made):
+        if made is not None and is_small(made):
             b.values.append(made)
     outputs = [b.values[-1]]
     for _ in range(b.integer(0, 2)):
@@ -396,6 +396,6 @@ def _graphs(draw: st.DrawFn, max_nodes: int) -> Graph:
     return Graph(b.inputs, outputs, [f"y{i}" for i in range(len(outputs))], name="random")
 
 
-def _is_small(v: Value) -> bool:
+def is_small(v: Value) -> bool:
     sizes = [int(substitute(d, lambda s: 4)) for d in v.shape or ()]
     return v.shape is not None and len(sizes) <= 5 and int(np.prod(sizes)) <= MAX_ELEMENTS
