@@ -104,7 +104,17 @@ class Case:
         inputs = [info(f"x{i}", type_proto(type_of(x))) for i, x in enumerate(self.inputs) if x is not None]
         outputs = [info(f"y{i}", type_proto(v.type, with_shape=False)) for i, v in enumerate(graph.outputs)]
         proto = helper.make_graph([node], self.name, inputs, outputs)
-        return helper.make_model(proto, opset_imports=[helper.make_opsetid("", opset)], ir_version=11)
+        opsets = [helper.make_opsetid("", opset)]
+        if self.op.domain:
+            opsets.append(helper.make_opsetid(self.op.domain, current_version(self.op)))
+        return helper.make_model(proto, opset_imports=opsets, ir_version=11)
+
+
+def current_version(op: Op) -> int:
+    """The newest version of an op in its domain in which it is not deprecated."""
+    history = onnx.defs.get_all_schemas_with_history()
+    named = [s for s in history if (s.domain, s.name) == (op.domain, op.name)]
+    return max(s.since_version for s in named if not s.deprecated)
 
 
 def type_of(x: Data) -> Type:

@@ -29,14 +29,15 @@ from graphc.ops import (
     movement,
     normalization,
     operators,
+    optimizer,
     optional,
     padding,
     pool,
     quantize,
     quantized,
     ranking,
-    recurrent,
     rearrange,
+    recurrent,
     reduction,
     rescaling,
     reshaping,
@@ -131,6 +132,8 @@ OPS: tuple[type[Op], ...] = (
     recurrent.RNN, recurrent.GRU, recurrent.LSTM,
     # attention
     attention.Attention, attention.RotaryEmbedding,
+    # optimizer
+    optimizer.Adagrad, optimizer.Adam, optimizer.Momentum,
 )  # fmt: skip
 
 BY_NAME: dict[tuple[str, str], type[Op]] = {(op.domain, op.__name__): op for op in OPS}

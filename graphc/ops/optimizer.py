@@ -1,0 +1,172 @@
+"""Steps of optimisers as operators, of the domain ai.onnx.preview.training.
+
+Each takes the learning rate R, the number T of updates so far, and for n variables X their gradients G and states:
+R, T, X_1 … X_n, G_1 … G_n, S_1 … S_n. It gives the new X_1 … X_n and S_1 … S_n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+import numpy as np
+
+from graphc.dims import Dim
+from graphc.errors import ExecutionError, InvalidModel, ShapeError
+from graphc.ir import Cost, Op, elements, traffic
+from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype
+from graphc.types import Shape, float32, float64, int64, unify
+
+_FLOATS = (float32, float64)
+T = TypeVar("T")
+
+
+class Optimizer(Op):
+    """One step for each variable. A subclass sets `states` and `operations`, and defines `step`.
+
+    Attributes:
+        states: tensors of state that each variable has.
+        operations: arithmetic operations for each element.
+    """
+
+    domain = "ai.onnx.preview.training"
+    states: ClassVar[int]
+    operations: ClassVar[int]
+
+    def step(self, rate: float, count: int, x: Array, g: Array, *states: Array) -> tuple[Array, ...]:
+        """The new variable and its new states."""
+        raise NotImplementedError
+
+    def infer(self, r: Value, t: Value, *tensors: Value) -> tuple[TensorType, ...]:
+        check_dtype(r, _FLOATS, "R")
+        check_dtype(t, {int64}, "T")
+        for x, what in ((r, "R"), (t, "T")):
+            check_rank(x, what, 0, 1)
+            if x.shape and isinstance(x.shape[0], int) and x.shape[0] != 1:
+                raise ShapeError(f"{what} is {x.tensor}, expected one element")
+        groups = 2 + self.states
+        if not tensors or len(tensors) % groups:
+            raise InvalidModel(f"{len(tensors)} tensors follow R and T, expected {groups} for each variable")
+        types = [_common_type(group) for group in self._variables(tensors)]
+        return tuple(types * (1 + self.states))
+
+    def eval(self, r: Array, t: Array, *tensors: Array) -> tuple[Array, ...]:
+        rate, count = float(_scalar(r, "R")), int(_scalar(t, "T"))
+        stepped = [self.step(rate, count, *group) for group in self._variables(tensors)]
+        return tuple(
+            np.asarray(new, old.dtype)
+            for column, olds in zip(zip(*stepped, strict=True), self._columns(tensors), strict=True)
+            for new, old in zip(column, olds, strict=True)
+        )
+
+    def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
+        total: Dim = 0
+        for y in ys[: len(ys) // (1 + self.states)]:
+            total = total + elements(y)
+        return Cost(self.operations * total, traffic(xs, ys))
+
+    def _variables(self, tensors: Sequence[T]) -> Iterator[tuple[T, ...]]:
+        """For each variable: X, G and its states."""
+        n = len(tensors) // (2 + self.states)
+        return zip(*(tensors[i : i + n] for i in range(0, len(tensors), n)), strict=True)
+
+    def _columns(self, tensors: Sequence[T]) -> list[Sequence[T]]:
+        """All X, then all states of each kind."""
+        n = len(tensors) // (2 + self.states)
+        return [tensors[i : i + n] for i in range(0, len(tensors), n) if i != n]
+
+
+def _common_type(group: Sequence[Value]) -> TensorType:
+    """The one type that X, G and the states of a variable have."""
+    check_same_dtype(*group)
+    check_dtype(group[0], _FLOATS, "X")
+    known: Shape | None = None
+    for x in group:
+        if x.shape is None:
+            continue
+        try:
+            if known is not None and len(known) != len(x.shape):
+                raise ShapeError("ranks differ")
+            known = x.shape if known is None else tuple(map(unify, known, x.shape))
+        except ShapeError:
+            given = ", ".join(str(v.tensor) for v in group)
+            raise ShapeError(f"a variable, its gradient and its states differ in shape: {given}") from None
+    return TensorType(group[0].dtype, known)
+
+
+def _scalar(x: Array, what: str) -> Array:
+    if x.size != 1:
+        raise ExecutionError(f"{what} has {x.size} elements, expected one")
+    return x.reshape(())
+
+
+@dataclass(frozen=True)
+class Adagrad(Optimizer):
+    """G' = G + norm·X, H ← H + G'², X ← X − R / (1 + T·decay) · G' / (√H + ε).
+
+    ONNX ai.onnx.preview.training Adagrad-1; Duchi et al. 2011.
+    """
+
+    decay_factor: float = 0.0
+    epsilon: float = 1e-6
+    norm_coefficient: float = 0.0
+    states = 1
+    operations = 9
+
+    def step(self, rate: float, count: int, x: Array, g: Array, *states: Array) -> tuple[Array, ...]:
+        (h,) = states
+        g = self.norm_coefficient * x + g
+        h = h + g * g
+        return x - rate / (1 + count * self.decay_factor) * g / (np.sqrt(h) + self.epsilon), h
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """G' = G + norm·X, V ← αV + (1 − α)G', H ← βH + (1 − β)G'², X ← (1 − norm_post)(X − R'·V / (√H + ε)).
+
+    R' = R √(1 − β^T) / (1 − α^T), or R where T is 0. ONNX ai.onnx.preview.training Adam-1; Kingma and Ba 2014.
+    """
+
+    alpha: float = 0.9
+    beta: float = 0.999
+    epsilon: float = 1e-6
+    norm_coefficient: float = 0.0
+    norm_coefficient_post: float = 0.0
+    states = 2
+    operations = 15
+
+    def step(self, rate: float, count: int, x: Array, g: Array, *states: Array) -> tuple[Array, ...]:
+        v, h = states
+        g = self.norm_coefficient * x + g
+        v = self.alpha * v + (1 - self.alpha) * g
+        h = self.beta * h + (1 - self.beta) * (g * g)
+        if count > 0:
+            rate *= float(np.sqrt(1 - self.beta**count)) / (1 - self.alpha**count)
+        return (1 - self.norm_coefficient_post) * (x - rate * (v / (np.sqrt(h) + self.epsilon))), v, h
+
+
+@dataclass(frozen=True)
+class Momentum(Optimizer):
+    """G' = G + norm·X, V ← αV + βG', X ← X − R·V; with mode "nesterov", X ← X − R(G' + αV). β is 1 where T is 0.
+
+    ONNX ai.onnx.preview.training Momentum-1.
+    """
+
+    alpha: float
+    beta: float
+    mode: str
+    norm_coefficient: float
+    states = 1
+    operations = 7
+
+    def infer(self, r: Value, t: Value, *tensors: Value) -> tuple[TensorType, ...]:
+        if self.mode not in ("standard", "nesterov"):
+            raise InvalidModel(f"mode is {self.mode!r}, expected standard or nesterov")
+        return super().infer(r, t, *tensors)
+
+    def step(self, rate: float, count: int, x: Array, g: Array, *states: Array) -> tuple[Array, ...]:
+        (v,) = states
+        g = self.norm_coefficient * x + g
+        v = self.alpha * v + (self.beta if count > 0 else 1.0) * g
+        return x - rate * (v if self.mode == "standard" else g + self.alpha * v), v
