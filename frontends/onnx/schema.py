@@ -151,13 +151,15 @@ def _old_defaults(op: str, since: int, domain: str) -> tuple[tuple[str, object],
     found = []
     for name, formal in () if schema is None else schema.attributes.items():
         default = formal.default_value
-        if default.type == AttributeProto.UNDEFINED or newest is None or name not in newest.attributes:
+        if default.type == AttributeProto.UNDEFINED or newest is None:
             continue
-        if default != newest.attributes[name].default_value:
-            found.append((name, onnx.helper.get_attribute_value(default)))
+        now = newest.attributes.get(name)
+        if now is None or default != now.default_value:
+            value = onnx.helper.get_attribute_value(default)
+            found.append((name, value.decode() if isinstance(value, bytes) else value))
     return tuple(found)
 
 
 def old_defaults(schema: Schema) -> dict[str, object]:
-    """The defaults of an older version that are not those of the newest one."""
+    """The defaults of an older version that are not those of the newest one, or of attributes that it lost."""
     return dict(_old_defaults(schema.name, schema.since_version, schema.domain))

@@ -31,7 +31,9 @@ def scalar_input(call: Call, name: str, i: int) -> Call:
     value = call.get(name)
     if value is None:
         return call
-    return call.without(name).with_input(i, call.constant(np.asarray(value, call.required(0).dtype.numpy), name))
+    with np.errstate(over="ignore"):  # the largest float32 is infinite as a float16
+        array = np.asarray(value).astype(call.required(0).dtype.numpy)
+    return call.without(name).with_input(i, call.constant(array, name))
 
 
 def defaults(**attributes: object) -> Adapter:
