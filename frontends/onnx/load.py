@@ -27,6 +27,7 @@ from .adapters.call import Call
 from .attributes import python_value
 from .external import ExternalFiles
 from .functions import check_functions
+from .gradient import differentiate, is_gradient
 from .messages import ModelWarning, caller_level, did_you_mean
 from .schema import (
     Schema,
@@ -338,6 +339,8 @@ class _Loader:
             check_arity(proto, schema)
             check_attributes(attributes, schema)
         values = {a.name: python_value(a, self._tensors, self._types, name) for a in attributes if not _is_graph(a)}
+        if is_gradient(proto.op_type, domain):
+            return differentiate(scope.find, values, inputs)
         captured: dict[Value, None] = {}
         graphs = {a.name: scope.region.bodies[i, a.name] for a in attributes if _is_graph(a)}
         if graphs:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from graphc.errors import UnsupportedOp, escape
 from graphc.ops import BY_NAME
 
+from .gradient import is_gradient
 from .schema import DOMAINS, newest_schema, schema_of, versions_of
 from .versions import ADAPTERS, IDENTICAL, RENAMED
 
@@ -29,6 +30,8 @@ def unsupported_reason(op: str, domain: str, opsets: Mapping[str, int]) -> str |
         near = difflib.get_close_matches(op, [n for d, n in BY_NAME if d == domain], 1)
         return f"{shown} (no such operator{f', did you mean {near[0]}?' if near else ''})"
     since = schema.since_version
+    if is_gradient(op, domain):
+        return None
     if (domain, RENAMED.get(op, op)) not in BY_NAME:
         return f"{shown}-{since}"
     if domain == "" and (op, since) not in ADAPTERS and since not in IDENTICAL.get(op, ()):

@@ -15,6 +15,8 @@ import onnx
 from graphc.errors import InvalidModel, escape
 from graphc.limits import Limits
 
+from .gradient import values_read
+
 FunctionKey = tuple[str, str, str]  # domain, name, overload
 
 
@@ -147,7 +149,7 @@ def _find_order(region: Region) -> None:
     bodies: dict[int, list[Region]] = {}
     for (i, _), body in region.bodies.items():
         bodies.setdefault(i, []).append(body)
-    uses = [list(node.input) for node in nodes]
+    uses = [values_read(node) for node in nodes]
     for i, inner in bodies.items():
         uses[i].extend(name for body in inner for name in body.free)
     producer: dict[str, int] = {}

@@ -84,7 +84,7 @@ _ADAPTERS: dict[str, dict[int, Adapter]] = {
     "Split": {1: i.split_11, 2: i.split_11, 11: i.split_11, 13: i.split_13},
     "Tile": {1: i.tile_1},
     "TopK": {1: i.top_k_1},
-    "Upsample": {1: i.upsample_1, 7: i.upsample_7, 9: i.resize_10},
+    "Upsample": {1: i.upsample_1, 7: i.upsample_7, 9: i.upsample_9},
 }  # fmt: skip
 
 # (operator, version since) -> what makes the newest form of it.

@@ -138,13 +138,30 @@ def upsample_1(call: Call) -> Call:
 def upsample_7(call: Call) -> Call:
     """Upsample-7: attribute `scales` -> input 1."""
     scales = call.constant(np.asarray(call.get("scales"), np.float32), "scales")
-    return resize_10(call.without("scales").with_input(1, scales))
+    return upsample_9(call.without("scales").with_input(1, scales))
+
+
+def upsample_9(call: Call) -> Call:
+    """Upsample-9: output i lies at i / scale in the input, and nearest means the one before."""
+    return _resize(call, call.required(0), call.required(1), "floor")
 
 
 def resize_10(call: Call) -> Call:
-    """Upsample-9, Resize-10: no roi; output i lies at i / scale in the input, and nearest means the one below."""
+    """Resize-10: as Upsample, but where it makes an axis smaller, nearest means the one behind (as in onnxruntime)."""
     x, scales = call.required(0), call.required(1)
-    attributes = {**call.attributes, "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    known = scales.const
+    if call.get("mode", "nearest") != "nearest" or (known is not None and (known >= 1).all()):
+        return _resize(call, x, scales, "floor")
+    if known is not None and (known <= 1).all():
+        return _resize(call, x, scales, "ceil")
+    one = call.constant(np.float32(1), "one")
+    wider = _resize(call, x, call.make("Max", scales, one, what="wider"), "floor")
+    larger = replace(wider, name=f"{call.name}/larger", outputs=1, used=None).apply()[0]
+    return _resize(call, larger, call.make("Min", scales, one, what="narrower"), "ceil")
+
+
+def _resize(call: Call, x: Value, scales: Value, nearest: str) -> Call:
+    attributes = {**call.attributes, "coordinate_transformation_mode": "asymmetric", "nearest_mode": nearest}
     return replace(call, op="Resize", inputs=(x, None, scales), attributes=attributes)
 
 
