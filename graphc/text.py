@@ -221,9 +221,9 @@ def inline_tensor(text: str, type: TensorType) -> Tensor | None:
     try:
         values = [_atom(a, type.dtype) for a in atoms]
         shape = tuple(int(d) for d in type.shape or ())  # type: ignore[arg-type]
-        flat = np.array(values, object) if type.dtype is string else np.array(values)
-        return Tensor(flat.astype(type.dtype.numpy).reshape(shape), type.dtype)
-    except (ValueError, TypeError, OverflowError):
+        with np.errstate(over="ignore"):  # a float beyond the range is infinite; an integer is an error
+            return Tensor(np.array(values, type.dtype.numpy).reshape(shape), type.dtype)
+    except (ValueError, TypeError, KeyError, OverflowError):
         return None
 
 
@@ -234,7 +234,12 @@ def _atom(text: str, dtype: DType) -> Any:
         return {"true": True, "false": False}[text]
     if dtype.kind == "complex":
         return complex(text)
-    return float(text) if dtype.is_float else int(text)
+    if dtype.is_float:
+        return float(text)
+    number, signed = int(text), dtype.kind == "int"
+    if not -(signed << (dtype.bits - 1)) <= number < 1 << (dtype.bits - signed):
+        raise ValueError(f"{number} is no {dtype}")  # NumPy checks this too, but not for integers of 2 and 4 bits
+    return number
 
 
 FORMATTERS["listing"] = format_graph

@@ -13,8 +13,8 @@ from graphc.errors import InvalidModel
 from graphc.ir import Graph, Value
 from graphc.ops.base import const
 from graphc.parse import parse
-from graphc.text import format_graph, weights
-from graphc.types import TensorType, float32, int64
+from graphc.text import format_graph, inline_tensor, weights
+from graphc.types import DType, TensorType, bfloat16, float32, int4, int64, uint2, uint8, uint64
 
 
 def example() -> Graph:
@@ -62,3 +62,24 @@ def test_names_that_are_no_identifiers() -> None:
 def test_errors_name_the_line(text: str, message: str) -> None:
     with pytest.raises(InvalidModel, match=message.replace("(", r"\(").replace("[", r"\[")):
         parse(text)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("text", "dtype", "expected"),
+    [
+        ("[18446744073709551615, 1]", uint64, [2**64 - 1, 1]),
+        ("[9223372036854775808]", int64, None),
+        ("[-9223372036854775808]", int64, [-(2**63)]),
+        ("[-1]", uint8, None),
+        ("[256]", uint8, None),
+        ("[-8, 7]", int4, [-8, 7]),
+        ("[8]", int4, None),
+        ("[4]", uint2, None),
+        ("[1e39]", float32, [np.inf]),
+        ("[1e300]", bfloat16, [np.inf]),
+    ],
+)
+def test_numbers_that_fit_their_type(text: str, dtype: DType, expected: list[float] | None) -> None:
+    found = inline_tensor(text, TensorType(dtype, (text.count(",") + 1,)))
+    assert (None if found is None else found.array.tolist()) == expected
