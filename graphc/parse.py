@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import typing
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy.typing as npt
@@ -44,6 +46,9 @@ def parse(text: str, weights: Mapping[str, npt.ArrayLike] | None = None) -> Grap
         line = text.count("\n", 0, parser.at) + 1
         message = e.message if e.message.startswith("line ") else f"line {line}: {e.message}"
         raise InvalidModel(message, node=e.node, value=e.value, hint=e.hint) from e
+    except ValueError as e:  # a string or a number that is none
+        line = text.count("\n", 0, parser.at) + 1
+        raise InvalidModel(f"line {line}: {e}") from e
     except RecursionError:
         raise InvalidModel("the listing is nested too deeply") from None
 
@@ -192,15 +197,20 @@ class _Parser:
                 self.accept(",")
         return self.make(cls, attributes).apply(operands, name)
 
-    def make(self, cls: type[Op], attributes: dict[str, Any]) -> Op:
+    def make(self, cls: Any, attributes: dict[str, Any]) -> Op:
         valid = [f.name for f in dataclasses.fields(cls)]
-        for key in attributes:
+        for key, value in attributes.items():
             if key not in valid:
                 raise InvalidModel(f"{cls.__name__} has no attribute {key}, valid: {', '.join(valid)}")
+            expected = _attribute_types(cls)[key]
+            if not _fits(value, expected):
+                kind = getattr(expected, "__name__", None) or str(expected)
+                raise InvalidModel(f"{cls.__name__}: attribute {key} is {value!r}, expected {kind}")
         try:
-            return cls(**attributes)
+            made: Op = cls(**attributes)
         except TypeError as e:
             raise InvalidModel(f"{cls.__name__}: {e}") from e
+        return made
 
     def is_body(self) -> bool:
         return bool(re.compile(r"\(\s*(%|\)\s*\{)").match(self.text, self.at))
@@ -213,6 +223,8 @@ class _Parser:
         return graph
 
     def headerless_body(self, operands: list[Value | None]) -> Graph:
+        if None in operands:
+            raise InvalidModel("a body without a header needs every operand")
         outer = dict(self.values)
         inputs = [Value(x.type, name=f"x{i}", content=x.content) for i, x in enumerate(operands) if x is not None]
         renamed = dict(zip(operands, inputs, strict=True))
@@ -332,3 +344,20 @@ class _Parser:
             return BY_SHORT[word]
         self.at = start
         return self.type()
+
+
+@cache
+def _attribute_types(cls: Any) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _fits(value: object, expected: Any) -> bool:
+    """True when `value` is of the type that an op's field is declared with; an int also does for a float."""
+    parts = typing.get_args(expected)
+    if typing.get_origin(expected) is tuple:
+        return isinstance(value, tuple) and all(_fits(v, parts[0]) for v in value)
+    if parts:
+        return any(_fits(value, part) for part in parts)
+    if isinstance(value, bool):
+        return expected is bool
+    return isinstance(value, (int, float) if expected is float else expected)
