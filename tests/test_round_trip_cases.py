@@ -46,6 +46,7 @@ NOT_INFERRED_BY_ONNX = {
     "RMSNormalization-float32-float16": "the output is taken to have x's element type, not the scale's",
     "RMSNormalization-float32-float64": "the output is taken to have x's element type, not the scale's",
     "Pad-axes": "constant axes of int32 are refused",
+    "STFT-onesided-*": "the default of onesided is taken to be 0",
     "MeanVarianceNormalization-(0, 2, 3)": "the default of axes is not put into the function's body",
     "MeanVarianceNormalization-onnxruntime": "the default of axes is not put into the function's body",
 }

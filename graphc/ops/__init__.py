@@ -46,6 +46,7 @@ from graphc.ops import (
     scatter,
     sequence,
     shape,
+    signal,
     slicing,
     softmax,
 )
@@ -132,6 +133,8 @@ OPS: tuple[type[Op], ...] = (
     recurrent.RNN, recurrent.GRU, recurrent.LSTM,
     # attention
     attention.Attention, attention.RotaryEmbedding,
+    # signal
+    signal.DFT, signal.STFT, signal.HannWindow, signal.HammingWindow, signal.BlackmanWindow, signal.MelWeightMatrix,
     # optimizer
     optimizer.Adagrad, optimizer.Adam, optimizer.Momentum,
 )  # fmt: skip
