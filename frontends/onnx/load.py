@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -19,12 +19,14 @@ from onnx import AttributeProto
 from graphc.errors import GraphcError, InvalidModel, escape
 from graphc.ir import Graph, Value
 from graphc.limits import Limits, limited
+from graphc.ops import BY_NAME
 from graphc.ops.base import Constant
 from graphc.types import Type
 
 from . import bodies
 from .adapters.call import Call
 from .attributes import python_value
+from .definitions import default_attributes, definition, is_defined
 from .external import ExternalFiles
 from .functions import check_functions
 from .gradient import differentiate, is_gradient
@@ -39,7 +41,7 @@ from .schema import (
 )
 from .source import Source, read_model
 from .support import raise_unsupported, unsupported_reason
-from .survey import FunctionKey, Region, function_label, node_label, survey, text
+from .survey import FunctionKey, Region, function_label, function_region, node_label, survey, text
 from .tensors import TensorReader
 from .valuetypes import TypeReader, disagreement, without_sizes
 from .versions import ADAPTERS, RENAMED
@@ -153,6 +155,7 @@ class _Loader:
     def __init__(self, model: onnx.ModelProto, limits: Limits, *, strict: bool):
         self._model, self._limits, self._strict = model, limits, strict
         self._types = TypeReader(limits)
+        self._expanded = 0
         self.warnings: Counter[str] = Counter()
 
     def warn(self, message: str) -> None:
@@ -168,7 +171,7 @@ class _Loader:
         self._tensors = TensorReader(self._limits, self.files)
         self._survey = survey(self._model, opsets, self._limits)
         reached = check_functions(self._survey, self._limits)
-        self._check_operators(reached)
+        self._check_operators([self._survey.main, *(self._survey.functions[key] for key in reached)])
         if len({p.key for p in self._model.metadata_props}) < len(self._model.metadata_props):
             self.warn("metadata_props has a key twice")
         main = self._survey.main
@@ -177,10 +180,10 @@ class _Loader:
         graph: Graph = run(self._graph(main))
         return graph
 
-    def _check_operators(self, reached: set[FunctionKey]) -> None:
+    def _check_operators(self, roots: Iterable[Region]) -> None:
         found: Counter[str] = Counter()
         reasons: dict[tuple[object, ...], str | None] = {}
-        for root in (self._survey.main, *(self._survey.functions[key] for key in reached)):
+        for root in roots:
             for region in root.everything():
                 for node in region.proto.node:
                     if self._survey.functions and self._survey.function(node) is not None:
@@ -339,6 +342,9 @@ class _Loader:
             check_arity(proto, schema)
             check_attributes(attributes, schema)
         values = {a.name: python_value(a, self._tensors, self._types, name) for a in attributes if not _is_graph(a)}
+        own = (domain, RENAMED.get(proto.op_type, proto.op_type)) in BY_NAME
+        if schema is not None and not own and is_defined(schema):
+            return (yield self._expand(schema, proto, attributes, inputs, scope, name))
         if is_gradient(proto.op_type, domain):
             return differentiate(scope.find, values, inputs)
         captured: dict[Value, None] = {}
@@ -417,6 +423,32 @@ class _Loader:
                 )
         defaults = {a.name: a for a in function.attribute_proto}
         scope = Scope(region, prefix=f"{name}/", attributes={**defaults, **given})
+        values = yield from self._inline(scope, function, inputs)
+        return values[: len(proto.output)]
+
+    def _expand(
+        self,
+        schema: Schema,
+        proto: onnx.NodeProto,
+        attributes: Sequence[AttributeProto],
+        inputs: Sequence[Value | None],
+        caller: Scope,
+        name: str,
+    ) -> Visit:
+        """The outputs of an operator that graphc has only by ONNX's definition in terms of others."""
+        version = caller.region.opsets[schema.domain]
+        function = definition(schema, version, proto, attributes, inputs)
+        region = function_region(function, caller.region.opsets, self._limits)
+        self._expanded += len(function.node)
+        self._limits.check("number of nodes that definitions of operators make", self._expanded, "max_inlined_nodes")
+        self._check_operators([region])
+        given = {**default_attributes(schema), **{a.name: a for a in attributes}}
+        scope = Scope(region, prefix=f"{name}/", attributes=given)
+        values = yield from self._inline(scope, function, inputs)
+        return values[: len(proto.output)]
+
+    def _inline(self, scope: Scope, function: onnx.FunctionProto, inputs: Sequence[Value | None]) -> Visit:
+        """The outputs of a function on `inputs`."""
         for i, formal in enumerate(function.input):
             scope.values[formal] = inputs[i] if i < len(inputs) else None
         for info in function.value_info:
@@ -424,7 +456,7 @@ class _Loader:
             if declared is not None:
                 scope.declared[info.name] = declared
         yield from self._nodes(scope)
-        return [scope.find(formal) for formal in function.output[: len(proto.output)]]
+        return [scope.find(formal) for formal in function.output]
 
 
 def _is_graph(attribute: AttributeProto) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from graphc.errors import UnsupportedOp, escape
 from graphc.ops import BY_NAME
 
+from .definitions import is_defined
 from .gradient import is_gradient
 from .schema import DOMAINS, newest_schema, schema_of, versions_of
 from .versions import ADAPTERS, IDENTICAL, RENAMED
@@ -33,8 +34,8 @@ def unsupported_reason(op: str, domain: str, opsets: Mapping[str, int]) -> str |
     if is_gradient(op, domain):
         return None
     if (domain, RENAMED.get(op, op)) not in BY_NAME:
-        return f"{shown}-{since}"
-    if domain == "" and (op, since) not in ADAPTERS and since not in IDENTICAL.get(op, ()):
+        return None if is_defined(schema) else f"{shown}-{since}"
+    if domain or ((op, since) not in ADAPTERS and since not in IDENTICAL.get(op, ())):
         newest = newest_schema(op, domain)
         if schema.deprecated:
             return f"{shown}-{since} (removed in opset {since})"

@@ -106,11 +106,16 @@ def survey(model: onnx.ModelProto, opsets: Mapping[str, int], limits: Limits) ->
         key = (standard_domain(function.domain), function.name, function.overload)
         if key in functions:
             raise InvalidModel(f"the function {function_label(key)} is defined twice")
-        imported = {standard_domain(o.domain): int(o.version) for o in function.opset_import}
-        if len(set(function.input)) < len(function.input):
-            raise InvalidModel(f"the function {function_label(key)} has an input twice: {list(function.input)}")
-        functions[key] = _region(function, {**opsets, **imported}, limits)
+        functions[key] = function_region(function, opsets, limits)
     return Survey(main, functions)
+
+
+def function_region(function: onnx.FunctionProto, opsets: Mapping[str, int], limits: Limits) -> Region:
+    """The region of a function, which imports opsets of its own. Raises as `survey` does."""
+    if len(set(function.input)) < len(function.input):
+        raise InvalidModel(f"the function {escape(function.name)} has an input twice: {list(function.input)}")
+    imported = {standard_domain(o.domain): int(o.version) for o in function.opset_import}
+    return _region(function, {**opsets, **imported}, limits)
 
 
 def function_label(key: FunctionKey) -> str:
