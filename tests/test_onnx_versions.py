@@ -209,7 +209,7 @@ CASES = [
     *(Old("Constant", v, [], {name: VALUES[name]}, lambda name=name: CONSTANTS[name])
       for v in (1, 9, 11, 12, 13, 19, 21, 23, 24, 25) for name in (VALUES if v >= 12 else ("value",))),
     Old("DFT", 17, [r(2, 5, 3, 1)], {"axis": 2},
-        lambda x: np.fft.fft(x[..., 0])[..., None].view(float).astype(np.float32)),
+        lambda x: np.fft.fft(x[..., 0])[..., None].astype(np.complex64).view(np.float32)),
     Old("DFT", 17, [r(2, 5, 1)], {}),
     Old("Gemm", 1, [r(2, 3), r(3, 4), r(4)], {"broadcast": 1}, lambda a, b, c: a @ b + c),
     Old("Gemm", 6, [r(2, 3), r(3, 4), r(2, 4)], {}, lambda a, b, c: a @ b + c),
