@@ -322,6 +322,8 @@ class Op:
 
 def same_attribute(a: object, b: object) -> bool:
     """Equality that tells 1 from True and 1.0, and takes a NaN as equal to itself."""
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(map(same_attribute, a, b))
     return type(a) is type(b) and (a == b or (a != a and b != b))
 
 

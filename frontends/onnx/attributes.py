@@ -28,17 +28,30 @@ def shortest_float(x: float) -> float:
     return float(str(np.float32(x)))
 
 
-@cache
-def field_types(cls: type[Op]) -> dict[str, type]:
-    """Field name -> the type to convert to, without `| None`: bool, int, float, str, tuple, DType, Tensor or Graph."""
+def _hints(cls: type[Op]) -> dict[str, Any]:
+    """Field name -> its declared type, without `| None`."""
     hints = typing.get_type_hints(cls)
-    result: dict[str, type] = {}
+    result: dict[str, Any] = {}
     for f in dataclasses.fields(cls):
         hint = hints[f.name]
         if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
             hint = next(a for a in typing.get_args(hint) if a is not type(None))
-        result[f.name] = typing.get_origin(hint) or hint
+        result[f.name] = hint
     return result
+
+
+@cache
+def field_types(cls: type[Op]) -> dict[str, type]:
+    """Field name -> the type to convert to, without `| None`: bool, int, float, str, tuple, DType, Tensor or Graph."""
+    return {name: typing.get_origin(hint) or hint for name, hint in _hints(cls).items()}
+
+
+@cache
+def _list_types(cls: type[Op]) -> dict[str, int]:
+    """Field name -> the type of attribute that a tuple becomes, empty or not."""
+    kinds = {float: AttributeProto.FLOATS, str: AttributeProto.STRINGS}
+    elements = {name: next(iter(typing.get_args(hint)), int) for name, hint in _hints(cls).items()}
+    return {name: kinds.get(element, AttributeProto.INTS) for name, element in elements.items()}
 
 
 def op_to_attributes(
@@ -59,6 +72,9 @@ def op_to_attributes(
             if graph_to_proto is None:
                 raise InvalidModel(f"attribute {f.name} is a graph", node=op.name)
             found.append(helper.make_attribute(f.name, graph_to_proto(value, f.name)))
+        elif isinstance(value, tuple):
+            items = [int(v) if isinstance(v, bool) else v for v in value]
+            found.append(helper.make_attribute(f.name, items, attr_type=_list_types(cls)[f.name]))
         else:
             found.append(_attribute(f.name, float(value) if kinds[f.name] is float else value))
     return found
@@ -75,13 +91,6 @@ def _attribute(name: str, value: Any) -> AttributeProto:
         attribute = AttributeProto(name=name, type=AttributeProto.TYPE_PROTO)
         write_type(value, attribute.tp, lambda d: "" if is_unknown(d) else str(d))
         return attribute
-    elif isinstance(value, tuple):
-        kind = AttributeProto.INTS
-        if any(isinstance(v, float) for v in value):
-            kind = AttributeProto.FLOATS
-        elif value and isinstance(value[0], str):
-            kind = AttributeProto.STRINGS
-        return helper.make_attribute(name, [int(v) if isinstance(v, bool) else v for v in value], attr_type=kind)
     return helper.make_attribute(name, value)
 
 

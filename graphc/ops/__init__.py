@@ -26,6 +26,8 @@ from graphc.ops import (
     loss,
     math,
     minmax,
+    ml_encoding,
+    ml_features,
     movement,
     normalization,
     operators,
@@ -137,6 +139,10 @@ OPS: tuple[type[Op], ...] = (
     signal.DFT, signal.STFT, signal.HannWindow, signal.HammingWindow, signal.BlackmanWindow, signal.MelWeightMatrix,
     # optimizer
     optimizer.Adagrad, optimizer.Adam, optimizer.Momentum,
+    # ml_encoding, ml_features
+    ml_encoding.LabelEncoder, ml_encoding.CategoryMapper, ml_encoding.OneHotEncoder,
+    ml_features.ArrayFeatureExtractor, ml_features.FeatureVectorizer, ml_features.Binarizer, ml_features.Scaler,
+    ml_features.Normalizer, ml_features.Imputer,
 )  # fmt: skip
 
 BY_NAME: dict[tuple[str, str], type[Op]] = {(op.domain, op.__name__): op for op in OPS}

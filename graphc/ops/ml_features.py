@@ -1,0 +1,209 @@
+"""Ops of the domain ai.onnx.ml that choose, join and scale features: matrices (N, F), or vectors (F)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphc.dims import Dim, unknown
+from graphc.errors import ExecutionError, InvalidModel, ShapeError
+from graphc.ir import Cost, Op, elements, traffic
+from graphc.limits import check_tensor
+from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype
+from graphc.ops.ml_encoding import DOMAIN
+from graphc.types import count, float32, float64, int32, int64, string, unify
+
+NUMBERS = frozenset({float32, float64, int64, int32})
+
+
+class FeatureOp(Op):
+    """An op on features, of `operations` for each element of the output."""
+
+    domain = DOMAIN
+    operations = 1
+
+    def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
+        return Cost(self.operations * elements(ys[0]), traffic(xs, ys))
+
+
+def features(x: Value) -> Dim | None:
+    """The number of features of a matrix (N, F) or a vector (F); None where it is not known."""
+    return x.shape[-1] if x.shape else None
+
+
+def check_features(x: Value, found: int, what: str) -> None:
+    """Raise unless `what` has one entry, or one for each feature of a vector or matrix `x`."""
+    if found == 1:
+        return
+    check_rank(x, "x", 1, 2)
+    expected = features(x)
+    if isinstance(expected, int) and expected != found:
+        raise ShapeError(f"{what} has {found} entries, expected 1 or {expected}, for the features of {x.tensor}")
+
+
+@dataclass(frozen=True)
+class ArrayFeatureExtractor(FeatureOp):
+    """z[…, k] = x[…, y_k], y flattened; a vector x is taken as one row. ONNX ai.onnx.ml ArrayFeatureExtractor-1."""
+
+    operations = 0
+
+    def infer(self, x: Value, y: Value) -> TensorType:
+        check_dtype(x, NUMBERS | {string}, "x")
+        check_dtype(y, {int64}, "y")
+        check_rank(x, "x", 1, 1 << 30)
+        if x.shape is None:
+            return TensorType(x.dtype, None)
+        picked = unknown() if y.shape is None else count(y.shape)
+        return TensorType(x.dtype, (*(x.shape[:-1] or (1,)), picked))
+
+    def eval(self, x: Array, y: Array) -> Array:
+        at = y.reshape(-1)
+        wrong = (at < 0) | (at >= x.shape[-1])
+        if np.any(wrong):
+            raise ExecutionError(f"index {at[wrong][0]} is out of range, valid 0..{x.shape[-1] - 1}")
+        check_tensor((*x.shape[:-1], len(at)), x.itemsize)
+        return np.take(np.atleast_2d(x), at, -1)
+
+
+@dataclass(frozen=True)
+class FeatureVectorizer(FeatureOp):
+    """The inputs side by side as float32, a vector as one row. ONNX ai.onnx.ml FeatureVectorizer-1.
+
+    Attributes:
+        inputdimensions: features of each input; more are cut off, fewer are filled with zeros.
+    """
+
+    inputdimensions: tuple[int, ...] | None = None
+    operations = 0
+
+    def infer(self, *xs: Value) -> TensorType:
+        if not xs:
+            raise InvalidModel("needs at least one input")
+        check_same_dtype(*xs)
+        check_dtype(xs[0], NUMBERS, "input")
+        widths = self.inputdimensions
+        if widths is not None and (len(widths) != len(xs) or min(widths) < 0):
+            raise InvalidModel(f"inputdimensions is {list(widths)}, expected a size for each of {len(xs)} inputs")
+        rows: Dim = unknown()
+        for x in xs:
+            check_rank(x, "input", 1, 2)
+            if x.shape is not None:
+                rows = unify(rows, x.shape[0] if len(x.shape) == 2 else 1)
+        sizes = widths or [unknown() if x.shape is None else x.shape[-1] for x in xs]
+        total: Dim = 0
+        for n in sizes:
+            total = total + n
+        return TensorType(float32, (rows, total))
+
+    def eval(self, *xs: Array) -> Array:
+        rows = [np.atleast_2d(x).astype(np.float32) for x in xs]
+        if self.inputdimensions is not None:
+            check_tensor((len(rows[0]), sum(self.inputdimensions)), 4, "features")
+            rows = [_resized(x, width) for x, width in zip(rows, self.inputdimensions, strict=True)]
+        return np.concatenate(rows, 1)
+
+
+def _resized(x: Array, width: int) -> Array:
+    return np.pad(x[:, :width], [(0, 0), (0, max(0, width - x.shape[1]))])
+
+
+@dataclass(frozen=True)
+class Binarizer(FeatureOp):
+    """y = 1 where x > threshold, else 0. ONNX ai.onnx.ml Binarizer-1."""
+
+    threshold: float = 0.0
+
+    def infer(self, x: Value) -> TensorType:
+        check_dtype(x, NUMBERS, "x")
+        return x.tensor
+
+    def eval(self, x: Array) -> Array:
+        return (x > np.float32(self.threshold)).astype(x.dtype)
+
+
+@dataclass(frozen=True)
+class Scaler(FeatureOp):
+    """y = (x - offset) · scale as float32, each with one entry or one for each feature. ONNX ai.onnx.ml Scaler-1."""
+
+    offset: tuple[float, ...] | None = None
+    scale: tuple[float, ...] | None = None
+    operations = 2
+
+    def infer(self, x: Value) -> TensorType:
+        check_dtype(x, NUMBERS, "x")
+        for name, values in (("offset", self.offset), ("scale", self.scale)):
+            if values is not None:
+                check_features(x, len(values), name)
+        return TensorType(float32, x.shape)
+
+    def eval(self, x: Array) -> Array:
+        y = x if x.dtype == np.float32 else x.astype(np.float64)
+        if self.offset is not None:
+            y = y - np.array(self.offset, np.float32)
+        if self.scale is not None:
+            y = y * np.array(self.scale, np.float32)
+        return np.asarray(y, np.float32)
+
+
+@dataclass(frozen=True)
+class Normalizer(FeatureOp):
+    """y = x / max_j x_j, x / Σ_j |x_j| or x / √(Σ_j x_j²) of its row, x where that is 0. ONNX ai.onnx.ml Normalizer-1.
+
+    Attributes:
+        norm: "MAX", "L1" or "L2".
+    """
+
+    norm: str = "MAX"
+    operations = 3
+
+    def infer(self, x: Value) -> TensorType:
+        check_dtype(x, NUMBERS, "x")
+        check_rank(x, "x", 1, 2)
+        if self.norm not in ("MAX", "L1", "L2"):
+            raise InvalidModel(f"norm is {self.norm!r}, expected MAX, L1 or L2")
+        return TensorType(float32, x.shape)
+
+    def eval(self, x: Array) -> Array:
+        wide = x.astype(np.float64)
+        if not x.size:
+            return wide.astype(np.float32)
+        if self.norm == "MAX":
+            divisor = wide.max(-1, keepdims=True)
+        elif self.norm == "L1":
+            divisor = np.abs(wide).sum(-1, keepdims=True)
+        else:
+            divisor = np.sqrt((wide * wide).sum(-1, keepdims=True))
+        return (wide / np.where(divisor == 0, 1, divisor)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Imputer(FeatureOp):
+    """x, where it is `replaced_value` the `imputed_value` of its feature; NaN is NaN. ONNX ai.onnx.ml Imputer-1.
+
+    Attributes:
+        imputed_value_floats, imputed_value_int64s: one entry, or one for each feature; that of the kind of x is there.
+        replaced_value_float, replaced_value_int64: that of the kind of x is read.
+    """
+
+    imputed_value_floats: tuple[float, ...] | None = None
+    imputed_value_int64s: tuple[int, ...] | None = None
+    replaced_value_float: float = 0.0
+    replaced_value_int64: int = 0
+
+    def infer(self, x: Value) -> TensorType:
+        check_dtype(x, NUMBERS, "x")
+        kind = "imputed_value_floats" if x.dtype.is_float else "imputed_value_int64s"
+        values = getattr(self, kind)
+        if not values:
+            raise InvalidModel(f"{kind} is missing, x is {x.tensor}")
+        check_features(x, len(values), kind)
+        return x.tensor
+
+    def eval(self, x: Array) -> Array:
+        floats = x.dtype.kind == "f"
+        values = np.array(self.imputed_value_floats if floats else self.imputed_value_int64s).astype(x.dtype)
+        replaced = np.float32(self.replaced_value_float) if floats else self.replaced_value_int64
+        missing = np.isnan(x) if replaced != replaced else x == replaced
+        return np.where(missing, values, x)
