@@ -179,6 +179,38 @@ graph (%x: f32[1,4,8,8]) {
   %1: f32[1,4,8,8] = Conv(%0, %w) {pads=(1,1,1,1)}
   return %1 as "y"
 }""",
+    "batch_norm_after_left": """
+graph (%x: f32[3,4]) {
+  %w: f32[4,3] = const @w
+  %0: f32[4,4] = MatMul(%w, %x)
+  %v: f32[4] = const @v
+  %1: f32[4,4] = BatchNormalization(%0, %v, %v, %v, %v)
+  return %1 as "y"
+}""",
+    "batch_norm_before_left": """
+graph (%x: f32[2,3,4,8]) {
+  %w: f32[3,4] = const @w
+  %v: f32[3] = const @v
+  %0: f32[2,3,4,8] = BatchNormalization(%x, %v, %v, %v, %v)
+  %1: f32[2,3,3,8] = MatMul(%w, %0)
+  return %1 as "y"
+}""",
+    "scale_after_left": """
+graph (%x: f32[2,3,4]) {
+  %w: f32[4,3] = const @w
+  %0: f32[2,4,4] = MatMul(%w, %x)
+  %k: f32[4] = const @k
+  %1: f32[2,4,4] = Mul(%0, %k)
+  return %1 as "y"
+}""",
+    "scale_before_left": """
+graph (%x: f32[2,3,3]) {
+  %w: f32[2,4,3] = const @w
+  %k: f32[3,1] = const @k
+  %0: f32[2,3,3] = Mul(%x, %k)
+  %1: f32[2,4,3] = MatMul(%w, %0)
+  return %1 as "y"
+}""",
     "scale_after": """
 graph (%x: f32[1,3,8,8]) {
   %w: f32[4,3,3,3] = const @w

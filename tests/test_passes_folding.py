@@ -108,6 +108,42 @@ def test_affine_folds(
     same_results(graph, after, 1e-12)
 
 
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_batch_norm_folds_into_a_left_factor(where: str) -> None:
+    x = Value(TensorType(float64, (sym("n"), 4, 5)), name="x")
+    w = weight("w", 6, 4, dtype=float64)
+    y = w @ batch_norm(x, 4, dtype=float64) if where == "before" else batch_norm(w @ x, 6, dtype=float64)
+    graph = Graph([x], [y])
+    after = fold_constants(fold_batch_norm(graph))
+    assert ops(after) == ["MatMul", "Add"]
+    same_results(graph, after, 1e-12)
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+@pytest.mark.parametrize("operator", ["mul", "div"])
+@pytest.mark.parametrize("rest", [(), (5,), (5, 3)])
+def test_factors_fold_into_a_left_factor(rest: tuple[int, ...], operator: str, where: str) -> None:
+    x = Value(TensorType(float64, (*rest[1:], 4, *rest[:1])), name="x")
+    w = weight("w", 6, 4, dtype=float64)
+    c = weight("c", 4 if where == "before" else 6, *[1] * (len(rest) > 0), dtype=float64)
+    apply: Callable[[Value], Value] = (lambda v: v * c) if operator == "mul" else (lambda v: v / c)
+    graph = Graph([x], [w @ apply(x) if where == "before" else apply(w @ x)])
+    after = fold_constants(fold_affine(graph))
+    assert ops(after) == ["MatMul"]
+    same_results(graph, after, 1e-12)
+
+
+@pytest.mark.parametrize(("divisor", "folds"), [(1e-5, True), (3e4, True), (0.0, False), (np.nan, False)])
+def test_divisors_of_16_bits(divisor: float, folds: bool) -> None:
+    """The inverse of a small float16 is no float16, and that of 0 would make NaNs of zeros."""
+    x = Value(TensorType(float16, (3, 4)), name="x")
+    w = const(np.full((4, 2), 1e-4 if divisor < 1 else 1.0, np.float16), float16, "w")
+    graph = Graph([x], [(x @ w) / const(np.full(2, divisor, np.float16), float16)])
+    after = fold_constants(fold_affine(graph))
+    assert ops(after) == (["MatMul"] if folds else ["MatMul", "Div"])
+    same_results(graph, after, 2e-2)
+
+
 def test_two_batch_norms_and_a_scale_fold_into_one_convolution() -> None:
     x = Value(TensorType(float32, (sym("n"), 3, 8, 8)), name="x")
     y = Conv(pads=(1, 1, 1, 1))(x, weight("w", 4, 3, 3, 3))

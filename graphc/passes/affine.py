@@ -1,6 +1,7 @@
 """The algebra of folding y = k·x + c into a linear op, used by `fold_batch_norm` and `fold_affine`.
 
-`k` and `c` are vectors with one element for each channel; everything here is graph code on constants.
+`k` and `c` are vectors with one element for each channel, in a type at least as wide as the weight's, so that what
+goes into the weight is rounded once. Everything here is graph code on constants.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from graphc.ops.conv import Conv, ConvTranspose
 from graphc.ops.linear import Gemm, MatMul
 from graphc.ops.reshaping import Expand
 from graphc.passes.rewrite import Match
-from graphc.types import int64
+from graphc.types import DType, int64
 
 LINEAR: tuple[type[Op], ...] = (Conv, ConvTranspose, Gemm, MatMul)
 
@@ -34,6 +35,11 @@ def along(v: Value, axis: int, rank: int) -> Value:
 def channel_axis(op: Op, rank: int) -> int:
     """The axis of the output (and input) of a linear op that its weights mix."""
     return 1 if isinstance(op, (Conv, ConvTranspose)) else rank - 1
+
+
+def row_axis(rank: int | None) -> int:
+    """The axis of the rows of a product of matrices; of a product with a vector, its one axis."""
+    return max((rank or 0) - 2, 0)
 
 
 def output_channels(op: Op, w: Value) -> int:
@@ -80,34 +86,45 @@ def scale_output(op: Op, x: Value, w: Value, b: Value | None, *, k: Value | None
     """k · op(x, w, b) + c = op(x, w·k, b·k + c)."""
     if k is not None:
         w = _scale_output_channels(op, w, k)
-        b = None if b is None else b * k
+        b = None if b is None else _times(b, k)
     if isinstance(op, Gemm):
         if b is not None and op.beta != 1.0:
             b = b * op.beta
         op = dataclasses.replace(op, beta=1.0)
     if isinstance(op, MatMul):
         product = op.apply((x, w))[0]
-        return product if c is None else product + c
-    return op.apply((x, w, _plus(b, c)))[0]
+        return product if c is None else product + as_type(c, w.dtype)
+    return op.apply((x, w, _plus(b, c, w.dtype)))[0]
 
 
-def _plus(b: Value | None, c: Value | None) -> Value | None:
-    if b is None or c is None:
-        return c if b is None else b
-    return b + c
+def as_type(v: Value, dtype: DType) -> Value:
+    """`v` in the element type `dtype`."""
+    return v if v.dtype is dtype else v.cast(dtype)
+
+
+def _times(w: Value, k: Value) -> Value:
+    """w · k, computed in the type of `k`, in the type of `w`."""
+    return as_type(as_type(w, k.dtype) * k, w.dtype)
+
+
+def _plus(b: Value | None, c: Value | None, dtype: DType) -> Value | None:
+    """b + c, computed in the type of `c`, in `dtype`; what is None counts as zero."""
+    if c is None:
+        return b
+    return as_type(c if b is None else as_type(b, c.dtype) + c, dtype)
 
 
 def _scale_output_channels(op: Op, w: Value, k: Value) -> Value:
     rank = len(sizes(w))
     if isinstance(op, Conv):
-        return w * along(k, 0, rank)
+        return _times(w, along(k, 0, rank))
     if isinstance(op, ConvTranspose):
         if op.group == 1:
-            return w * along(k, 1, rank)
+            return _times(w, along(k, 1, rank))
         inputs, outputs, *kernel = sizes(w)
         grouped = w.reshape([op.group, inputs // op.group, outputs, *kernel])
-        return (grouped * k.reshape([op.group, 1, outputs, *(1 for _ in kernel)])).reshape(sizes(w))
-    return w * along(k, 0 if isinstance(op, Gemm) and op.transB else rank - 1, rank)
+        return _times(grouped, k.reshape([op.group, 1, outputs, *(1 for _ in kernel)])).reshape(sizes(w))
+    return _times(w, along(k, 0 if isinstance(op, Gemm) and op.transB else rank - 1, rank))
 
 
 def scale_input(op: Op, x: Value, w: Value, b: Value | None, *, k: Value | None, c: Value | None) -> Value:
@@ -116,27 +133,28 @@ def scale_input(op: Op, x: Value, w: Value, b: Value | None, *, k: Value | None,
     w = w if k is None else _scale_input_channels(op, w, k)
     if isinstance(op, MatMul):
         product = op.apply((x, w))[0]
-        return product if shift is None else product + shift
+        return product if shift is None else product + as_type(shift, w.dtype)
     if isinstance(op, Gemm) and shift is not None:
         b = b if b is None or op.beta == 1.0 else b * op.beta
         shift = shift if op.alpha == 1.0 else shift * op.alpha
         op = dataclasses.replace(op, beta=1.0)
-    return op.apply((x, w, _plus(b, shift)))[0]
+    return op.apply((x, w, _plus(b, shift, w.dtype)))[0]
 
 
 def _scale_input_channels(op: Op, w: Value, k: Value) -> Value:
     rank = len(sizes(w))
     if isinstance(op, Conv) and op.group > 1:
         grouped = _grouped(op, w)
-        return (grouped * k.reshape([op.group, 1, sizes(w)[1], *(1 for _ in range(rank - 2))])).reshape(sizes(w))
+        return _times(grouped, k.reshape([op.group, 1, sizes(w)[1], *(1 for _ in range(rank - 2))])).reshape(sizes(w))
     if isinstance(op, Conv):
-        return w * along(k, 1, rank)
-    return w * along(k, rank - 1 if isinstance(op, Gemm) and op.transB else 0, rank)
+        return _times(w, along(k, 1, rank))
+    return _times(w, along(k, rank - 1 if isinstance(op, Gemm) and op.transB else 0, rank))
 
 
 def _sum_of_inputs(op: Op, w: Value, c: Value) -> Value:
-    """What the constant input `c` gives: a vector of output channels."""
+    """What the constant input `c` gives: a vector of output channels, in the type of `c`."""
     rank = len(sizes(w))
+    w = as_type(w, c.dtype)
     if isinstance(op, Conv):
         grouped = c.reshape([op.group, 1, sizes(w)[1], *(1 for _ in range(rank - 2))]) * _grouped(op, w)
         return grouped.sum(list(range(2, rank + 1))).reshape([-1])
@@ -148,6 +166,22 @@ def _grouped(op: Conv, w: Value) -> Value:
     """(M, C/g, kernel…) as (g, M/g, C/g, kernel…)."""
     outputs, inputs, *kernel = sizes(w)
     return w.reshape([op.group, outputs // op.group, inputs, *kernel])
+
+
+# -- a product whose constant is the left factor, so that its channels are rows ---------------------------------------
+def scale_rows(x: Value, w: Value, *, k: Value, c: Value | None = None) -> Value:
+    """k · (w @ x) + c = (w·k) @ x + c  for a matrix w, whose rows k and c belong to."""
+    product: Value = MatMul()(_times(w, along(k, 0, 2)), x)
+    return product if c is None else product + as_type(along(c, 0, 2), w.dtype)
+
+
+def scale_input_rows(x: Value, w: Value, *, k: Value, c: Value | None = None) -> Value:
+    """w @ (k·x + c) = (w·k) @ x + w @ c  for a matrix w, whose columns k and c belong to."""
+    product: Value = MatMul()(_times(w, along(k, 1, 2)), x)
+    if c is None:
+        return product
+    shift = (along(c, 1, 2) * as_type(w, c.dtype)).sum(1, keepdims=True)
+    return product + as_type(shift, w.dtype)
 
 
 def is_padded(op: Op) -> bool:

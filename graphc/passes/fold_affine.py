@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from graphc.ir import Graph, Value
 from graphc.ops.arithmetic import Add, Div, Mul
 from graphc.ops.base import Binary
@@ -9,16 +11,22 @@ from graphc.ops.conv import Conv, ConvTranspose
 from graphc.ops.linear import Gemm, MatMul
 from graphc.passes.affine import (
     LINEAR,
+    as_type,
     channel_axis,
     channel_vector,
     check_foldable,
     input_channels,
     is_padded,
     output_channels,
+    row_axis,
     scale_input,
+    scale_input_rows,
     scale_output,
+    scale_rows,
+    sizes,
 )
 from graphc.passes.rewrite import Match, constant, maybe, p, rewrite, rule, value
+from graphc.types import float32, float64
 
 x, w, b, c = value("x"), constant("w"), maybe(constant("b")), constant("c")
 scalings: tuple[type[Binary], ...] = (Mul, Div)
@@ -34,11 +42,17 @@ def _vector(m: Match, axis: int, rank: int | None, channels: int) -> Value:
 
 
 def _factor(m: Match, op: object, vector: Value) -> Value:
-    """k of x·k, or of x / c = x·(1/c)."""
+    """k of x·k, or of x / c = x·(1/c); declines where it is known to be infinite or NaN, which does not distribute."""
+    known = m.array(c)
     if isinstance(op, Mul):
+        m.require(known is None or bool(np.all(np.isfinite(known))), "the factor is not finite")
         return vector
     m.require(vector.dtype.is_float, "an integer division is not linear")
-    return 1.0 / vector
+    wide = as_type(vector, float64 if vector.dtype is float64 else float32)  # 16 bits have no room for 1 / c
+    with np.errstate(all="ignore"):
+        finite = known is None or bool(np.all(np.isfinite(1.0 / known.astype(wide.dtype.numpy))))
+    m.require(finite, "the inverse of the divisor is not finite")
+    return 1.0 / wide
 
 
 @rule(scaled)
@@ -161,7 +175,68 @@ def offset_before(m: Match) -> Value:
     return scale_input(op, m[x], m[w], m[b], k=None, c=vector)
 
 
-RULES = (scale_after, offset_after, scale_before, offset_before)
+left_product = p(MatMul, w, x)
+scaled_left = p(scalings, left_product, c)
+
+
+@rule(scaled_left)
+def scale_after_left(m: Match) -> Value:
+    """MatMul(w, x)·k = MatMul(w·k, x)  for a matrix w and a k that is constant along all but the rows; also for / k.
+
+    before:
+        graph (%x: f32[2,3,8]) {
+          %w: f32[4,3] = const @w
+          %0: f32[2,4,8] = MatMul(%w, %x)
+          %k: f32[4,1] = const @k
+          %1: f32[2,4,8] = Mul(%0, %k)
+          return %1 as "y"
+        }
+    after:
+        graph (%x: f32[2,3,8]) {
+          %w: f32[4,3] = const @w
+          %0: f32[2,4,8] = MatMul(%w, %x)
+          return %0 as "y"
+        }
+    """
+    out = m.output(left_product)
+    check_foldable(m, m.op(left_product), m[w], before=False)
+    m.require(not m.is_shared(w), "the weight is used elsewhere too")
+    m.require(out.shape == m.node.output.shape, "the product is broadcast")
+    vector = _vector(m, row_axis(out.rank), out.rank, sizes(m[w])[0])
+    return scale_rows(m[x], m[w], k=_factor(m, m.node.op, vector))
+
+
+of_scaled_left = p(MatMul, w, scaled_input)
+
+
+@rule(of_scaled_left)
+def scale_before_left(m: Match) -> Value:
+    """MatMul(w, x·k) = MatMul(w·k, x)  for a matrix w and a k that is constant along all but the rows; also for / k.
+
+    before:
+        graph (%x: f32[2,3,8]) {
+          %w: f32[4,3] = const @w
+          %k: f32[3,1] = const @k
+          %0: f32[2,3,8] = Mul(%x, %k)
+          %1: f32[2,4,8] = MatMul(%w, %0)
+          return %1 as "y"
+        }
+    after:
+        graph (%x: f32[2,3,8]) {
+          %w: f32[4,3] = const @w
+          %0: f32[2,4,8] = MatMul(%w, %x)
+          return %0 as "y"
+        }
+    """
+    inner = m.output(scaled_input)
+    check_foldable(m, m.op(of_scaled_left), m[w], before=True)
+    m.require(not m.is_shared(w), "the weight is used elsewhere too")
+    m.require(m[x].shape == inner.shape, "the product is broadcast")
+    vector = _vector(m, row_axis(inner.rank), inner.rank, sizes(m[w])[1])
+    return scale_input_rows(m[x], m[w], k=_factor(m, m.op(scaled_input), vector))
+
+
+RULES = (scale_after, offset_after, scale_before, offset_before, scale_after_left, scale_before_left)
 
 
 def fold_affine(graph: Graph) -> Graph:
