@@ -172,7 +172,7 @@ class _Printer:
 
     def contents(self, tensor: Tensor, key: str) -> str:
         if tensor.size <= MAX_INLINE:
-            text = _elements(tensor)
+            text = _elements(tensor) if tensor.size else "[]"
             if inline_tensor(text, tensor.type) == tensor:  # a NaN's payload, bytes that are not text: not inline
                 return text
         self.weights[key] = tensor

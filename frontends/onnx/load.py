@@ -16,7 +16,7 @@ from pathlib import Path
 import onnx
 from onnx import AttributeProto
 
-from graphc.errors import GraphcError, InvalidModel, escape
+from graphc.errors import GraphcError, InvalidModel, UnsupportedOp, escape
 from graphc.ir import Graph, Value
 from graphc.limits import Limits, limited
 from graphc.ops import BY_NAME
@@ -33,6 +33,7 @@ from .gradient import differentiate, is_gradient
 from .messages import ModelWarning, caller_level, did_you_mean
 from .schema import (
     Schema,
+    attribute_type,
     check_arity,
     check_attributes,
     old_defaults,
@@ -258,11 +259,11 @@ class _Loader:
             found[name] = Constant(self._tensors.sparse(sparse, name)).apply((), scope.prefix + name)[0]
         scope.values.update(found)
         for info in proto.value_info:
-            declared = self._types.read(info.type, info.name)
+            declared = self._types.read(info.type, text(info.name, "value name"))
             if declared is not None:
                 scope.declared[info.name] = declared
         for info in proto.output:
-            declared = self._types.read(info.type, info.name)
+            declared = self._types.read(info.type, text(info.name, "value name"))
             if declared is not None:
                 scope.declared[info.name] = declared
         return found
@@ -393,6 +394,8 @@ class _Loader:
             if scope.attributes is None:
                 raise InvalidModel(f"attribute '{escape(attribute.name)}' refers to a function's, but is not in one")
             source = scope.attributes.get(attribute.ref_attr_name)
+            if source is not None and _is_graph(source):
+                raise UnsupportedOp(f"the sub-graph '{escape(attribute.name)}' comes from a function's attribute")
             if source is not None:
                 copy = AttributeProto()
                 copy.CopyFrom(source)
@@ -452,7 +455,7 @@ class _Loader:
         for i, formal in enumerate(function.input):
             scope.values[formal] = inputs[i] if i < len(inputs) else None
         for info in function.value_info:
-            declared = self._types.read(info.type, info.name)
+            declared = self._types.read(info.type, text(info.name, "value name"))
             if declared is not None:
                 scope.declared[info.name] = declared
         yield from self._nodes(scope)
@@ -460,7 +463,7 @@ class _Loader:
 
 
 def _is_graph(attribute: AttributeProto) -> bool:
-    return attribute.type == AttributeProto.GRAPH or attribute.HasField("g")
+    return attribute_type(attribute) == AttributeProto.GRAPH
 
 
 def _is_hiding(name: str, outer: Scope | None) -> bool:

@@ -111,6 +111,8 @@ class TensorReader:
 
     def _check_size(self, dtype: DType, shape: tuple[int, ...], name: str) -> None:
         nbytes = prod(shape) * dtype.numpy.itemsize
+        if not nbytes and prod(d or 1 for d in shape) * dtype.numpy.itemsize > sys.maxsize:
+            raise InvalidModel(f"{dtype.short}{list(shape)} is too large for an array, though it is empty", value=name)
         if nbytes > self.limits.max_tensor_bytes:
             self.limits.check(f"size of tensor '{name}' {list(shape)} in bytes", nbytes, "max_tensor_bytes")
 
