@@ -20,6 +20,7 @@ from graphc.ops.base import (
     const,
     normalize_axes,
 )
+from graphc.ops.base import Shape as Sizes
 from graphc.ops.generate import scatter_back, zeros_like
 from graphc.ops.padding import Pad
 from graphc.ops.shape import COMMON, Movement, at_run_time, entries, integers, length, unknown_sizes
@@ -32,7 +33,8 @@ FAR = 2**31 - 1  # a bound from here on is a way to write "to the end"
 class Slice(Movement):
     """y = x[starts : ends : steps] along `axes`, with Python's rules for negative and far bounds. ONNX Slice-13.
 
-    `axes` are by default the first ones, `steps` 1. A step of zero is an error.
+    `axes` are by default the first ones, `steps` 1. A step of zero is an error. Unlike in Python, a start before the
+    first element is the first element for a negative step too.
     """
 
     def infer(
@@ -66,7 +68,7 @@ class Slice(Movement):
     def eval(
         self, data: Array, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None
     ) -> Array:
-        return data[at_run_time(_slices, data.ndim, starts, ends, axes, steps)]
+        return data[at_run_time(_slices, data.shape, starts, ends, axes, steps)]
 
     def grad(self, dy: Value, y: Value, data: Value, *parameters: Value | None) -> Sequence[Value | None]:
         none = [None] * len(parameters)
@@ -88,7 +90,7 @@ def sliced_size(size: Dim, start: Dim | None, end: Dim | None, step: Dim | None)
     if start is None or end is None or not isinstance(step, int):
         return unknown()
     if isinstance(size, int) and isinstance(start, int) and isinstance(end, int):
-        return len(range(*slice(start, end, step).indices(size)))
+        return len(range(*_slice(size, start, end, step).indices(size)))
     if step < 0:
         # Only the whole axis backwards; other bounds rarely meet symbolic sizes.
         whole = (start == -1 or _is_far(start) or start == size - 1) and isinstance(end, int) and end <= -FAR
@@ -114,17 +116,24 @@ def _is_far(bound: Dim) -> bool:
     return isinstance(bound, int) and bound >= FAR
 
 
-def _slices(rank: int, starts: Array, ends: Array, axes: Array | None, steps: Array | None) -> tuple[slice, ...]:
+def _slice(size: Dim, start: int, end: int, step: int) -> slice:
+    """`start : end : step` of an axis of `size` in Python's terms."""
+    if step < 0 and isinstance(size, int) and size > 0:
+        start = max(start, -size)  # ONNX clamps it to [0, size - 1]; Python would begin, and end, before the axis
+    return slice(start, end, step)
+
+
+def _slices(sizes: Sizes, starts: Array, ends: Array, axes: Array | None, steps: Array | None) -> tuple[slice, ...]:
     given = [p for p in (starts, ends, axes, steps) if p is not None]
     if len({len(p) for p in given}) > 1:
         raise ShapeError(f"starts, ends, axes, steps have lengths {[len(p) for p in given]}")
-    sliced = normalize_axes(range(len(starts)) if axes is None else axes, rank)
+    sliced = normalize_axes(range(len(starts)) if axes is None else axes, len(sizes))
     by = [1] * len(starts) if steps is None else [int(s) for s in steps]
     if 0 in by:
         raise ShapeError(f"steps {by} has a step of 0")
-    parts = [slice(None)] * rank
+    parts = [slice(None)] * len(sizes)
     for axis, b, e, s in zip(sliced, starts, ends, by, strict=True):
-        parts[axis] = slice(int(b), int(e), s)
+        parts[axis] = _slice(sizes[axis], int(b), int(e), s)
     return tuple(parts)
 
 
@@ -147,7 +156,7 @@ def _static_steps(
     if first is None or last is None:
         return None
     taken: list[range | None] = []
-    for size, part in zip(data.shape, _slices(len(data.shape), first, last, *known[2:]), strict=True):
+    for size, part in zip(data.shape, _slices(data.shape, first, last, *known[2:]), strict=True):
         if part == slice(None):
             taken.append(None)
         elif isinstance(size, int):
