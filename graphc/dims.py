@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 _fresh = itertools.count()
+_MAX_DEPTH = 100  # of parentheses and signs that `parse_dim` reads; no dim of `_MAX_NESTING` prints as many
 _MAX_NESTING = 24  # deeper floor divisions become an unknown symbol, which keeps every walk of a dim short
 
 
@@ -198,6 +199,8 @@ def _divide_monomial(m: Monomial, by: Monomial) -> Monomial | None:
 
 
 def _floordiv(a: Dim, b: Dim) -> Dim:
+    if b == 0:
+        raise ZeroDivisionError(f"size {a} is divided by 0")
     if b == 1:
         return a
     if a == 0:
@@ -326,7 +329,7 @@ def parse_dim(text: str) -> Dim:
         else:
             tokens.append(("sym", name if name is not None else re.sub(r"\\(.)", r"\1", quoted)))
         at = match.end()
-    dim, rest = _sum(tokens, 0)
+    dim, rest = _sum(tokens, 0, 0)
     if rest != len(tokens):
         raise ValueError(f"not a dimension: {text!r}")
     return dim
@@ -336,43 +339,47 @@ def _peek(tokens: list[tuple[str, str]], i: int) -> str:
     return tokens[i][1] if i < len(tokens) and tokens[i][0] == "op" else ""
 
 
-def _sum(tokens: list[tuple[str, str]], i: int) -> tuple[Dim, int]:
-    value, i = _product(tokens, i)
+def _sum(tokens: list[tuple[str, str]], i: int, depth: int) -> tuple[Dim, int]:
+    value, i = _product(tokens, i, depth)
     while (operator := _peek(tokens, i)) in ("+", "-"):
-        right, i = _product(tokens, i + 1)
+        right, i = _product(tokens, i + 1, depth)
         value = value + right if operator == "+" else value - right
     return value, i
 
 
-def _product(tokens: list[tuple[str, str]], i: int) -> tuple[Dim, int]:
-    value, i = _primary(tokens, i)
+def _product(tokens: list[tuple[str, str]], i: int, depth: int) -> tuple[Dim, int]:
+    value, i = _primary(tokens, i, depth)
     while (operator := _peek(tokens, i)) in ("*", "//"):
-        right, i = _primary(tokens, i + 1)
+        right, i = _primary(tokens, i + 1, depth)
+        if operator == "//" and right == 0:
+            raise ValueError("a dimension is divided by 0")
         value = value * right if operator == "*" else _floordiv(value, right)
     return value, i
 
 
-def _primary(tokens: list[tuple[str, str]], i: int) -> tuple[Dim, int]:
-    if i >= len(tokens) or i > 4000:
+def _primary(tokens: list[tuple[str, str]], i: int, depth: int) -> tuple[Dim, int]:
+    if i >= len(tokens):
         raise ValueError("dimension ends too early")
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"dimension is nested more than {_MAX_DEPTH} deep")
     kind, text = tokens[i]
     if kind == "int":
         return int(text), i + 1
     if kind == "sym" and text in ("max", "min") and _peek(tokens, i + 1) == "(":
-        left, i = _sum(tokens, i + 2)
+        left, i = _sum(tokens, i + 2, depth + 1)
         if _peek(tokens, i) != ",":
             raise ValueError(f"{text} needs two arguments")
-        right, i = _sum(tokens, i + 1)
+        right, i = _sum(tokens, i + 1, depth + 1)
         if _peek(tokens, i) != ")":
             raise ValueError("missing )")
         return (dim_max if text == "max" else dim_min)(left, right), i + 1
     if kind == "sym":
         return sym(text), i + 1
     if text == "-":
-        value, i = _primary(tokens, i + 1)
+        value, i = _primary(tokens, i + 1, depth + 1)
         return -value, i
     if text == "(":
-        value, i = _sum(tokens, i + 1)
+        value, i = _sum(tokens, i + 1, depth + 1)
         if _peek(tokens, i) != ")":
             raise ValueError("missing )")
         return value, i + 1
