@@ -25,6 +25,8 @@ NEWEST = defs.onnx_opset_version()
 @cache
 def schema_of(op: str, version: int, domain: str) -> Schema | None:
     """The schema of `op` in opset `version` of `domain`; None where there is none."""
+    if not 0 < version < 1 << 31:
+        return None
     try:
         return defs.get_schema(op, version, domain)
     except defs.SchemaError:

@@ -147,6 +147,7 @@ class Split(Movement):
                 f"needs either split or num_outputs, that agree with the outputs: split "
                 f"{'absent' if split is None else split.tensor}, num_outputs {self.num_outputs}, {self.outputs} outputs"
             )
+        current_limits().check("number of outputs", max(found), "max_nodes")
         return found.pop()
 
     def infer(self, input: Value, split: Value | None = None) -> tuple[TensorType, ...]:

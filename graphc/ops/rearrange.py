@@ -142,7 +142,7 @@ class Col2Im(Op):
         rank = next((v.shape[0] for v in (image_shape, block_shape) if v.shape is not None), None)
         if not isinstance(rank, int):
             return TensorType(input.dtype, None)
-        return TensorType(input.dtype, (n, channels, *(unknown() for _ in range(rank))))
+        return TensorType(input.dtype, (n, channels, *(unknown_sizes(rank) or ())))
 
     def _windows(self, image: Array, block: Array) -> tuple[Window, ...]:
         if len(image) != len(block) or min(*image, 0) < 0:
