@@ -51,6 +51,7 @@ from graphc.ops import (
     signal,
     slicing,
     softmax,
+    text,
 )
 
 OPS: tuple[type[Op], ...] = (
@@ -137,6 +138,8 @@ OPS: tuple[type[Op], ...] = (
     attention.Attention, attention.RotaryEmbedding,
     # signal
     signal.DFT, signal.STFT, signal.HannWindow, signal.HammingWindow, signal.BlackmanWindow, signal.MelWeightMatrix,
+    # text
+    text.StringConcat, text.StringSplit, text.StringNormalizer, text.RegexFullMatch, text.TfIdfVectorizer,
     # optimizer
     optimizer.Adagrad, optimizer.Adam, optimizer.Momentum,
     # ml_encoding, ml_features
