@@ -73,10 +73,20 @@ def test_canonical_forms() -> None:
     assert str(sym("a b")) == '"a b"'
 
 
-@pytest.mark.parametrize("text", ["", "a b", "1 +", "(a", "a$", "max(a)", "//2"])
+@pytest.mark.parametrize("text", ["", "a b", "1 +", "(a", "a$", "max(a)", "//2", "a//0", "1//(b - b)"])
 def test_what_is_no_dimension(text: str) -> None:
     with pytest.raises(ValueError, match=r"dimension|unexpected|missing|needs"):
         parse_dim(text)
+
+
+@pytest.mark.parametrize("text", ["(" * 3000 + "a" + ")" * 3000, "-" * 3000 + "a"])
+def test_deep_text_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="dimension is nested more than 100 deep"):
+        parse_dim(text)
+
+
+def test_long_text_is_read() -> None:
+    assert parse_dim(" + ".join(["a"] * 3000)) == 3000 * sym("a")
 
 
 def test_deep_nesting_becomes_unknown() -> None:

@@ -29,7 +29,7 @@ from graphc.ops.ranking import ArgMax, TopK, Unique
 from graphc.ops.reduction import ReduceMax, ReduceMean, ReduceMin, ReduceProd, ReduceSum
 from graphc.ops.rescaling import LRN, LpNormalization, MeanVarianceNormalization
 from graphc.ops.shape import Shape
-from graphc.types import DType, TensorType, complex64, dtype_of, float32, int32, int64, string
+from graphc.types import DType, TensorType, complex64, dtype_of, float16, float32, int32, int64, string
 
 B, S = sym("batch"), sym("seq")
 
@@ -198,3 +198,17 @@ def test_gradients_with_symbolic_sizes() -> None:
     fixed = Graph(static, graph(*static), ["loss"])
     for got, want in zip(interpret(grad(graph), arrays), interpret(grad(fixed), arrays), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_gradient_of_a_float16_mean_of_many_elements() -> None:
+    """100,000 elements are more than float16 can count, 1,000 for each mean are not."""
+    x = Value(TensorType(float16, (1000, 100)), name="x")
+    graph = grad(Graph([x], [x.mean(0).sum()]))
+    (dx,) = interpret(graph, [np.ones((1000, 100), np.float16)])
+    np.testing.assert_allclose(dx, 1e-3, rtol=1e-3)
+
+
+def test_gradient_of_the_mean_of_nothing() -> None:
+    x = Value(TensorType(float32, (0, 3)), name="x")
+    graph = grad(Graph([x], [x.mean(0).sum()]))
+    assert interpret(graph, [np.zeros((0, 3), np.float32)])[0].shape == (0, 3)

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from graphc.errors import CompileError, InvalidModel
 from graphc.ir import Graph, Value
 from graphc.ops.base import const
-from graphc.ops.generate import ConstantOfShape
-from graphc.ops.shape import Shape
+from graphc.ops.generate import zeros_like
 from graphc.ops.vjp import vjp
-from graphc.types import Tensor, TensorType
+from graphc.types import TensorType
 
 
 def grad(graph: Graph, wrt: Sequence[str] | None = None, *, keep_outputs: bool = False) -> Graph:
@@ -49,7 +48,7 @@ def grad(graph: Graph, wrt: Sequence[str] | None = None, *, keep_outputs: bool =
         inputs += seeds
     values = [sources[name] for name in names]
     gradients = vjp([v for v, _ in differentiable], seeds, values)
-    results = [_zeros_like(v) if g is None else g for v, g in zip(values, gradients, strict=True)]
+    results = [zeros_like(v) if g is None else g for v, g in zip(values, gradients, strict=True)]
     outputs = [*graph.outputs, *results] if keep_outputs else results
     output_names = [f"grad_{name}" for name in names]
     if keep_outputs:
@@ -65,8 +64,3 @@ def _sources(graph: Graph) -> dict[str, Value]:
 
 def _is_float(v: Value) -> bool:
     return isinstance(v.type, TensorType) and v.type.dtype.is_float
-
-
-def _zeros_like(v: Value) -> Value:
-    zero = Tensor(const(0.0, v.dtype).const.reshape(1), v.dtype)  # type: ignore[union-attr]
-    return ConstantOfShape(zero).apply((Shape()(v),))[0]

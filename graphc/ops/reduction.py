@@ -22,12 +22,14 @@ from graphc.ops.base import (
     check_dtype,
     check_rank,
     const,
+    lift,
     normalize_axes,
 )
 from graphc.ops.cumulative import CumProd
 from graphc.ops.elementwise import widen
 from graphc.ops.logic import Equal, where
 from graphc.ops.math import Exp
+from graphc.ops.minmax import Max
 from graphc.ops.reshaping import Expand, Unsqueeze
 from graphc.ops.shape import Size, at_run_time, shape_of
 from graphc.types import FLOATS, DType, bool_, int8, int32, int64, uint8, uint32, uint64
@@ -138,8 +140,8 @@ def expand_like(y: Value, x: Value) -> Value:
 
 def _ratio(x: Value, y: Value) -> Value:
     """How many elements of `x` there are for each of `y`, in their element type."""
-    many, few = (Size().apply((v,))[0].cast(x.dtype) for v in (x, y))
-    return many / few
+    many, few = (Size().apply((v,))[0] for v in (x, y))  # in float16, `many` might be infinite where the ratio is not
+    return (many / Max().apply((few, lift(1, few)))[0]).cast(x.dtype)
 
 
 def _fold(function: np.ufunc, x: Array, axes: tuple[int, ...]) -> Array:
