@@ -112,6 +112,8 @@ def survey(model: onnx.ModelProto, opsets: Mapping[str, int], limits: Limits) ->
 
 def function_region(function: onnx.FunctionProto, opsets: Mapping[str, int], limits: Limits) -> Region:
     """The region of a function, which imports opsets of its own. Raises as `survey` does."""
+    for name in (*function.input, *function.output, *function.attribute, *(a.name for a in function.attribute_proto)):
+        text(name, "name in a function")
     if len(set(function.input)) < len(function.input):
         raise InvalidModel(f"the function {escape(function.name)} has an input twice: {list(function.input)}")
     imported = {standard_domain(o.domain): int(o.version) for o in function.opset_import}
@@ -140,9 +142,11 @@ def _region(proto: onnx.GraphProto | onnx.FunctionProto, opsets: Mapping[str, in
             for name in (*node.input, *node.output):
                 text(name, "value name")
             for attribute in node.attribute:
+                text(attribute.name, "attribute name")
+                text(attribute.ref_attr_name, "attribute name")
                 if attribute.type == onnx.AttributeProto.GRAPH or attribute.HasField("g"):
                     body = Region(attribute.g, opsets, region.depth + 1)
-                    region.bodies[i, text(attribute.name, "attribute name")] = body
+                    region.bodies[i, attribute.name] = body
                     waiting.append(body)
     for region in reversed(found):  # bodies before what is around them
         _find_order(region)
