@@ -20,6 +20,7 @@ from graphc.ops import (
     fused,
     generate,
     grid_sample,
+    image,
     indexing,
     linear,
     logic,
@@ -105,8 +106,9 @@ OPS: tuple[type[Op], ...] = (
     rearrange.DepthToSpace, rearrange.SpaceToDepth, rearrange.Col2Im, rearrange.CenterCropPad,
     # activation
     activation.Relu, activation.LeakyRelu, activation.PRelu, activation.ThresholdedRelu, activation.Shrink,
-    activation.Elu, activation.Selu, activation.Celu, activation.Sigmoid, activation.Swish, activation.HardSigmoid,
-    activation.HardSwish, activation.Softplus, activation.Mish, activation.Softsign, activation.Gelu,
+    activation.Elu, activation.Selu, activation.Celu, activation.Sigmoid, activation.Swish, activation.SwiGLU,
+    activation.HardSigmoid, activation.HardSwish, activation.Softplus, activation.Mish, activation.Softsign,
+    activation.Gelu,
     # cast
     cast.Cast, cast.CastLike, cast.BitCast,
     # logic
@@ -138,6 +140,8 @@ OPS: tuple[type[Op], ...] = (
     attention.Attention, attention.RotaryEmbedding,
     # signal
     signal.DFT, signal.STFT, signal.HannWindow, signal.HammingWindow, signal.BlackmanWindow, signal.MelWeightMatrix,
+    # image
+    image.ImageDecoder,
     # text
     text.StringConcat, text.StringSplit, text.StringNormalizer, text.RegexFullMatch, text.TfIdfVectorizer,
     # optimizer

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from graphc.errors import ExecutionError
+from graphc.ir import Cost, elements, traffic
 from graphc.ops.base import (
     Array,
     InvalidModel,
@@ -26,7 +28,7 @@ from graphc.ops.elementwise import Function, widen
 from graphc.ops.logic import where
 from graphc.ops.math import Abs, Erf, Exp, Tanh
 from graphc.ops.special import erf
-from graphc.types import FLOATS, NUMBERS, SIGNED, bfloat16, broadcast, dtype_of, int32, int64, uint32, uint64
+from graphc.types import FLOATS, NUMBERS, SIGNED, bfloat16, broadcast, dtype_of, int32, int64, uint32, uint64, unify
 
 
 # -- rectifiers -------------------------------------------------------------------------------------------------------
@@ -165,7 +167,8 @@ class Celu(Function):
 
 
 # -- sigmoids ---------------------------------------------------------------------------------------------------------
-def _sigmoid(x: Array) -> Array:
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + e^−x) of floats."""
     # exp overflows to inf for very negative x, and 1/inf is the right answer.
     return 1 / (1 + np.exp(-x))
 
@@ -174,7 +177,7 @@ def _sigmoid(x: Array) -> Array:
 class Sigmoid(Function):
     """σ(x) = 1 / (1 + e^−x). ONNX Sigmoid-13."""
 
-    function = staticmethod(_sigmoid)
+    function = staticmethod(sigmoid)
     operations = 4
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
@@ -189,11 +192,41 @@ class Swish(Function):
     operations = 6
 
     def function(self, x: Array) -> Array:
-        return x * _sigmoid(self.alpha * x)
+        return x * sigmoid(self.alpha * x)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         s = Sigmoid().apply((self.alpha * x,))[0]
         return [dy * (s + self.alpha * y * (1 - s))]
+
+
+@dataclass(frozen=True)
+class SwiGLU(Op):
+    """a σ(αa) b, of two tensors of one shape. ONNX SwiGLU-28."""
+
+    alpha: float = 1.0
+
+    def infer(self, A: Value, B: Value) -> TensorType:
+        check_same_dtype(A, B)
+        check_dtype(A, FLOATS, "input")
+        if A.shape is None or B.shape is None:
+            return A.tensor if B.shape is None else B.tensor
+        if len(A.shape) != len(B.shape):
+            raise ShapeError(f"ranks differ: {A.tensor} and {B.tensor}")
+        return TensorType(A.dtype, tuple(unify(m, n) for m, n in zip(A.shape, B.shape, strict=True)))
+
+    def eval(self, A: Array, B: Array) -> Array:
+        if A.shape != B.shape:
+            raise ExecutionError(f"the shapes differ: {list(A.shape)} and {list(B.shape)}")
+        a = widen(A)
+        return np.asarray(a * sigmoid(self.alpha * a) * widen(B)).astype(A.dtype, copy=False)
+
+    def grad(self, dy: Value, y: Value, A: Value, B: Value) -> Sequence[Value | None]:
+        swish = Swish(self.alpha)(A)
+        s = Sigmoid().apply((self.alpha * A,))[0]
+        return [dy * B * (s + self.alpha * swish * (1 - s)), dy * swish]
+
+    def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
+        return Cost(7 * elements(ys[0]), traffic(xs, ys))
 
 
 @dataclass(frozen=True)

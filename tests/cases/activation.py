@@ -106,4 +106,16 @@ CASES = [
              lambda v, s: np.where(v >= 0, v, v * s), id=np.dtype(dtype).name)
         for dtype, low in [(np.int32, -9), (np.int64, -9), (np.uint32, 0), (np.uint64, 0)]
     ),
+    *(
+        Case(op.SwiGLU(alpha), [random(*shape, low=-4, high=4), random(*shape, seed=1)], "reference",
+             id=f"{alpha}-{shape}")
+        for alpha in (1.0, 0.5)
+        for shape in [(), (0, 2), (2, 3, 2)]
+    ),
+    *(
+        Case(op.SwiGLU(0.7), [x.astype(dtype), np.flip(x).astype(dtype)],
+             lambda a, b: (a.astype(float) * sigmoid(0.7 * a.astype(float)) * b.astype(float)).astype(a.dtype),
+             id=np.dtype(dtype).name, rtol=rtol, atol=rtol / 10)
+        for dtype, rtol in [(np.float64, 1e-13), (np.float16, 1e-3), (ml_dtypes.bfloat16, 8e-3)]
+    ),
 ]  # fmt: skip
