@@ -1,4 +1,4 @@
-"""Random graphs through everything that carries them: listings, pickles, ONNX files; and the results of ONNX Runtime."""
+"""Random graphs through everything that carries them: listings, pickles, ONNX files, and ONNX Runtime."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ import onnx
 import pytest
 from conformance import Case, all_cases
 
+from graphc.equality import graph_equal
 from graphc.errors import UnsupportedVersion
 from graphc.frontends.onnx import load, save
-from graphc.ir import graph_equal
 
 CASES = all_cases()
 
