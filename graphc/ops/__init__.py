@@ -29,6 +29,7 @@ from graphc.ops import (
     minmax,
     ml_encoding,
     ml_features,
+    ml_trees,
     movement,
     normalization,
     operators,
@@ -52,7 +53,7 @@ from graphc.ops import (
     signal,
     slicing,
     softmax,
-    text,
+    strings,
 )
 
 OPS: tuple[type[Op], ...] = (
@@ -142,14 +143,17 @@ OPS: tuple[type[Op], ...] = (
     signal.DFT, signal.STFT, signal.HannWindow, signal.HammingWindow, signal.BlackmanWindow, signal.MelWeightMatrix,
     # image
     image.ImageDecoder,
-    # text
-    text.StringConcat, text.StringSplit, text.StringNormalizer, text.RegexFullMatch, text.TfIdfVectorizer,
+    # strings
+    strings.StringConcat, strings.StringSplit, strings.StringNormalizer, strings.RegexFullMatch,
+    strings.TfIdfVectorizer,
     # optimizer
     optimizer.Adagrad, optimizer.Adam, optimizer.Momentum,
     # ml_encoding, ml_features
     ml_encoding.LabelEncoder, ml_encoding.CategoryMapper, ml_encoding.OneHotEncoder,
     ml_features.ArrayFeatureExtractor, ml_features.FeatureVectorizer, ml_features.Binarizer, ml_features.Scaler,
     ml_features.Normalizer, ml_features.Imputer,
+    # ml_trees
+    ml_trees.TreeEnsemble, ml_trees.TreeEnsembleClassifier, ml_trees.TreeEnsembleRegressor,
 )  # fmt: skip
 
 BY_NAME: dict[tuple[str, str], type[Op]] = {(op.domain, op.__name__): op for op in OPS}

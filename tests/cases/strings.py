@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from conformance import Case
 
-from graphc.ops import text as op
+from graphc.ops import strings as op
 
 R = "reference"
 

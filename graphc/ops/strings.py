@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from graphc.dims import Dim, dim_max, unknown
-from graphc.errors import ExecutionError, InvalidModel, ShapeError, TypeMismatch
+from graphc.errors import BackendUnavailable, ExecutionError, InvalidModel, ShapeError, TypeMismatch
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_deadline, check_tensor, current_limits
 from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank
-from graphc.ops.regex import Matcher, compile_pattern
 from graphc.types import bool_, broadcast, float32, int32, int64, string
 
 
@@ -115,19 +116,34 @@ class StringNormalizer(Op):
 class RegexFullMatch(Op):
     r"""y = whether the whole of each string matches `pattern`, a regular expression of RE2. ONNX RegexFullMatch-20.
 
-    As in RE2, the time is bounded by the length of the pattern times that of the text, whatever the pattern. Unicode
-    scripts and \C are not supported.
+    RE2 itself matches (`pip install 'graphc[text]'`): its time is linear in the text, whatever the pattern.
     """
 
     pattern: str | None = None
 
     def infer(self, X: Value) -> TensorType:
         check_dtype(X, (string,), "X")
-        compile_pattern(self.pattern or "")
+        if find_spec("re2") is not None:  # without it the model loads, prints and exports all the same
+            _compile_pattern(self.pattern or "")
         return TensorType(bool_, X.shape)
 
     def eval(self, X: Array) -> Array:
-        return _mapped(Matcher(self.pattern or "").fullmatch, X, np.dtype(np.bool_))
+        matches = _compile_pattern(self.pattern or "").fullmatch
+        return _mapped(lambda text: matches(text) is not None, X, np.dtype(np.bool_))
+
+
+def _compile_pattern(pattern: str) -> Any:
+    try:
+        import re2
+    except ImportError as e:
+        raise BackendUnavailable("RE2 is not installed", hint="Install it: pip install 'graphc[text]'") from e
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(pattern, options)
+    except re2.error as e:
+        reason = e.args[0].decode() if isinstance(e.args[0], bytes) else e.args[0]
+        raise InvalidModel(f"not a regular expression of RE2: {pattern!r}: {reason}") from e
 
 
 # -- n-grams ----------------------------------------------------------------------------------------------------------
