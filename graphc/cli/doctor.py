@@ -11,7 +11,13 @@ from graphc.runtime.backend import backend_names, unavailable_reason
 from graphc.runtime.cpu import cpu_count, cpu_name
 
 PACKAGES = ("graphc", "numpy", "onnx", "ml_dtypes", "llvmlite", "networkx")
-EXTRAS = {"onnxruntime": "verify", "cuda-bindings": "gpu", "matplotlib": "plot", "Pillow": "image", "google-re2": "text"}
+EXTRAS = {
+    "onnxruntime": "verify",
+    "cuda-bindings": "gpu",
+    "matplotlib": "plot",
+    "Pillow": "image",
+    "google-re2": "text",
+}
 
 
 def doctor(json: Json = False) -> None:
