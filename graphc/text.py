@@ -110,7 +110,7 @@ class _Printer:
         for text in plain:
             yield Line(inner + text)
         for key, body in bodies.items():
-            shared = headerless(node, body)
+            shared = headerless(node)
             for i, v in enumerate(body.inputs):
                 if shared:
                     self.labels[v] = self.labels[node.inputs[i]]  # type: ignore[index]
@@ -184,7 +184,7 @@ def op_name(node: Node) -> str:
     return node.op.name if node.op.domain in ("", "graphc") else f"{node.op.domain}.{node.op.name}"
 
 
-def headerless(node: Node, body: Graph) -> bool:
+def headerless(node: Node) -> bool:
     """True where the body of `Fused` can call its inputs by the operands' names."""
     return node.op.name == "Fused" and len(set(node.inputs)) == len(node.inputs) and None not in node.inputs
 

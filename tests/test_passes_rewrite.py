@@ -15,6 +15,7 @@ from graphc.ops.base import const
 from graphc.ops.control import If
 from graphc.ops.minmax import Clip
 from graphc.passes.bodies import over_bodies
+from graphc.passes.inline_branches import inline_branches
 from graphc.passes.record import recording
 from graphc.passes.rewrite import Match, Rule, constant, maybe, p, rewrite, rule, value
 from graphc.types import TensorType, float32
@@ -58,6 +59,15 @@ def test_the_replacement_inherits_the_name_and_leaves_keep_theirs() -> None:
     # A rule that returns one of its leaves renames nothing.
     after = rewrite(Graph([a], [Neg()(Neg()(Relu()(a), name="inner"), name="outer")]), [twice])
     assert [n.label for n in after.nodes] == ["Relu"]
+
+
+def test_a_rule_that_returns_an_input_beyond_its_pattern_renames_nothing() -> None:
+    a = given(2)
+    inner = -a
+    bodies = [Graph([b], [b]) for b in (given(2), given(2))]
+    graph = Graph([a], [If(*bodies)(const(True), inner, name="choice")])
+    assert [n.label for n in inline_branches(graph).nodes] == ["Neg"]
+    assert inner.name == ""
 
 
 def test_one_leaf_in_two_places_matches_one_value_only() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -142,8 +142,3 @@ class Binary(Op):
         check_same_dtype(a, b)
         check_dtype(a, self.dtypes, "input")
         return TensorType(self.result or a.dtype, broadcast(a.shape, b.shape))
-
-
-def as_array(x: Any) -> Array:
-    """A NumPy array; what NumPy gave as a scalar becomes 0-d."""
-    return np.asarray(x)

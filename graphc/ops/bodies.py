@@ -76,7 +76,7 @@ def _symbols_of(x: Value) -> Iterator[Symbol]:
         yield from (s for d in x.content.flat if isinstance(d, SymDim) for s in symbols(d))
 
 
-def widen(before: Type, after: Type, loose: set[Dim]) -> Type:
+def widen_type(before: Type, after: Type, loose: set[Dim]) -> Type:
     """The type of a value that is `before` on entry and may be `after` later: sizes that differ become unknown.
 
     `loose` collects the unknown sizes made that way. One that stands for several sizes already stays as it is, so
@@ -94,10 +94,10 @@ def widen(before: Type, after: Type, loose: set[Dim]) -> Type:
                 loose.add(shape[-1])
         return TensorType(before.dtype, tuple(shape))
     if isinstance(before, SequenceType) and isinstance(after, SequenceType):
-        return SequenceType(widen(before.element, after.element, loose))
+        return SequenceType(widen_type(before.element, after.element, loose))
     if isinstance(before, OptionalType) or isinstance(after, OptionalType):  # a value is an optional that is not empty
         first, last = (t.element if isinstance(t, OptionalType) else t for t in (before, after))
-        return OptionalType(widen(first, last, loose))
+        return OptionalType(widen_type(first, last, loose))
     raise TypeMismatch(f"it is {before} before a trip and {after} after it")
 
 

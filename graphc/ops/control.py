@@ -21,7 +21,7 @@ from graphc.ir import Cost, Graph, Op, Value, substitute
 from graphc.limits import check_deadline, current_limits
 from graphc.ops.adjoint import TripGradient, branch_gradients, trip_gradient
 from graphc.ops.base import normalize_axis
-from graphc.ops.bodies import body_cost, fitted_inputs, leaving, widen
+from graphc.ops.bodies import body_cost, fitted_inputs, leaving, widen_type
 from graphc.ops.generate import zeros_like
 from graphc.types import Array, OptionalType, TensorType, Type, bool_, int64, join, unify
 
@@ -127,7 +127,7 @@ def _fit_loop(
     loose: set[Dim] = set()
     types = [x.type for x in carried]
     if _again.get():
-        types = [widen(t, v.type, loose) for t, v in zip(types, body.inputs[first:last], strict=True)]
+        types = [widen_type(t, v.type, loose) for t, v in zip(types, body.inputs[first:last], strict=True)]
     contents: list[Array | None] = [*(None for _ in range(last)), *(c for _, c in trail)]
     token = None
     try:
@@ -139,7 +139,7 @@ def _fit_loop(
             widened = []
             for i, (t, y) in enumerate(zip(types, body.outputs[skip:], strict=False)):
                 try:
-                    widened.append(widen(t, y.type, loose))
+                    widened.append(widen_type(t, y.type, loose))
                 except TypeMismatch as e:
                     raise TypeMismatch(f"carried value {i}: {e.message}") from e
             if widened == types:

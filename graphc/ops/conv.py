@@ -25,7 +25,7 @@ from graphc.ops.conv_kernels import convolve, convolve_transposed
 from graphc.ops.elementwise import widen
 from graphc.ops.slicing import Slice
 from graphc.ops.windows import Grid, Ints, Window, check_ints, span
-from graphc.types import FLOATS
+from graphc.types import FLOATS, count
 
 
 @dataclass(frozen=True)
@@ -73,18 +73,11 @@ class Conv(Op):
     def grad(self, dy: Value, y: Value, x: Value, w: Value, b: Value | None = None) -> Sequence[Value | None]:
         windows = self._grid((0, 0, *static_sizes(w))).windows(static_sizes(x))
         dx = transposed(windows, self.group)(dy, w)
-        dw = _weight_gradient(x, dy, windows, self.group, w)
+        dw = _weight_gradient(x, dy, windows, self.group)
         return [dx, dw, _bias_gradient(dy)][: 2 if b is None else 3]
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
-        w = xs[1]
-        inner: Dim = 0
-        if w is not None and w.shape is not None:
-            inner = 1
-            for d in w.shape[1:]:
-                inner = inner * d
-        flops = 2 * elements(ys[0]) * inner + (elements(ys[0]) if len(xs) > 2 else 0)
-        return Cost(flops, traffic(xs, ys))
+        return _cost(xs, ys, windows_of=ys[0])
 
 
 @dataclass(frozen=True)
@@ -177,18 +170,11 @@ class ConvTranspose(Op):
         windows = self._windows(static_sizes(x), (0, 0, *static_sizes(w)))
         # Without the rows that only output_padding made, which could give more windows than there were.
         dx = direct(windows, self.group)(crop(dy, [v.size + min(v.after, 0) for v in windows]), w)
-        dw = _weight_gradient(dy, x, windows, self.group, w)
+        dw = _weight_gradient(dy, x, windows, self.group)
         return [dx, dw, _bias_gradient(dy)][: 2 if b is None else 3]
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
-        w = xs[1]
-        inner: Dim = 0
-        if w is not None and w.shape is not None:
-            inner = 1
-            for d in w.shape[1:]:
-                inner = inner * d
-        flops = 2 * elements(xs[0]) * inner + (elements(ys[0]) if len(xs) > 2 else 0)
-        return Cost(flops, traffic(xs, ys))
+        return _cost(xs, ys, windows_of=xs[0])
 
 
 # -- what both share --------------------------------------------------------------------------------------------------
@@ -284,7 +270,15 @@ def crop(x: Value, sizes: Sequence[Dim]) -> Value:
     return Slice().apply([x, *(const(np.array(v, np.int64)) for v in (starts, ends, axes))])[0]
 
 
-def _weight_gradient(read: Value, written: Value, windows: Sequence[Window], group: int, w: Value) -> Value:
+def _cost(xs: Sequence[Value | None], ys: Sequence[Value], *, windows_of: Value | None) -> Cost:
+    """A multiply-add for each element of `windows_of` and each number of w that meets it, and the bias."""
+    w = xs[1]
+    inner = count(w.shape[1:]) if w is not None and w.shape is not None else 0
+    bias = elements(ys[0]) if len(xs) > 2 else 0
+    return Cost(2 * elements(windows_of) * inner + bias, traffic(xs, ys))
+
+
+def _weight_gradient(read: Value, written: Value, windows: Sequence[Window], group: int) -> Value:
     """dw[m,c,k] = Σ_{n,p} written[n,m,p] · read[n, c, p·stride + k·dilation − before].
 
     That is a convolution whose batch and channel axes have changed places, and with them strides and dilations.

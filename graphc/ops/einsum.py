@@ -18,7 +18,6 @@ from graphc.ops.base import (
     Dim,
     Op,
     Shape,
-    Tensor,
     TensorType,
     Value,
     check_dtype,
@@ -28,7 +27,7 @@ from graphc.ops.base import (
 )
 from graphc.ops.cumulative import EyeLike
 from graphc.ops.elementwise import widen
-from graphc.ops.generate import ConstantOfShape
+from graphc.ops.generate import zeros
 from graphc.ops.movement import Concat
 from graphc.ops.reduction import expand_like
 from graphc.ops.reshaping import Unsqueeze
@@ -189,8 +188,7 @@ def _equation(terms: Sequence[Sequence[str]], output: Sequence[str]) -> str:
 def _identity(x: Value, axis: int) -> Value:
     """The identity matrix as large as axis `axis` of `x`."""
     size = size_of(x, axis)
-    blank = ConstantOfShape(Tensor(np.zeros(1, x.dtype.numpy), x.dtype)).apply((Concat(0).apply((size, size))[0],))[0]
-    return EyeLike().apply((blank,))[0]
+    return EyeLike().apply((zeros(Concat(0).apply((size, size))[0], x.dtype),))[0]
 
 
 def _list(shape: Shape) -> str:

@@ -33,6 +33,7 @@ from graphc.types import (
     BY_ONNX,
     COMPLEX,
     FLOATS,
+    DType,
     Type,
     bfloat16,
     float6e2m3,
@@ -171,10 +172,15 @@ def _total(dy: Value, x: Value) -> Value:
 
 
 # -- gradients --------------------------------------------------------------------------------------------------------
+def zeros(sizes: Value, dtype: DType) -> Value:
+    """Zeros of the shape `sizes`."""
+    zero = Tensor(np.zeros(1, dtype.numpy), dtype)
+    return ConstantOfShape(zero).apply((sizes,))[0]
+
+
 def zeros_like(x: Value) -> Value:
     """Zeros in the type of `x`."""
-    zero = Tensor(np.zeros(1, x.dtype.numpy), x.dtype)
-    return ConstantOfShape(zero).apply((shape_of(x),))[0]
+    return zeros(shape_of(x), x.dtype)
 
 
 def scatter_back(dy: Value, x: Value, pick: Callable[[Value], Value]) -> Value:
@@ -185,6 +191,6 @@ def scatter_back(dy: Value, x: Value, pick: Callable[[Value], Value]) -> Value:
     total = Size().apply((x,))[0]
     zero, one = const(np.array(0, np.int64)), const(np.array(1, np.int64))
     positions = Range().apply((zero, total, one))[0].reshape(shape_of(x))
-    zeros = ConstantOfShape(Tensor(np.zeros(1, x.dtype.numpy), x.dtype)).apply((total.reshape([1]),))[0]
-    added = OPERATORS["ScatterAdd"](zeros, pick(positions).reshape([-1]), dy.reshape([-1]), 0)
+    blank = zeros(total.reshape([1]), x.dtype)
+    added = OPERATORS["ScatterAdd"](blank, pick(positions).reshape([-1]), dy.reshape([-1]), 0)
     return added.reshape(shape_of(x))

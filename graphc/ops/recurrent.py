@@ -12,6 +12,7 @@ from graphc.dims import unknown
 from graphc.errors import ExecutionError, InvalidModel, ShapeError
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_deadline
+from graphc.ops.activation import sigmoid
 from graphc.ops.base import Array, Dim, TensorType, Value, check_dtype, check_rank, check_same_dtype
 from graphc.ops.elementwise import widen
 from graphc.types import FLOATS, int32, unify
@@ -21,16 +22,11 @@ DIRECTIONS = ("forward", "reverse", "bidirectional")
 
 
 # -- activations ------------------------------------------------------------------------------------------------------
-def _sigmoid(x: Array) -> Array:
-    e = np.exp(-np.abs(x))
-    return np.asarray(np.where(x >= 0, 1, e) / (1 + e))
-
-
 # Name -> the function of (x, alpha, beta), and the defaults of alpha and beta; None where the function has none.
 ACTIVATIONS: dict[str, tuple[Callable[[Array, Any, Any], Any], float | None, float | None]] = {
     "relu": (lambda x, a, b: np.maximum(x, 0), None, None),
     "tanh": (lambda x, a, b: np.tanh(x), None, None),
-    "sigmoid": (lambda x, a, b: _sigmoid(x), None, None),
+    "sigmoid": (lambda x, a, b: sigmoid(x), None, None),
     "affine": (lambda x, a, b: a * x + b, 1.0, 0.0),
     "leakyrelu": (lambda x, a, b: np.where(x < 0, a * x, x), 0.01, None),
     "thresholdedrelu": (lambda x, a, b: np.where(x > a, x, 0), 1.0, None),

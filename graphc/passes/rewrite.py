@@ -234,7 +234,8 @@ class Rule:
         return values + unused
 
     def _inherit_name(self, match: Match, values: Sequence[Value]) -> None:
-        known = {match[leaf] for leaf in match._values if match._values[leaf] is not None}
+        read = {x for node in match.nodes for x in node.inputs if x is not None}
+        known = {match._new.get(x, x) for x in read}
         node = values[0].node
         if node is not None and not node.name and not known & set(node.outputs):
             node.name = match.node.name  # made by the rule just now: nobody else has seen it
