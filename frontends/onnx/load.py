@@ -100,6 +100,7 @@ class Scope:
         declared: name -> declared type, for values that nodes make.
         captured: outer value -> the body's input for it.
         constants: outer constant -> the same constant in the body.
+        nodes: the names of the nodes made so far.
     """
 
     region: Region
@@ -111,6 +112,7 @@ class Scope:
     declared: dict[str, Type] = field(default_factory=dict)
     captured: dict[Value, Value] = field(default_factory=dict)
     constants: dict[Value, Value] = field(default_factory=dict)
+    nodes: set[str] = field(default_factory=set)
 
     def find(self, name: str) -> Value | None:
         """The value called `name`; one from outside becomes a captured value, or the constant again."""
@@ -127,6 +129,15 @@ class Scope:
                 value = inner._capture(value, name)
             inner.values[name] = value
         return value
+
+    def node_name(self, wanted: str) -> str:
+        """The name of a node: with the prefix, and different from those of the other nodes."""
+        name, k = wanted, 0
+        while name in self.nodes:
+            k += 1
+            name = f"{wanted}_{k}"
+        self.nodes.add(name)
+        return self.prefix + name
 
     def _capture(self, value: Value, name: str) -> Value:
         node = value.node
@@ -312,7 +323,7 @@ class _Loader:
             self.warn(f"the nodes of graph '{escape(name)}' are not in topological order; they were sorted")
         for i in scope.region.order:
             proto = nodes[i]
-            own = scope.prefix + (proto.name or next((o for o in proto.output if o), proto.op_type))
+            own = scope.node_name(proto.name or next((o for o in proto.output if o), proto.op_type))
             label = node_label(proto.op_type, own)
             try:
                 inputs = [scope.find(name) if name else None for name in proto.input]
@@ -378,7 +389,7 @@ class _Loader:
             return call.apply()
         missing = {k: v for k, v in old_defaults(schema).items() if k not in call.attributes}
         call = call.with_attributes(**missing) if missing else call
-        adapter = ADAPTERS.get((call.op, schema.since_version)) if call.domain == "" else None
+        adapter = ADAPTERS.get((call.op, schema.since_version))
         adapted = call if adapter is None else adapter(call)
         if not isinstance(adapted, Call):
             return adapted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import ChainMap, Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -21,7 +21,7 @@ from graphc.types import Tensor, TensorType, Type
 
 from .attributes import tensor_to_proto
 from .downgrade import Form, form_of, in_opset
-from .schema import DOMAINS, NEWEST
+from .schema import DOMAINS, NEWEST, newest_schema
 from .valuetypes import read_dim, write_type
 from .visits import Visit, run
 from .write import write_model
@@ -69,7 +69,7 @@ def save(
     if opset is not None and not 7 <= opset <= NEWEST:
         raise UnsupportedVersion(f"opset {opset} cannot be written, possible 7–{NEWEST}")
     graph = inline_fused(graph)
-    writer = _Writer(_choose_opset(graph) if opset is None else opset)
+    writer = _Writer({**_newest_with_all(graph), "": _choose_opset(graph) if opset is None else opset})
     model = onnx.ModelProto(producer_name="graphc")
     run(writer.graph(graph, model.graph))
     model.opset_import.extend(helper.make_opsetid(d, writer.versions[d]) for d in sorted(writer.domains))
@@ -134,6 +134,17 @@ def _choose_opset(graph: Graph) -> int:
     raise fault
 
 
+def _newest_with_all(graph: Graph) -> dict[str, int]:
+    """For each domain its newest version in which no operator of the graph is deprecated."""
+    versions = dict(DOMAINS)
+    for region in _regions(graph):
+        for op in {(n.op.domain, n.op.name) for n in region.nodes if n.op.domain}:
+            schema = newest_schema(op[1], op[0])
+            if schema is not None and schema.deprecated:
+                versions[op[0]] = min(versions[op[0]], schema.since_version - 1)
+    return versions
+
+
 def _is_given(v: Value) -> bool:
     """True for an input or a constant: as an output it may have to be copied."""
     return v.node is None or isinstance(v.node.op, Constant)
@@ -157,12 +168,15 @@ class _Names:
 
     values: ChainMap[Value, str] = field(default_factory=ChainMap)
     taken: ChainMap[str, None] = field(default_factory=ChainMap)
+    nodes: set[str] = field(default_factory=set)  # names of nodes, which runtimes want distinct
     tensors: ChainMap[int, str] = field(default_factory=ChainMap)  # id of a Tensor -> the initialiser that holds it
     numbers: dict[str, int] = field(default_factory=dict)  # wanted name -> the last number that was put after it
 
     def inner(self) -> _Names:
         """The names in a body of this region."""
-        return _Names(self.values.new_child(), self.taken.new_child(), self.tensors.new_child(), self.numbers)
+        return _Names(
+            self.values.new_child(), self.taken.new_child(), tensors=self.tensors.new_child(), numbers=self.numbers
+        )
 
     @property
     def depth(self) -> int:
@@ -179,6 +193,15 @@ class _Names:
         self.taken[name] = None
         return name
 
+    def new_node(self, wanted: str) -> str:
+        """`wanted`, made different from the names of the region's other nodes; "" stays."""
+        name, k = wanted, 0
+        while name and name in self.nodes:
+            k += 1
+            name = f"{wanted}_{k}"
+        self.nodes.add(name)
+        return name
+
 
 class _Writer:
     """The state of one `save`.
@@ -191,8 +214,8 @@ class _Writer:
         depth: how deep bodies nest.
     """
 
-    def __init__(self, opset: int) -> None:
-        self.versions = {**DOMAINS, "": opset}
+    def __init__(self, versions: Mapping[str, int]) -> None:
+        self.versions = versions
         self.domains = {""}
         self.places: list[tuple[onnx.TensorProto, Tensor]] = []
         self.ir_version = 0
@@ -241,7 +264,7 @@ class _Writer:
         for k, (v, name) in enumerate(zip(graph.outputs, outputs, strict=True)):
             if k in copies or names.values[v] != name:
                 in_opset(_copy(v), self.versions[""])
-                proto.node.add(op_type="Identity", name=name, input=[names.values[v]], output=[name])
+                proto.node.add(op_type="Identity", name=names.new_node(name), input=[names.values[v]], output=[name])
             self._info(proto.output.add(), name, v.type)
 
     def _constant(self, node: Node, names: _Names, proto: onnx.GraphProto) -> None:
@@ -255,7 +278,7 @@ class _Writer:
         name = names.values[node.output] = names.new(node.name or "constant")
         self._note(tensor.type)
         if node.name and name != node.name:  # another value has the name: the node keeps it, its output does not
-            made = proto.node.add(op_type="Constant", name=node.name, output=[name])
+            made = proto.node.add(op_type="Constant", name=names.new_node(node.name), output=[name])
             made.attribute.append(helper.make_attribute("value", tensor_to_proto(tensor)))
             return
         names.tensors[id(tensor)] = name
@@ -273,7 +296,7 @@ class _Writer:
             e.node = e.node or node.label
             raise
         self.domains.add(form.domain)
-        made = proto.node.add(op_type=form.op, domain=form.domain or None, name=node.name or None)
+        made = proto.node.add(op_type=form.op, domain=form.domain or None, name=names.new_node(node.name) or None)
         made.input.extend("" if x is None else names.values[x] for x in form.inputs)
         made.output.extend(names.values[v] for v in node.outputs)
         made.attribute.extend(form.attributes.values())

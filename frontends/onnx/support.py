@@ -35,7 +35,7 @@ def unsupported_reason(op: str, domain: str, opsets: Mapping[str, int]) -> str |
         return None
     if (domain, RENAMED.get(op, op)) not in BY_NAME:
         return None if is_defined(schema) else f"{shown}-{since}"
-    if domain or ((op, since) not in ADAPTERS and since not in IDENTICAL.get(op, ())):
+    if (op, since) not in ADAPTERS and since not in IDENTICAL.get(op, ()):
         newest = newest_schema(op, domain)
         if schema.deprecated:
             return f"{shown}-{since} (removed in opset {since})"

@@ -38,7 +38,8 @@ Relu 6 13, Reshape 5 13 14 19 21 23 24, ReverseSequence 10, RoiAlign 16, Round 1
 ScatterElements 11 13 16, ScatterND 11 13 16, Selu 6, Shape 1 13 15 19 21 23 24, Sigmoid 6, Sign 9, Sin 7, Sinh 9,
 Size 1 13 19 21 23 24, Slice 10 11, Softplus 1, Softsign 1, SoftmaxCrossEntropyLoss 12, SpaceToDepth 1 13,
 SplitToSequence 11, Sqrt 6, Squeeze 13 21 23 24, Sub 7 13, Sum 6 8, Tan 7, Tanh 6, ThresholdedRelu 10, Tile 6,
-TopK 10 11, Transpose 1 13 21 23 24, Unique 11, Unsqueeze 13 21 23 24, Where 9
+TopK 10 11, Transpose 1 13 21 23 24, Unique 11, Unsqueeze 13 21 23 24, Where 9,
+LabelEncoder 2, TreeEnsembleClassifier 1 3, TreeEnsembleRegressor 1 3
 """
 
 IDENTICAL: Mapping[str, frozenset[int]] = {
@@ -72,6 +73,7 @@ _ADAPTERS: dict[str, dict[int, Adapter]] = {
     "GridSample": {16: i.grid_sample_16},
     "GroupNormalization": {18: s.group_normalization_18},
     "LSTM": {1: i.without("output_sequence")},
+    "LabelEncoder": {1: i.label_encoder_1},
     "LpPool": {1: i.lp_1},
     "PRelu": {1: s.prelu_6, 6: s.prelu_6},
     "Pad": {1: i.pad_2, 2: i.pad_2},

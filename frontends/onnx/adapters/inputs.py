@@ -10,7 +10,7 @@ import onnx
 
 from graphc.errors import InvalidModel, UnsupportedVersion
 from graphc.ir import Value
-from graphc.types import Tensor
+from graphc.types import Tensor, string
 
 from .call import Adapter, Call
 
@@ -198,3 +198,12 @@ def constant(call: Call) -> Sequence[Value]:
     else:
         array = np.asarray(value if np.isscalar(value) else list(value), kinds[kind])
     return [call.make("Constant", value=Tensor(array))]
+
+
+def label_encoder_1(call: Call) -> Call:
+    """LabelEncoder-1 of ai.onnx.ml: strings become their positions in `classes_strings`, and positions strings."""
+    classes = tuple(call.get("classes_strings", ()))
+    call, positions = call.without("classes_strings"), tuple(range(len(classes)))
+    if call.required(0).dtype is string:
+        return call.with_attributes(keys_strings=classes, values_int64s=positions)
+    return call.with_attributes(keys_int64s=positions, values_strings=classes)
