@@ -17,18 +17,21 @@ from graphc.ops import (
     detection,
     dropout,
     einsum,
+    flex_attention,
     fused,
     generate,
     grid_sample,
     image,
     indexing,
     linear,
+    linear_attention,
     logic,
     loss,
     math,
     minmax,
     ml_encoding,
     ml_features,
+    ml_linear,
     ml_trees,
     movement,
     normalization,
@@ -139,6 +142,7 @@ OPS: tuple[type[Op], ...] = (
     recurrent.RNN, recurrent.GRU, recurrent.LSTM,
     # attention
     attention.Attention, attention.RotaryEmbedding,
+    linear_attention.LinearAttention, linear_attention.CausalConvWithState, flex_attention.FlexAttention,
     # signal
     signal.DFT, signal.STFT, signal.HannWindow, signal.HammingWindow, signal.BlackmanWindow, signal.MelWeightMatrix,
     # image
@@ -152,7 +156,8 @@ OPS: tuple[type[Op], ...] = (
     ml_encoding.LabelEncoder, ml_encoding.CategoryMapper, ml_encoding.OneHotEncoder,
     ml_features.ArrayFeatureExtractor, ml_features.FeatureVectorizer, ml_features.Binarizer, ml_features.Scaler,
     ml_features.Normalizer, ml_features.Imputer,
-    # ml_trees
+    # ml_linear, ml_trees
+    ml_linear.LinearRegressor, ml_linear.LinearClassifier,
     ml_trees.TreeEnsemble, ml_trees.TreeEnsembleClassifier, ml_trees.TreeEnsembleRegressor,
 )  # fmt: skip
 
