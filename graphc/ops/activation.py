@@ -27,6 +27,7 @@ from graphc.ops.cast import convert
 from graphc.ops.elementwise import Function, widen
 from graphc.ops.logic import where
 from graphc.ops.math import Abs, Erf, Exp, Tanh
+from graphc.ops.shape import at_run_time, value_of
 from graphc.ops.special import erf
 from graphc.types import FLOATS, NUMBERS, SIGNED, bfloat16, broadcast, dtype_of, int32, int64, uint32, uint64, unify
 
@@ -74,6 +75,7 @@ class PRelu(Op):
         return x.tensor
 
     def eval(self, x: Array, slope: Array) -> Array:
+        at_run_time(self.infer, value_of(x), value_of(slope))
         wide = widen(x)
         return np.where(wide >= 0, wide, wide * widen(slope)).astype(x.dtype, copy=False)
 

@@ -13,6 +13,7 @@ from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
 from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype
 from graphc.ops.ml_encoding import DOMAIN
+from graphc.ops.shape import at_run_time, value_of
 from graphc.types import count, float32, float64, int32, int64, string, unify
 
 NUMBERS = frozenset({float32, float64, int64, int32})
@@ -139,6 +140,7 @@ class Scaler(FeatureOp):
         return TensorType(float32, x.shape)
 
     def eval(self, x: Array) -> Array:
+        at_run_time(self.infer, value_of(x))
         y = x if x.dtype == np.float32 else x.astype(np.float64)
         if self.offset is not None:
             y = y - np.array(self.offset, np.float32)
@@ -202,6 +204,7 @@ class Imputer(FeatureOp):
         return x.tensor
 
     def eval(self, x: Array) -> Array:
+        at_run_time(self.infer, value_of(x))
         floats = x.dtype.kind == "f"
         values = np.array(self.imputed_value_floats if floats else self.imputed_value_int64s).astype(x.dtype)
         replaced = np.float32(self.replaced_value_float) if floats else self.replaced_value_int64

@@ -38,6 +38,7 @@ from graphc.ops.shape import (
     size_of,
     sizes_at_run_time,
     unknown_sizes,
+    value_of,
 )
 from graphc.types import bool_, int64, unify
 
@@ -283,6 +284,7 @@ class ReverseSequence(Movement):
         return batch, time
 
     def eval(self, input: Array, sequence_lens: Array) -> Array:
+        at_run_time(self.infer, value_of(input), value_of(sequence_lens))
         batch, time = self._axes(input.ndim)
         steps = input.shape[time]
         if np.any((sequence_lens < 0) | (sequence_lens > steps)):

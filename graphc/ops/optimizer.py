@@ -16,6 +16,7 @@ from graphc.dims import Dim
 from graphc.errors import ExecutionError, InvalidModel, ShapeError
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype
+from graphc.ops.shape import at_run_time, value_of
 from graphc.types import Shape, float32, float64, int64, unify
 
 _FLOATS = (float32, float64)
@@ -52,6 +53,7 @@ class Optimizer(Op):
         return tuple(types * (1 + self.states))
 
     def eval(self, r: Array, t: Array, *tensors: Array) -> tuple[Array, ...]:
+        at_run_time(self.infer, *map(value_of, (r, t, *tensors)))
         rate, count = float(_scalar(r, "R")), int(_scalar(t, "T"))
         stepped = [self.step(rate, count, *group) for group in self._variables(tensors)]
         return tuple(

@@ -20,7 +20,7 @@ from graphc.ops.indexing import GatherElements
 from graphc.ops.logic import Equal
 from graphc.ops.math import Abs, Sign
 from graphc.ops.reduction import expand_like
-from graphc.ops.shape import shape_of
+from graphc.ops.shape import at_run_time, shape_of, value_of
 from graphc.ops.windows import Grid, Ints, Window, check_ints, elements_of, ending, fold, volume, window_sizes
 from graphc.types import FLOATS, DType, Tensor, int8, int64, uint8
 
@@ -326,11 +326,13 @@ class MaxUnpool(Op):
         return TensorType(x.dtype, (*shape[:2], *sizes))
 
     def eval(self, x: Array, indices: Array, output_shape: Array | None = None) -> Array:
+        inferred = at_run_time(self.infer, *(value_of(a) for a in (x, indices, output_shape) if a is not None)).shape
         if output_shape is not None:
             shape = tuple(int(n) for n in output_shape)
+            if len(shape) != x.ndim or min(shape, default=0) < 0:
+                raise ExecutionError(f"output_shape is {list(shape)}, expected the sizes of a tensor of rank {x.ndim}")
         else:
-            xs = (Value(Tensor(x).type), Value(Tensor(indices).type))
-            shape = tuple(int(n) for n in self.infer(*xs).shape or ())  # type: ignore[arg-type]
+            shape = tuple(int(n) for n in inferred or ())  # type: ignore[arg-type]
         check_tensor(shape, x.itemsize, "the unpooled tensor")
         y: Array = np.zeros(volume(shape), x.dtype)
         at = indices.reshape(-1)

@@ -15,6 +15,7 @@ from graphc.limits import check_deadline
 from graphc.ops.activation import sigmoid
 from graphc.ops.base import Array, Dim, TensorType, Value, check_dtype, check_rank, check_same_dtype
 from graphc.ops.elementwise import widen
+from graphc.ops.shape import at_run_time, value_of
 from graphc.types import FLOATS, int32, unify
 
 Function = Callable[[Array], Array]
@@ -158,12 +159,16 @@ class Recurrent(Op):
         initial: Sequence[Array | None],
         P: Array | None = None,
     ) -> tuple[Array, ...]:
+        given = [None if x is None else value_of(x) for x in (*inputs, B, lens)]
+        at_run_time(self._infer, *given, [None if x is None else value_of(x) for x in initial])
         dtype = inputs[0].dtype
         X, W, R = (widen(x) for x in inputs)
         if self.layout:
             X = X.swapaxes(0, 1)
         steps, batch, _ = X.shape
         hidden, n = R.shape[2], self._directions
+        if P is not None:
+            at_run_time(_check_shape, value_of(P), "P", (n, hidden * 3))
         if lens is not None and np.any((lens < 0) | (lens > steps)):
             raise ExecutionError(f"sequence_lens {lens.tolist()} has entries outside 0..{steps}")
         bias = np.zeros((n, 2, W.shape[1]), X.dtype) if B is None else widen(B).reshape(n, 2, -1)

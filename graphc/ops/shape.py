@@ -14,7 +14,7 @@ from graphc.ir import Cost, traffic
 from graphc.limits import current_limits
 from graphc.ops.base import Array, Dim, Op, SymDim, TensorType, Value, check_dtype, const, static_shape
 from graphc.ops.base import Shape as Sizes
-from graphc.types import ALL, COMPLEX, NUMBERS, Type, bool_, count, int32, int64, string
+from graphc.types import ALL, COMPLEX, NUMBERS, Type, bool_, count, dtype_of, int32, int64, string
 
 T = TypeVar("T")
 
@@ -83,6 +83,11 @@ def at_run_time(function: Callable[..., T], *arguments: Any) -> T:
         return function(*arguments)
     except ShapeError as e:
         raise ExecutionError(e.message, hint=e.hint) from None
+
+
+def value_of(x: Array) -> Value:
+    """A value of the type of `x`: what `infer` checks of symbolic sizes, data is held to by inferring again."""
+    return Value(TensorType(dtype_of(x.dtype), x.shape))
 
 
 def sizes_at_run_time(function: Callable[..., Sizes | None], *arguments: Any) -> tuple[int, ...]:
