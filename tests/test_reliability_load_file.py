@@ -83,13 +83,17 @@ def a_zip() -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("data", "format"),
-    [(a_zip(), "zip"), (gzip.compress(GOOD), "gzip"), *((pickle.dumps(Bomb(), p), "pickle") for p in (2, 3, 4, 5))],
-)
-def test_4_other_formats_are_named(data: bytes, format: str) -> None:
-    with pytest.raises(InvalidModel, match=f"not an ONNX file but .*{format}"):
-        load(data)
+FORMATS = {
+    "zip": a_zip(),
+    "gzip": gzip.compress(GOOD, mtime=0),
+    **{f"pickle-{protocol}": pickle.dumps(Bomb(), protocol) for protocol in (2, 3, 4, 5)},
+}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_4_other_formats_are_named(format: str) -> None:
+    with pytest.raises(InvalidModel, match=f"not an ONNX file but .*{format.partition('-')[0]}"):
+        load(FORMATS[format])
 
 
 def test_5_huge_declared_length_allocates_nothing() -> None:

@@ -31,6 +31,7 @@ from .external import ExternalFiles
 from .functions import check_functions
 from .gradient import differentiate, is_gradient
 from .messages import ModelWarning, caller_level, did_you_mean
+from .names import UniqueNames
 from .schema import (
     Schema,
     attribute_type,
@@ -112,7 +113,7 @@ class Scope:
     declared: dict[str, Type] = field(default_factory=dict)
     captured: dict[Value, Value] = field(default_factory=dict)
     constants: dict[Value, Value] = field(default_factory=dict)
-    nodes: set[str] = field(default_factory=set)
+    nodes: UniqueNames = field(default_factory=UniqueNames)
 
     def find(self, name: str) -> Value | None:
         """The value called `name`; one from outside becomes a captured value, or the constant again."""
@@ -129,15 +130,6 @@ class Scope:
                 value = inner._capture(value, name)
             inner.values[name] = value
         return value
-
-    def node_name(self, wanted: str) -> str:
-        """The name of a node: with the prefix, and different from those of the other nodes."""
-        name, k = wanted, 0
-        while name in self.nodes:
-            k += 1
-            name = f"{wanted}_{k}"
-        self.nodes.add(name)
-        return self.prefix + name
 
     def _capture(self, value: Value, name: str) -> Value:
         node = value.node
@@ -323,7 +315,7 @@ class _Loader:
             self.warn(f"the nodes of graph '{escape(name)}' are not in topological order; they were sorted")
         for i in scope.region.order:
             proto = nodes[i]
-            own = scope.node_name(proto.name or next((o for o in proto.output if o), proto.op_type))
+            own = scope.prefix + scope.nodes.new(proto.name or next((o for o in proto.output if o), proto.op_type))
             label = node_label(proto.op_type, own)
             try:
                 inputs = [scope.find(name) if name else None for name in proto.input]

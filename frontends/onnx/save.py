@@ -21,6 +21,7 @@ from graphc.types import Tensor, TensorType, Type
 
 from .attributes import tensor_to_proto
 from .downgrade import Form, form_of, in_opset
+from .names import UniqueNames
 from .schema import DOMAINS, NEWEST, newest_schema
 from .valuetypes import read_dim, write_type
 from .visits import Visit, run
@@ -168,7 +169,7 @@ class _Names:
 
     values: ChainMap[Value, str] = field(default_factory=ChainMap)
     taken: ChainMap[str, None] = field(default_factory=ChainMap)
-    nodes: set[str] = field(default_factory=set)  # names of nodes, which runtimes want distinct
+    nodes: UniqueNames = field(default_factory=UniqueNames)  # of nodes, whose names runtimes want distinct
     tensors: ChainMap[int, str] = field(default_factory=ChainMap)  # id of a Tensor -> the initialiser that holds it
     numbers: dict[str, int] = field(default_factory=dict)  # wanted name -> the last number that was put after it
 
@@ -191,15 +192,6 @@ class _Names:
             self.numbers[wanted] = k = self.numbers.get(wanted, 0) + 1
             name = f"{wanted}_{k}"
         self.taken[name] = None
-        return name
-
-    def new_node(self, wanted: str) -> str:
-        """`wanted`, made different from the names of the region's other nodes; "" stays."""
-        name, k = wanted, 0
-        while name and name in self.nodes:
-            k += 1
-            name = f"{wanted}_{k}"
-        self.nodes.add(name)
         return name
 
 
@@ -264,7 +256,7 @@ class _Writer:
         for k, (v, name) in enumerate(zip(graph.outputs, outputs, strict=True)):
             if k in copies or names.values[v] != name:
                 in_opset(_copy(v), self.versions[""])
-                proto.node.add(op_type="Identity", name=names.new_node(name), input=[names.values[v]], output=[name])
+                proto.node.add(op_type="Identity", name=names.nodes.new(name), input=[names.values[v]], output=[name])
             self._info(proto.output.add(), name, v.type)
 
     def _constant(self, node: Node, names: _Names, proto: onnx.GraphProto) -> None:
@@ -278,7 +270,7 @@ class _Writer:
         name = names.values[node.output] = names.new(node.name or "constant")
         self._note(tensor.type)
         if node.name and name != node.name:  # another value has the name: the node keeps it, its output does not
-            made = proto.node.add(op_type="Constant", name=names.new_node(node.name), output=[name])
+            made = proto.node.add(op_type="Constant", name=names.nodes.new(node.name), output=[name])
             made.attribute.append(helper.make_attribute("value", tensor_to_proto(tensor)))
             return
         names.tensors[id(tensor)] = name
@@ -296,7 +288,7 @@ class _Writer:
             e.node = e.node or node.label
             raise
         self.domains.add(form.domain)
-        made = proto.node.add(op_type=form.op, domain=form.domain or None, name=names.new_node(node.name) or None)
+        made = proto.node.add(op_type=form.op, domain=form.domain or None, name=names.nodes.new(node.name) or None)
         made.input.extend("" if x is None else names.values[x] for x in form.inputs)
         made.output.extend(names.values[v] for v in node.outputs)
         made.attribute.extend(form.attributes.values())
