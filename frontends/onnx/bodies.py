@@ -8,6 +8,7 @@ from typing import Any
 
 from graphc.errors import InvalidModel, UnsupportedOp
 from graphc.ir import Graph, Value, topological
+from graphc.ops.flex_attention import scores_type
 from graphc.types import SequenceType, TensorType, Type, bool_, int64
 
 from .survey import Region
@@ -82,6 +83,9 @@ def input_types(
         if not isinstance(first, SequenceType):
             raise InvalidModel(f"needs a sequence as its first input, got {first}")
         return {"body": [t.element if isinstance(t, SequenceType) else t for t in map(_type, inputs)]}
+    if op == "FlexAttention" and len(inputs) >= 2 and inputs[0] is not None and inputs[1] is not None:
+        scores = scores_type(inputs[0], inputs[1], attributes.get("softmax_precision"))
+        return {name: [scores] for name in graphs}
     if op != "Scan":
         raise UnsupportedOp(f"{op} with the sub-graphs {', '.join(graphs)} is not supported")
     scanned, given = int(attributes.get("num_scan_inputs", 0)), list(inputs)

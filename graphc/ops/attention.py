@@ -78,12 +78,12 @@ class Attention(Op):
         if len(ranks) > 1:
             raise ShapeError(f"ranks differ: Q {Q.tensor}, K {K.tensor}, V {V.tensor}")
         flat = ranks == {3}
-        q, k, v = (_heads(x, n, what) for x, n, what in (
+        q, k, v = (heads_of(x, n, what) for x, n, what in (
             (Q, self.q_num_heads, "Q"), (K, self.kv_num_heads, "K"), (V, self.kv_num_heads, "V")))  # fmt: skip
-        batch = _same("batch size", (("Q", Q, q[0]), ("K", K, k[0]), ("V", V, v[0])))
-        heads = _same("number of heads", (("K", K, k[1]), ("V", V, v[1])))
-        length = _same("length", (("K", K, k[2]), ("V", V, v[2])))
-        size = _same("head size", (("Q", Q, q[3]), ("K", K, k[3])))
+        batch = same_size("batch size", (("Q", Q, q[0]), ("K", K, k[0]), ("V", V, v[0])))
+        heads = same_size("number of heads", (("K", K, k[1]), ("V", V, v[1])))
+        length = same_size("length", (("K", K, k[2]), ("V", V, v[2])))
+        size = same_size("head size", (("Q", Q, q[3]), ("K", K, k[3])))
         if isinstance(heads, int) and isinstance(q[1], int) and (heads == 0 or q[1] % heads):
             raise ShapeError(f"{q[1]} query heads cannot share {heads} heads: Q {Q.tensor}, K {K.tensor}")
         total = length
@@ -235,7 +235,7 @@ class Attention(Op):
         if past_key is not None:
             k, v = Concat(2)(past_key, k), Concat(2)(past_value, v)
         present = (k, v)
-        (heads, queries, size), (shared, keys) = _static(q, 1, 2, 3), _static(k, 1, 2)
+        (heads, queries, size), (shared, keys) = known_sizes(q, 1, 2, 3), known_sizes(k, 1, 2)
         if heads != shared:
             repeated = const(np.repeat(np.arange(shared), heads // shared))
             k, v = Gather(1)(k, repeated), Gather(1)(v, repeated)
@@ -244,8 +244,8 @@ class Attention(Op):
         if self.softcap > 0:
             scores = Tanh()(scores / self.softcap) * self.softcap
         shown.append(scores)
-        past = 0 if past_key is None else _static(past_key, 2)[0]
-        if mask is not None and _static(mask, (mask.rank or 0) - 1)[0] != keys:
+        past = 0 if past_key is None else known_sizes(past_key, 2)[0]
+        if mask is not None and known_sizes(mask, (mask.rank or 0) - 1)[0] != keys:
             raise CompileError("the gradient needs an attn_mask with a column for each key")
         allowed = self._visible_graph(queries, keys, past, lengths)
         if mask is not None:
@@ -295,7 +295,8 @@ class Attention(Op):
         q, k, v = xs[:3]
         if q is None or k is None or v is None or q.shape is None or k.shape is None or v.shape is None:
             return Cost(0, traffic(xs, ys))
-        a, b, c = _heads(q, self.q_num_heads, "Q"), _heads(k, self.kv_num_heads, "K"), _heads(v, self.kv_num_heads, "V")
+        a = heads_of(q, self.q_num_heads, "Q")
+        b, c = heads_of(k, self.kv_num_heads, "K"), heads_of(v, self.kv_num_heads, "V")
         past = xs[4] if len(xs) > 4 else None
         keys = b[2] + (past.shape[2] if past is not None and past.shape is not None else 0)
         return Cost(a[0] * a[1] * a[2] * keys * (2 * a[3] + 2 * c[3] + 6), traffic(xs, ys))
@@ -323,7 +324,7 @@ def _softmax(x: Array, bias: Array | None) -> Array:
     return np.asarray(np.where(np.isneginf(bias.max(-1, keepdims=True)), 0, weights), x.dtype)
 
 
-def _static(x: Value, *axes: int) -> tuple[int, ...]:
+def known_sizes(x: Value, *axes: int) -> tuple[int, ...]:
     """The sizes of `x` along `axes`. Raises `CompileError` where one is not known."""
     sizes = [None if x.shape is None else x.shape[a] for a in axes]
     if any(not isinstance(n, int) for n in sizes):
@@ -334,7 +335,7 @@ def _static(x: Value, *axes: int) -> tuple[int, ...]:
     return tuple(int(n) for n in sizes)  # type: ignore[arg-type]
 
 
-def _heads(x: Value, heads: int | None, what: str) -> Shape:
+def heads_of(x: Value, heads: int | None, what: str) -> Shape:
     """(batch, heads, length, size) of `x`, of rank 4 or 3."""
     if x.shape is None:
         return (unknown(), heads or unknown(), unknown(), unknown())
@@ -349,7 +350,7 @@ def _heads(x: Value, heads: int | None, what: str) -> Shape:
     return (batch, heads, length, width // heads)
 
 
-def _same(what: str, sizes: Sequence[tuple[str, Value, Dim]]) -> Dim:
+def same_size(what: str, sizes: Sequence[tuple[str, Value, Dim]]) -> Dim:
     result = sizes[0][2]
     for _, _, n in sizes[1:]:
         try:
@@ -391,7 +392,7 @@ class RotaryEmbedding(Op):
         if X.rank == 3 and not self.num_heads:
             raise InvalidModel("an X of rank 3 needs num_heads")
         if X.shape is not None:
-            size = _heads(X, self.num_heads if X.rank == 3 else None, "X")[3]
+            size = heads_of(X, self.num_heads if X.rank == 3 else None, "X")[3]
             rotated = self.rotary_embedding_dim or size
             if isinstance(rotated, int) and (rotated % 2 or (isinstance(size, int) and not 0 <= rotated <= size)):
                 raise ShapeError(f"{rotated} elements of {X.tensor} cannot be rotated in pairs, heads have {size}")
@@ -424,7 +425,7 @@ class RotaryEmbedding(Op):
     def decompose(self, X: Value, cos: Value, sin: Value, position_ids: Value | None = None) -> tuple[Value]:
         """y in terms of other ops; needs a known head size."""
         x = X.reshape([0, 0, self.num_heads or 1, -1]) if X.rank == 3 else X.transpose([0, 2, 1, 3])
-        (size,) = _static(x, 3)
+        (size,) = known_sizes(x, 3)
         if position_ids is not None:
             cos, sin = Gather()(cos, position_ids), Gather()(sin, position_ids)
         cos, sin = (c.reshape([0, 0, 1, -1]) for c in (cos, sin))
