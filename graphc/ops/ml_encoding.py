@@ -170,7 +170,7 @@ class OneHotEncoder(Lookup):
             at = last_positions(x, categories)
         if not self.zeros and np.any(at < 0):
             first = x[at < 0].reshape(-1)[0]
-            raise ExecutionError(f"{first!r} is in no category", hint="zeros=1 allows that")
+            raise ExecutionError(f"{first} is in no category", hint="zeros=1 allows that")
         return np.asarray(at[..., None] == np.arange(len(categories)), np.float32)
 
     @cached_property
