@@ -34,6 +34,6 @@ def test_the_list_names_only_cases_that_exist() -> None:
 
 def test_most_cases_pass() -> None:
     assert len(cases()) >= 2024
-    assert len(EXPECTED) <= 400
+    assert len(EXPECTED) <= 20
     for suite in SUITES[2:]:
         assert not any(name.startswith(f"{suite}/") for name in EXPECTED)

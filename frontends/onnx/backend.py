@@ -10,9 +10,8 @@ import onnx
 from onnx.backend.base import Backend, BackendRep, Device, DeviceType, namedtupledict
 
 from graphc.errors import FeedError, ModelError
-from graphc.interpret import Data, interpret
-from graphc.ir import Graph
-from graphc.types import OptionalType, SequenceType, Type
+from graphc.runtime.compile import compile
+from graphc.runtime.model import CompiledModel
 
 from .load import load
 
@@ -20,41 +19,31 @@ from .load import load
 class GraphcBackendRep(BackendRep):
     """A model that is ready to run."""
 
-    def __init__(self, graph: Graph):
-        self._graph = graph
-        self._outputs = namedtupledict("Outputs", list(graph.output_names))
+    def __init__(self, model: CompiledModel):
+        self._model = model
+        self._outputs = namedtupledict("Outputs", [p.name for p in model.outputs])
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """The outputs, as a tuple with their names.
+        """The outputs, as a tuple that also takes their names.
 
         Args:
-            inputs: a list of arrays in the order of the graph's inputs, a dict by name, or one array.
+            inputs: a list of arrays in the order of the model's inputs, a dict by name, or one array.
             kwargs: none are known.
+
+        Raises:
+            FeedError: the inputs are not those that the model declares.
         """
-        names = [v.name for v in self._graph.inputs]
-        if isinstance(inputs, Mapping):
-            if set(inputs) != set(names):
-                raise FeedError(f"inputs {sorted(inputs)} given, the model has {names}")
-            given = [inputs[name] for name in names]
-        elif isinstance(inputs, (list, tuple)):
-            given = list(inputs)
-        else:
-            given = [inputs]
-        if len(given) != len(names):
-            raise FeedError(f"{len(given)} inputs given, the model has {len(names)}: {names}")
-        data = [_data(x, v.type) for x, v in zip(given, self._graph.inputs, strict=True)]
-        return tuple(self._outputs(*interpret(self._graph, data)))
+        if not isinstance(inputs, (Mapping, list, tuple)):
+            inputs = [inputs]
+        feeds = dict(inputs) if isinstance(inputs, Mapping) else self._by_position(inputs)
+        results: tuple[Any, ...] = self._outputs(*self._model.run(feeds).values())
+        return results
 
-
-def _data(x: Any, type: Type) -> Data:
-    """A feed in the form that `type` has inside graphc."""
-    if x is None:
-        return None
-    if isinstance(type, OptionalType):
-        return _data(x, type.element)
-    if isinstance(type, SequenceType):
-        return [_data(element, type.element) for element in x]
-    return np.asarray(x, type.dtype.numpy) if type.dtype.kind == "string" else np.asarray(x)
+    def _by_position(self, inputs: Sequence[Any]) -> dict[str, Any]:
+        names = [p.name for p in self._model.inputs]
+        if len(inputs) != len(names):
+            raise FeedError(f"{len(inputs)} inputs given, the model takes {len(names)}: {names}")
+        return dict(zip(names, inputs, strict=True))
 
 
 class GraphcBackend(Backend):
@@ -73,8 +62,8 @@ class GraphcBackend(Backend):
 
     @classmethod
     def prepare(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> GraphcBackendRep:
-        """Load `model`. Raises `ModelError`."""
-        return GraphcBackendRep(load(model))
+        """Compile `model`; `backend` and the other keywords are those of `graphc.compile`. Raises `ModelError`."""
+        return GraphcBackendRep(compile(load(model), **kwargs))
 
     @classmethod
     def run_model(cls, model: onnx.ModelProto, inputs: Any, device: str = "CPU", **kwargs: Any) -> tuple[Any, ...]:

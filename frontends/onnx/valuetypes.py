@@ -44,7 +44,10 @@ class TypeReader:
             raise UnsupportedOp(
                 f"'{escape(name)}' is a {what}; graphc has tensors, sequences and optionals", value=name
             )
-        found: Type = self._tensor(proto.tensor_type, name)
+        tensor = self._tensor(proto.tensor_type, name)
+        if SequenceType in wraps and tensor.shape is not None:  # each element may have sizes of its own
+            tensor = TensorType(tensor.dtype, tuple(d if isinstance(d, int) else unknown() for d in tensor.shape))
+        found: Type = tensor
         for wrap in reversed(wraps):
             found = wrap(found)
         return found

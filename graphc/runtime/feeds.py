@@ -89,7 +89,16 @@ class Feeds:
         if not isinstance(x, (list, tuple)):
             kind = x.__class__.__name__
             raise FeedError(f"input {quote(name)} is a {kind}, expected a list: {describe(type)}", value=name)
-        return [self._convert(element, type.element, f"{name}[{i}]", sizes) for i, element in enumerate(x)]
+        return [self._convert_element(element, type.element, f"{name}[{i}]", sizes) for i, element in enumerate(x)]
+
+    def _convert_element(self, x: object, type: Type, name: str, sizes: Sizes) -> Data:
+        """One element of a sequence. Its unknown sizes are its own: another element may have others."""
+        before = set(sizes.known)
+        data = self._convert(x, type, name, sizes)
+        for symbol in sizes.known.keys() - before:
+            if symbol.startswith("?"):
+                del sizes.known[symbol]
+        return data
 
 
 def _expected(port: Port) -> _Expected | None:
