@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from graphc.dims import Dim, SymDim
-from graphc.errors import GraphcError, InvalidModel, TypeMismatch, escape
+from graphc.errors import CompileError, GraphcError, InvalidModel, TypeMismatch, escape
 from graphc.types import Array, DType, Shape, TensorType, Type, int32, int64
 
 MAX_CONTENT = 64  # elements of an integer tensor up to which its contents are followed through shape computations
@@ -234,6 +234,10 @@ class Op:
         """The output array (or a tuple of them) for input arrays: the semantics every backend is held to."""
         raise NotImplementedError(f"{self.name}.eval")
 
+    def is_pure(self, *xs: Value | None) -> bool:
+        """True when the op, on these inputs, gives equal outputs for equal inputs."""
+        return self.pure
+
     def grad(self, dy: Any, y: Any, *xs: Any) -> Sequence[Value | None]:
         """Graph code for the vector-Jacobian product: one value, or None, for each input.
 
@@ -442,6 +446,13 @@ class Graph:
         """Flat, because pickling a long chain of nodes or deep bodies as nested objects would exhaust the stack."""
         numbers: dict[Graph, int] = {}
         return _restore_graphs, ([_parts(g, numbers) for g in _bodies_first(self)],)
+
+
+def expect_graph(given: object) -> None:
+    """Raise `CompileError` unless `given` is a graph."""
+    if not isinstance(given, Graph):
+        hint = "graphc.load makes one of a model; a compiled model has .source and .graph"
+        raise CompileError(f"expected a Graph, got {type(given).__name__}", hint=hint)
 
 
 def _bodies_first(graph: Graph) -> list[Graph]:

@@ -87,7 +87,9 @@ def check_deadline() -> None:
     """Raise `Timeout` when the time of the enclosing `limited` block has run out."""
     budget = _current.get()
     if budget is not None and budget.deadline is not None and time.monotonic() > budget.deadline:
-        raise Timeout(f"stopped after {budget.limits.timeout_s} s", hint="Raise timeout=, or Limits(timeout_s=…)")
+        raise Timeout(
+            f"stopped after {budget.limits.timeout_s} s", hint="Allow more: timeout= (--timeout), Limits(timeout_s=…)"
+        )
 
 
 def check_tensor(shape: tuple[int, ...], itemsize: float, what: str = "tensor") -> None:

@@ -133,7 +133,10 @@ class TestRun:
             (["-i", "x=missing.npy"], "no file 'missing.npy'"),
             (["-i", "x=text.npy"], "'text.npy' is not a .npy or .npz file"),
             (["-i", "x=both.npz"], "both.npz holds several arrays"),
-            (["-i", "x:5x5"], "shape [5,5] does not fit"),
+            (["-i", "x:5x5"], "input 'x': shape [5,5] does not fit"),
+            (["-i", "x:5xfive"], "'5xfive' is no shape"),
+            (["-o", "text.npy/out"], "cannot write text.npy/out"),
+            (["-o", "plain.txt"], "plain.txt is a file, not a folder"),
             (["-i", "x=double.npy"], "is float64, expected float32"),
             (["-b", "m=3"], "no symbolic dimension 'm'"),
             (["-b", "n"], "--bind 'n' is not SYMBOL=SIZE"),
@@ -144,6 +147,7 @@ class TestRun:
     )
     def test_wrong_usage(self, run, path, arguments, message):
         Path("text.npy").write_text("hello")
+        Path("plain.txt").write_text("hello")
         np.savez("both.npz", x=np.zeros(3), z=np.zeros(3))
         np.save("double.npy", np.zeros((1, 3)))
         code, _, err = run("run", path, *arguments)
@@ -192,6 +196,7 @@ class TestExitCodes:
         [
             (VerificationError("x"), 1), (GraphcError("x"), 2), (InvalidModel("x"), 3), (ExecutionError("x"), 3),
             (UnsupportedOp("x"), 4), (ResourceLimit("x"), 5), (ZeroDivisionError("x"), 70), (FileNotFoundError("x"), 2),
+            (MemoryError("x"), 5),
         ],
     )  # fmt: skip
     def test_table(self, error, code):
@@ -301,6 +306,20 @@ class TestOptimizeAndExport:
         code, _, err = run("export", "temperature_mlp")
         assert code == errors.USAGE
         assert "temperature_mlp.onnx exists already" in err
+
+    def test_export_says_what_there_is_instead(self, run, path):
+        code, _, err = run("export", "mlp", "-s", "bach=2", "-o", "t.onnx")
+        assert code == errors.USAGE
+        assert "no option 'bach'. Did you mean 'batch'? Its options are batch, inputs" in err
+        code, _, err = run("export", path, "-s", "batch=2", "-o", "t.onnx")
+        assert code == errors.USAGE
+        assert "is a file, --set is for networks of the zoo" in err
+
+    def test_a_folder_that_is_not_there(self, run, path):
+        for command in ("export", "optimize"):
+            code, _, err = run(command, path, "-o", "nowhere/t.onnx")
+            assert code == errors.USAGE
+            assert "cannot write nowhere/t.onnx" in err
 
     def test_export_of_what_does_not_exist(self, run, path):
         for arguments in (

@@ -8,7 +8,7 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from graphc.autodiff.gradient import grad
 from graphc.dims import sym
 from graphc.errors import (
     BackendUnavailable,
@@ -29,8 +30,10 @@ from graphc.interpret import Data, interpret
 from graphc.ir import Graph, Node, Op, Value
 from graphc.limits import Limits
 from graphc.ops.base import const
+from graphc.passes.manager import optimize
 from graphc.runtime.backend import Options, backend_names, get_backend, unavailable_reason
 from graphc.runtime.compile import compile
+from graphc.runtime.frontends import save
 from graphc.runtime.model import CompiledModel
 from graphc.runtime.specialize import specialize
 from graphc.types import TensorType, float32, int32
@@ -250,6 +253,22 @@ class TestBindings:
     def test_refused(self, bindings: Any, error: type[Exception], message: str):
         with pytest.raises(error, match=message):
             specialize(small(), bindings)
+
+
+class TestWhatIsNoGraph:
+    @pytest.mark.parametrize("given", ["model.onnx", None, compile(small())])
+    def test_is_refused_with_what_to_do(self, given: Any):
+        calls: list[Callable[[], object]] = [
+            lambda: optimize(given), lambda: grad(given), lambda: save(given, "x.onnx"), lambda: specialize(given, {}),
+        ]  # fmt: skip
+        for call in calls:
+            with pytest.raises(CompileError, match=r"expected a Graph, got .*graphc\.load"):
+                call()
+
+    def test_one_name_for_grad(self):
+        graph = small()
+        name = graph.inputs[0].name
+        assert grad(graph, name).output_names == grad(graph, [name]).output_names
 
 
 class TestBackends:

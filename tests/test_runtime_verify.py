@@ -21,6 +21,7 @@ from graphc.models import NETWORKS
 from graphc.ops.arithmetic import Add, Mul
 from graphc.ops.base import const
 from graphc.ops.control import Loop
+from graphc.ops.dropout import Dropout
 from graphc.passes import pipelines
 from graphc.random import random_feeds
 from graphc.runtime.backend import Executable, Options, get_backend
@@ -101,6 +102,20 @@ class TestBetweenBackends:
         assert graphc.verify(network(), {"x": x})
         with pytest.raises(FeedError, match="dimension 1 is 5"):
             graphc.verify(network(), {"x": np.zeros((3, 5), np.float32)})
+
+    def test_what_is_random_is_not_compared_and_not_counted(self):
+        x = tensor("x", 50)
+        dropped = Dropout()(x, const(np.float32(0.5)), const(True))
+        result = graphc.verify(Graph([x], [(x + x) * dropped], name="g"))
+        assert result.summary.startswith("1 compared, all agree")
+        assert result.summary.endswith("; 2 random, not compared")
+
+    @pytest.mark.parametrize("training", [None, const(False)])
+    def test_dropout_outside_training_is_compared(self, training: Value | None):
+        x = tensor("x", 50)
+        result = graphc.verify(Graph([x], [Dropout()(x, const(np.float32(0.5)), training) * x], name="g"))
+        assert result.summary.startswith("2 compared, all agree")
+        assert "random" not in result.summary
 
     def test_one_backend_is_not_enough(self):
         with pytest.raises(CompileError, match="at least two backends, got 1"):

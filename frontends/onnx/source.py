@@ -10,7 +10,7 @@ from typing import BinaryIO
 import onnx
 from google.protobuf.message import DecodeError
 
-from graphc.errors import InvalidModel, ResourceLimit, escape
+from graphc.errors import InvalidModel, ModelError, ResourceLimit, escape
 from graphc.limits import Limits
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | onnx.ModelProto
@@ -55,7 +55,12 @@ def read_model(source: Source, limits: Limits) -> tuple[onnx.ModelProto, Path | 
         path = Path(os.fspath(source))
         if "\0" in str(path):
             raise InvalidModel(f"not a file name: {escape(str(path))!r}")
-        return parse_model(read_file(path, limits)), path.parent
+        data = read_file(path, limits)
+        try:
+            return parse_model(data), path.parent
+        except ModelError as e:
+            e.message = f"{escape(str(path))}: {e.message}"
+            raise
     if not hasattr(source, "read"):
         raise InvalidModel(f"expected a path, bytes, a binary file or a ModelProto, got {type(source).__name__}")
     most = min(limits.max_file_bytes, _PROTOBUF_LIMIT)

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import onnx
 
-from graphc.errors import ExternalDataError, GraphcError, InvalidModel, escape
+from graphc.errors import CompileError, ExternalDataError, GraphcError, escape
 from graphc.types import Tensor
 
 from .attributes import fill_data
@@ -96,6 +96,6 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
     except GraphcError:
         raise
     except OSError as e:
-        raise InvalidModel(f"cannot write {escape(str(path))}: {(e.strerror or str(e)).lower()}") from e
+        raise CompileError(f"cannot write {escape(str(path))}: {(e.strerror or str(e)).lower()}") from e
     finally:
         temporary.unlink(missing_ok=True)

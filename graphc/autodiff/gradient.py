@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphc.errors import CompileError, InvalidModel
-from graphc.ir import Graph, Value
+from graphc.ir import Graph, Value, expect_graph
 from graphc.ops.base import const
 from graphc.ops.generate import zeros_like
 from graphc.ops.vjp import vjp
 from graphc.types import TensorType
 
 
-def grad(graph: Graph, wrt: Sequence[str] | None = None, *, keep_outputs: bool = False) -> Graph:
+def grad(graph: Graph, wrt: str | Sequence[str] | None = None, *, keep_outputs: bool = False) -> Graph:
     """The gradient of `graph`: d loss / d w for each w in `wrt`, as a graph like any other.
 
     A graph whose only floating-point output is a scalar is the loss itself. Otherwise the result has a further input
@@ -20,7 +20,7 @@ def grad(graph: Graph, wrt: Sequence[str] | None = None, *, keep_outputs: bool =
 
     Args:
         graph: the graph to differentiate.
-        wrt: names of inputs or of constants; by default every floating-point input.
+        wrt: names of inputs or of constants, or one name; by default every floating-point input.
         keep_outputs: also return the outputs of `graph`, in front of the gradients.
 
     Returns:
@@ -31,8 +31,12 @@ def grad(graph: Graph, wrt: Sequence[str] | None = None, *, keep_outputs: bool =
         InvalidModel: when a name in `wrt` is unknown or its value is not floating-point.
         GraphcError: naming the node, when the path to an output passes an op without a gradient.
     """
+    expect_graph(graph)
     sources = _sources(graph)
-    names = list(wrt) if wrt is not None else [v.name for v in graph.inputs if _is_float(v)]
+    if wrt is None:
+        names = [v.name for v in graph.inputs if _is_float(v)]
+    else:
+        names = [wrt] if isinstance(wrt, str) else list(wrt)
     for name in names:
         if name not in sources:
             raise InvalidModel(f"nothing to differentiate is called '{name}'", hint=f"Valid: {', '.join(sources)}")

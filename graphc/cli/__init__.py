@@ -45,7 +45,8 @@ def graphc(
 
     A MODEL is an ONNX file or the name of a network of the zoo. Results go to stdout, progress to stderr.
 
-    Exit codes: 0 done, 1 a comparison failed, 2 wrong usage or inputs, 3 bad model, 4 unsupported, 5 over a limit.
+    Exit codes: 0 done, 1 a comparison failed, 2 wrong usage or inputs, 3 bad model, 4 unsupported, 5 over a limit,
+    130 interrupted.
     """
 
 

@@ -34,7 +34,7 @@ def doctor(json: Json = False) -> None:
     if json:
         say_json({**system, "packages": packages, "extras": extras, "backends": backends})
         return
-    say_table(["", ""], [*system.items()])
+    say_table(["machine", ""], [*system.items()])
     say()
     say_table(["package", "version"], [(n, v or "missing: pip install graphc") for n, v in packages.items()])
     say()

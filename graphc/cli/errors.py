@@ -35,6 +35,7 @@ CODES: tuple[tuple[type[BaseException], int], ...] = (
     (ExecutionError, BAD_MODEL),
     (GraphcError, USAGE),
     (OSError, USAGE),
+    (MemoryError, LIMIT),
 )
 
 
@@ -47,7 +48,7 @@ def report(e: BaseException) -> None:
     """Print what went wrong on stderr; with GRAPHC_DEBUG, where in the code as well."""
     if debug.level() >= 1:
         traceback.print_exception(e, file=sys.stderr)
-    message = str(e)
+    message = f"out of memory: {e}" if isinstance(e, MemoryError) else str(e)
     if exit_code(e) == INTERNAL:
         message = f"internal error: {type(e).__name__}: {e}"
         if debug.level() < 1:

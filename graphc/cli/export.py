@@ -25,11 +25,12 @@ def export(
     opset: Annotated[int | None, typer.Option("--opset", help="The ONNX opset to write.")] = None,
     json: Json = False,
 ) -> None:
-    """Write a network of the zoo as ONNX."""
-    graph = load_model(model, options=_options(options))
+    """Write a network of the zoo, or any model, as ONNX."""
+    chosen = _options(options)
     target = output or Path(f"{Path(model).stem}.onnx")
     if output is None and target.exists():
         raise CompileError(f"{target} exists already", hint="Name another file, or the same, with -o")
+    graph = load_model(model, options=chosen)
     try:
         with progress(f"writing {target}"):
             save(graph, target, opset=opset)

@@ -41,6 +41,8 @@ def parse_inputs(texts: list[str] | None, graph: Graph) -> Given:
             given.arrays.update({key: _restore(a, graph, key) for key, a in arrays.items()})
         elif (shape := _shape(rest)) is not None:
             given.shapes[name] = shape
+        elif text == f"{name}:{rest}" and not Path(rest).exists():
+            raise FeedError(f"-i {quote(text)}: {quote(rest)} is no shape", hint=f"Write {name}:1x3x224x224")
         else:
             array = _read(Path(rest))
             if isinstance(array, dict):
@@ -92,7 +94,9 @@ def _read(path: Path) -> Array | dict[str, Array]:
     except FileNotFoundError as e:
         raise FeedError(f"no file {quote(path)}", hint="Random data: NAME:1x3x224x224") from e
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as e:
-        raise FeedError(f"{quote(path)} is not a .npy or .npz file of numbers: {e}") from e
+        # NumPy takes any file that it does not know for a pickle, and says how to load that unsafely.
+        reason = "it is something else, or holds Python objects" if "pickle" in str(e) else e
+        raise FeedError(f"{quote(path)} is not a .npy or .npz file of numbers: {reason}") from e
 
 
 def _restore(array: Array, graph: Graph, name: str) -> Array:

@@ -41,6 +41,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 def load_model(name: str, *, limits: Limits | None = None, options: dict[str, Any] | None = None) -> Graph:
     """The graph in the file `name`, or the network of that name built with `options`."""
+    if options and name not in networks() and Path(name).exists():
+        raise CompileError(f"{quote(name)} is a file, --set is for networks of the zoo")
     if options or not Path(name).exists():
         if not options and (Path(name).suffix or "/" in name or name not in networks()):
             close = "" if Path(name).suffix else did_you_mean(name, networks())

@@ -159,6 +159,8 @@ def _write(path: Path, results: dict[str, Data]) -> None:
                 )
             np.save(path, next(iter(arrays.values())), allow_pickle=False)
         else:
+            if path.is_file():
+                raise CompileError(f"{path} is a file, not a folder", hint="Name a .npz, a .npy, or a folder")
             path.mkdir(parents=True, exist_ok=True)
             for name, array in arrays.items():
                 file = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).lstrip(".") or "output"

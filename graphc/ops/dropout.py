@@ -53,6 +53,11 @@ class Dropout(Op):
         kept = np.where(mask, wide * (1 / (1 - probability)), wide.dtype.type(0))
         return (convert(kept, dtype_of(x.dtype)), mask)[: self.outputs]
 
+    def is_pure(self, *xs: Value | None) -> bool:
+        """Outside training it is the identity."""
+        training_mode = xs[2] if len(xs) > 2 else None
+        return training_mode is None or (training_mode.const is not None and not training_mode.const.any())
+
     def grad(
         self,
         dy: Value | tuple[Value | None, ...],
@@ -66,7 +71,7 @@ class Dropout(Op):
         first = dy[0] if isinstance(dy, tuple) else dy
         if first is None:
             return [None, *given]
-        if training_mode is None or (training_mode.const is not None and not training_mode.const.any()):
+        if training_mode is None or self.is_pure(x, ratio, training_mode):
             return [first, *given]
         if self.seed is not None:  # the same seed draws the same mask
             return [Dropout(self.seed).apply((first, ratio, training_mode))[0], *given]

@@ -40,7 +40,8 @@ def all_nodes(graph: Graph) -> Iterator[Node]:
 
 def is_pure(node: Node) -> bool:
     """True when equal inputs give equal outputs: no random generator, in bodies neither."""
-    return node.op.pure and all(n.op.pure for body in node.op.graphs().values() for n in all_nodes(body))
+    inner = (n for body in node.op.graphs().values() for n in all_nodes(body))
+    return node.op.is_pure(*node.inputs) and all(n.op.is_pure(*n.inputs) for n in inner)
 
 
 def _bodies(graph: Graph, enter: Enter) -> list[Graph]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from graphc import debug
 from graphc.errors import CompileError, InvalidModel, VerificationError
-from graphc.ir import Graph
+from graphc.ir import Graph, expect_graph
 from graphc.limits import check_deadline
 from graphc.ops.base import Constant
 from graphc.ops.fused import Fused
@@ -85,8 +85,9 @@ def optimize(
 
     Raises:
         VerificationError: a pass broke the graph (or, under GRAPHC_CHECK=2, changed its results); names the pass.
-        CompileError: there is no such level.
+        CompileError: there is no such level, or `graph` is no graph.
     """
+    expect_graph(graph)
     if passes is None:
         if level not in PIPELINES:
             raise CompileError(f"there is no optimisation level {level!r}, valid: {', '.join(map(str, PIPELINES))}")

@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 from graphc.errors import CompileError
-from graphc.ir import Graph
+from graphc.ir import Graph, expect_graph
 from graphc.limits import Limits
 from graphc.runtime.names import quote
 
@@ -74,4 +74,5 @@ def save(
         external_data: keep weights in a file beside `target`: True for all but tiny ones, a number of bytes for another
             bound; by default only when the model is too large for one file.
     """
+    expect_graph(graph)
     return get_frontend(format).save(graph, target, opset=opset, external_data=external_data)

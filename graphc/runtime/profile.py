@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from graphc.errors import escape
 from graphc.interpret import Data
 from graphc.ir import Graph, Node
 from graphc.ops.fused import Fused
@@ -104,7 +105,14 @@ def _kind(node: Node) -> str:
     return "+".join(n.op.name for n in node.op.body.nodes if n.inputs or n.op.name != "Constant")
 
 
+def _label(node: Node) -> str:
+    """The node's; for a fused node without a name that of the first one in it that has one."""
+    if node.name or not isinstance(node.op, Fused):
+        return node.label
+    return next((f"{node.op.name} '{escape(n.name)}'" for n in node.op.body.nodes if n.inputs and n.name), node.label)
+
+
 def _timing(node: Node, seconds: float) -> Timing:
     flops = node.op.cost(node.inputs, node.outputs).flops
     output = str(node.outputs[0].type) if node.outputs else ""
-    return Timing(node.label, _kind(node), output, seconds, flops if isinstance(flops, int) else None)
+    return Timing(_label(node), _kind(node), output, seconds, flops if isinstance(flops, int) else None)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from graphc.dims import Dim, plain_symbol, substitute, sym, symbols
 from graphc.errors import CompileError
-from graphc.ir import Graph, Value, retype
+from graphc.ir import Graph, Value, expect_graph, retype
 from graphc.runtime.names import did_you_mean, listing, quote
 from graphc.types import OptionalType, SequenceType, TensorType, Type
 
@@ -25,6 +25,7 @@ def specialize(graph: Graph, bindings: Bindings) -> Graph:
         CompileError: nothing is called so, a size is no size, or a shape contradicts the declared one.
         ShapeError: the sizes do not fit the operators.
     """
+    expect_graph(graph)
     sizes: dict[str, Dim] = {}
     shapes: dict[str, tuple[Dim, ...]] = {}
     names = {v.name: v for v in graph.inputs}
@@ -89,4 +90,5 @@ def _bind(x: Value, type: Type, sizes: Mapping[str, Dim], shape: tuple[Dim, ...]
 
 
 def _misfit(x: Value, shape: tuple[Dim, ...]) -> CompileError:
-    return CompileError(f"shape [{','.join(map(str, shape))}] does not fit the declared {x.tensor}", value=x.name)
+    given = ",".join(map(str, shape))
+    return CompileError(f"input {quote(x.name)}: shape [{given}] does not fit the declared {x.tensor}", value=x.name)

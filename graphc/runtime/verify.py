@@ -79,7 +79,9 @@ class Verification:
         row = self.first
         if row is None or row.difference is None:
             worst = max((r.difference.max_abs for r in self.rows if r.difference), default=0.0)
-            return f"{len(self.rows)} compared, all agree; largest difference {worst:.3g}"
+            random = sum(r.difference is None for r in self.rows)
+            compared = f"{len(self.rows) - random} compared, all agree; largest difference {worst:.3g}"
+            return f"{compared}; {random} random, not compared" if random else compared
         d = row.difference
         what = d.note or f"max abs {d.max_abs:.3g}, max rel {d.max_rel:.3g}" + (f", {d.ulp} ulp" if d.ulp else "")
         wrong = sum(not r.ok for r in self.rows)
@@ -125,7 +127,9 @@ def verify(
     options = Options(threads)
     chosen = [get_backend(b) if isinstance(b, str) else b for b in backends]
     if not chosen or (len(chosen) < 2 and not passes):
-        raise CompileError(f"verify needs at least two backends, got {len(chosen)}", hint="Or pass passes=True")
+        raise CompileError(
+            f"verify needs at least two backends, got {len(chosen)}", hint="Or check the passes: passes=True (--passes)"
+        )
     with limited(limits):
         graph = load(source, limits=limits)
         if bindings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any
@@ -31,4 +32,9 @@ def build(name: str, **options: Any) -> Any:
     try:
         return known[name](**options)
     except TypeError as e:
+        valid = inspect.signature(known[name]).parameters
+        for option in options:
+            if option not in valid:
+                hint = f"{did_you_mean(option, valid)}Its options are {', '.join(valid)}"
+                raise CompileError(f"network {quote(name)} has no option {quote(option)}", hint=hint) from e
         raise CompileError(f"network {quote(name)}: {e}") from e
