@@ -20,7 +20,7 @@ from graphc.ops.elementwise import widen
 from graphc.ops.fused import decomposed_grad
 from graphc.ops.indexing import Gather
 from graphc.ops.softmax import Softmax
-from graphc.types import BY_ONNX, FLOATS, DType, dtype_of, float32, float64
+from graphc.types import BY_ONNX, FLOATS, DType, dtype_of, float32, float64, same_type
 
 MODIFIERS = ("score_mod", "prob_mod")
 
@@ -37,6 +37,8 @@ def precision(dtype: DType, softmax_precision: int | None) -> DType:
 
 def scores_type(Q: Value, K: Value, softmax_precision: int | None) -> TensorType:
     """The type that the bodies of a FlexAttention take and give: (batch, query heads, queries, keys)."""
+    for what, x in (("Q", Q), ("K", K)):
+        check_rank(x, what, 4)
     q, k = heads_of(Q, None, "Q"), heads_of(K, None, "K")
     batch = same_size("batch size", (("Q", Q, q[0]), ("K", K, k[0])))
     return TensorType(precision(Q.dtype, softmax_precision), (batch, q[1], q[2], k[2]))
@@ -68,10 +70,13 @@ class FlexAttention(Op):
         if len(given) < 3:
             return self
         scores = scores_type(given[0], given[1], self.softmax_precision)
-        types, contents = [scores, *(x.type for x in given[3:])], [None, *(x.content for x in given[3:])]
+        contents = [None, *(x.content for x in given[3:])]
         fitted = {}
         for name, body in self.graphs().items():
-            inputs = fitted_inputs(body, types, contents)
+            # Sizes that nothing is known of are new each time: the body may call them as it does already.
+            named = [v.type for v in body.inputs[:1] if None in (given[0].shape, given[1].shape)]
+            first = next((t for t in named if same_type(t, scores)), scores)
+            inputs = fitted_inputs(body, [first, *(x.type for x in given[3:])], contents)
             if inputs is not None:
                 outputs = substitute(body, dict(zip(body.inputs, inputs, strict=True)))
                 fitted[name] = Graph(inputs, outputs, body.output_names, name=body.name)
