@@ -43,10 +43,11 @@ def inspect(
     rows = [("input", *_port(p)) for p in before.inputs] + [("output", *_port(p)) for p in before.outputs]
     say_table(["", "name", "type"], rows)
     say()
-    for label, s in (("", before), ("after optimising ", after)):
+    for label, s in (("", before), ("after optimising: ", after)):
         if s is not None:
+            groups = next((f" in {c.count:,} fused groups and alone" for c in s.ops if c.op == "Fused"), "")
             say(
-                f"{label}{s.nodes:,} nodes, {s.parameters:,} parameters ({_bytes(s.parameter_bytes)}), "
+                f"{label}{s.nodes:,} nodes{groups}, {s.parameters:,} parameters ({_bytes(s.parameter_bytes)}), "
                 f"{_flops(s.flops)}"
             )
     say()
