@@ -203,7 +203,7 @@ def test_45_a_size_that_lies(folder: Path) -> None:
 
 
 def test_46_unknown_keys_are_ignored_with_a_warning(folder: Path) -> None:
-    path = put(folder, as_initializer(external("w.bin", __class__="Evil", basepath="/etc")))
+    path = put(folder, as_initializer(external("w.bin", __class__="Evil")))
     with pytest.warns(ModelWarning, match="key '__class__' is not known"):
         graph = load(path)
     np.testing.assert_array_equal(interpret(graph, [])[0], DATA)

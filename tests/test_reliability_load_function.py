@@ -11,7 +11,7 @@ import pytest
 from onnx import AttributeProto, TensorProto, helper
 from onnx_models import info, model, node
 
-from graphc.errors import InvalidModel, ResourceLimit, UnsupportedOp
+from graphc.errors import InvalidModel, ResourceLimit, UnsupportedOp, UnsupportedVersion
 from graphc.frontends.onnx import load
 from graphc.interpret import interpret
 from graphc.limits import Limits
@@ -104,6 +104,12 @@ def test_unused_functions_may_be_anything() -> None:
     load(calls("F", function("F", [node("Neg", "a", "b")]), function("G", [node("Nope", "a", "b")])))
     with pytest.raises(UnsupportedOp, match="Nope"):
         load(calls("G", function("G", [node("Nope", "a", "b")])))
+
+
+@pytest.mark.parametrize(("version", "error"), [(0, InvalidModel), (-1, InvalidModel), (9999, UnsupportedVersion)])
+def test_9_the_opsets_of_functions_are_checked(version: int, error: type[Exception]) -> None:
+    with pytest.raises(error, match="opset of"):
+        load(calls("F", function("F", [node("Neg", "a", "b")], opset=version)))
 
 
 # -- what does not ----------------------------------------------------------------------------------------------------

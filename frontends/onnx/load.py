@@ -37,6 +37,7 @@ from .schema import (
     attribute_type,
     check_arity,
     check_attributes,
+    check_opset,
     old_defaults,
     read_opsets,
     schema_of,
@@ -175,6 +176,9 @@ class _Loader:
         self._tensors = TensorReader(self._limits, self.files)
         self._survey = survey(self._model, opsets, self._limits)
         reached = check_functions(self._survey, self._limits)
+        for key in reached:
+            for domain, version in self._survey.functions[key].opsets.items():
+                check_opset(domain, version)
         self._check_operators([self._survey.main, *(self._survey.functions[key] for key in reached)])
         if len({p.key for p in self._model.metadata_props}) < len(self._model.metadata_props):
             self.warn("metadata_props has a key twice")
