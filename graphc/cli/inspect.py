@@ -45,7 +45,7 @@ def inspect(
     say()
     for label, s in (("", before), ("after optimising: ", after)):
         if s is not None:
-            groups = next((f" in {c.count:,} fused groups and alone" for c in s.ops if c.op == "Fused"), "")
+            groups = next((f", {c.count:,} fused groups" for c in s.ops if c.op == "Fused"), "")
             say(
                 f"{label}{s.nodes:,} nodes{groups}, {s.parameters:,} parameters ({_bytes(s.parameter_bytes)}), "
                 f"{_flops(s.flops)}"
