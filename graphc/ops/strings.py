@@ -163,7 +163,7 @@ class TfIdfVectorizer(Op):
         ngram_counts: where in the pool the n-grams of length 1, 2, … begin.
         ngram_indexes: for each n-gram of the pool, its column of y.
         pool_int64s, pool_strings: the n-grams, one after the other; one of the two is given.
-        weights: one for each column of y (as ONNX Runtime and the reference evaluator have it); by default 1.
+        weights: one for each n-gram of the pool (the reference evaluator takes them by columns); by default 1.
     """
 
     max_gram_length: int
@@ -208,8 +208,6 @@ class TfIdfVectorizer(Op):
             raise InvalidModel(f"the pool has {total} n-grams, ngram_indexes {len(self.ngram_indexes)} entries")
         if self.weights is not None and len(self.weights) != len(self.ngram_indexes):
             raise InvalidModel(f"there are {len(self.weights)} weights for {len(self.ngram_indexes)} n-grams")
-        if self.weights is not None and self._columns > len(self.weights):
-            raise InvalidModel(f"there are {len(self.weights)} weights for {self._columns} columns")
 
     @property
     def _pool(self) -> Sequence[str | int]:
@@ -221,7 +219,7 @@ class TfIdfVectorizer(Op):
 
     @cached_property
     def _tables(self) -> tuple[dict[str | int, int], list[tuple[Array, Array]]]:
-        """The numbers of the pool's tokens; for each n, the n-grams as sorted rows of numbers, and their columns.
+        """The numbers of the pool's tokens; for each n, the n-grams as sorted rows of numbers, and their places.
 
         Of an n-gram that is there twice, the last one counts.
         """
@@ -232,22 +230,23 @@ class TfIdfVectorizer(Op):
         for n in range(1, len(self.ngram_counts) + 1):
             tokens = [numbers[t] for t in self._pool[bounds[n - 1] : bounds[n]]]
             grams = np.array(tokens, np.int64).reshape(-1, n)
-            columns = {tuple(g): c for g, c in zip(grams.tolist(), self.ngram_indexes[before:], strict=False)}
+            places = {tuple(g): before + i for i, g in enumerate(grams.tolist())}
             before += len(grams)
-            ordered = sorted(columns)
+            ordered = sorted(places)
             tables.append(
-                (np.array(ordered, np.int64).reshape(-1, n), np.array([columns[g] for g in ordered], np.int64))
+                (np.array(ordered, np.int64).reshape(-1, n), np.array([places[g] for g in ordered], np.int64))
             )
         return numbers, tables
 
     def eval(self, X: Array) -> Array:
         rows = X.reshape(-1, X.shape[-1]) if X.size else np.empty((X.shape[0] if X.ndim == 2 else 1, 0), X.dtype)
-        check_tensor((len(rows), self._columns), 8, "the counts")
+        pool = len(self.ngram_indexes)
+        check_tensor((len(rows), max(self._columns, pool)), 8, "the counts")
         numbers, tables = self._tables
         tokens = np.array([numbers.get(t, -1) for t in rows.ravel().tolist()], np.int64).reshape(rows.shape)
-        counts: Array = np.zeros((len(rows), self._columns), np.int64)
+        counts: Array = np.zeros((len(rows), pool), np.int64)
         for n in range(self.min_gram_length, self.max_gram_length + 1):
-            grams, columns = tables[n - 1]
+            grams, places = tables[n - 1]
             for distance in range(1, 2 + (self.max_skip_count if n > 1 else 0)):
                 check_deadline()
                 starts = tokens.shape[1] - distance * (n - 1)
@@ -255,12 +254,14 @@ class TfIdfVectorizer(Op):
                     break
                 at = _find(grams, [tokens[:, i * distance : i * distance + starts] for i in range(n)], len(numbers))
                 row, start = np.nonzero(at >= 0)
-                np.add.at(counts, (row, columns[at[row, start]]), 1)
+                np.add.at(counts, (row, places[at[row, start]]), 1)
         if self.mode == "IDF":
             counts = np.minimum(counts, 1)
         if self.mode != "TF" and self.weights is not None:
-            counts = counts * np.array(self.weights[: self._columns], np.float32)
-        return counts.reshape(*X.shape[:-1], self._columns).astype(np.float32)
+            counts = counts * np.array(self.weights)
+        y: Array = np.zeros((len(rows), self._columns), counts.dtype)
+        np.add.at(y, (slice(None), np.array(self.ngram_indexes)), counts)
+        return y.reshape(*X.shape[:-1], self._columns).astype(np.float32)
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         """A look-up for each n-gram of each length and distance."""

@@ -124,5 +124,7 @@ CASES = [
     Case(TRIGRAMS, [letters], "onnxruntime", "trigrams"),
     Case(TRIGRAMS, [letters[0]], "onnxruntime", "trigrams-1d"),
     Case(replace(TRIGRAMS, min_gram_length=3), [letters], "onnxruntime", "only-trigrams"),
+    *(Case(replace(TRIGRAMS, mode=mode, weights=WEIGHTS[:4]), [letters], "onnxruntime", f"trigrams-{mode}")
+      for mode in ("IDF", "TFIDF")),
     Case(TRIGRAMS, [NOTHING], lambda x: np.zeros(5, np.float32), "nothing"),
 ]  # fmt: skip
