@@ -259,9 +259,9 @@ class TfIdfVectorizer(Op):
             counts = np.minimum(counts, 1)
         if self.mode != "TF" and self.weights is not None:
             counts = counts * np.array(self.weights)
-        y: Array = np.zeros((len(rows), self._columns), counts.dtype)
-        np.add.at(y, (slice(None), np.array(self.ngram_indexes)), counts)
-        return y.reshape(*X.shape[:-1], self._columns).astype(np.float32)
+        y: Array = np.zeros((self._columns, len(rows)), counts.dtype)
+        np.add.at(y, np.array(self.ngram_indexes), counts.T)
+        return y.T.reshape(*X.shape[:-1], self._columns).astype(np.float32)
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         """A look-up for each n-gram of each length and distance."""
