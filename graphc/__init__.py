@@ -21,10 +21,10 @@ from graphc.errors import (
 from graphc.ir import Graph, Node, Value
 from graphc.limits import Limits
 from graphc.passes.manager import optimize
+from graphc.passes.specialize import specialize
 from graphc.runtime.compile import compile
 from graphc.runtime.frontends import load, save
 from graphc.runtime.model import CompiledModel
-from graphc.runtime.specialize import specialize
 from graphc.runtime.verify import verify
 from graphc.runtime.version import __version__
 from graphc.types import (

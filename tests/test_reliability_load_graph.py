@@ -31,7 +31,7 @@ def test_10_all_unsupported_operators_are_listed() -> None:
         load(model(nodes, domains={"com.acme": 1}))
     message = str(caught.value)
     assert "3 operators" in message
-    assert "Rellu (no such operator, did you mean Relu?) ×2" in message
+    assert "Rellu (no such operator. Did you mean 'Relu'?) ×2" in message
     assert "com.acme.Foo (domain com.acme is not known)" in message
     assert "com.nowhere.Bar (the model does not import the domain com.nowhere)" in message
 

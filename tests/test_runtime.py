@@ -31,11 +31,11 @@ from graphc.ir import Graph, Node, Op, Value
 from graphc.limits import Limits
 from graphc.ops.base import const
 from graphc.passes.manager import optimize
+from graphc.passes.specialize import specialize
 from graphc.runtime.backend import Options, backend_names, get_backend, unavailable_reason
 from graphc.runtime.compile import compile
 from graphc.runtime.frontends import save
 from graphc.runtime.model import CompiledModel
-from graphc.runtime.specialize import specialize
 from graphc.types import TensorType, float32, int32
 
 

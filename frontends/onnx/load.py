@@ -19,6 +19,7 @@ from onnx import AttributeProto
 from graphc.errors import GraphcError, InvalidModel, UnsupportedOp, escape
 from graphc.ir import Graph, Value
 from graphc.limits import Limits, limited
+from graphc.names import did_you_mean
 from graphc.ops import BY_NAME
 from graphc.ops.base import Constant
 from graphc.types import Type
@@ -30,7 +31,7 @@ from .definitions import default_attributes, definition, is_defined
 from .external import ExternalFiles
 from .functions import check_functions
 from .gradient import differentiate, is_gradient
-from .messages import ModelWarning, caller_level, did_you_mean
+from .messages import ModelWarning, caller_level
 from .names import UniqueNames
 from .schema import (
     Schema,
@@ -149,7 +150,7 @@ class Scope:
         while scope is not None:
             seen.extend(scope.values)
             scope = scope.outer
-        return did_you_mean(name, seen)
+        return did_you_mean(name, seen).strip()
 
 
 class _Loader:
@@ -429,7 +430,7 @@ class _Loader:
         for attribute in given:
             if attribute not in known:
                 raise InvalidModel(
-                    f"{label} has no attribute '{escape(attribute)}'", hint=did_you_mean(attribute, known)
+                    f"{label} has no attribute '{escape(attribute)}'", hint=did_you_mean(attribute, known).strip()
                 )
         defaults = {a.name: a for a in function.attribute_proto}
         scope = Scope(region, prefix=f"{name}/", attributes={**defaults, **given})

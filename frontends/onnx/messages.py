@@ -1,12 +1,8 @@
-"""Warnings and hints."""
+"""Warnings."""
 
 from __future__ import annotations
 
-import difflib
 import sys
-from collections.abc import Iterable
-
-from graphc.errors import escape
 
 
 class ModelWarning(UserWarning):
@@ -19,9 +15,3 @@ def caller_level() -> int:
     while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).split(".")[0] == "graphc":
         level, frame = level + 1, frame.f_back
     return level
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """A hint that names the known name nearest to `name`, if one is near."""
-    near = difflib.get_close_matches(name[:200], [k for k in known if len(k) <= 200][:10_000], 1)
-    return f"Did you mean '{escape(near[0])}'?" if near else None

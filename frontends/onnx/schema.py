@@ -9,8 +9,8 @@ import onnx
 from onnx import AttributeProto, defs
 
 from graphc.errors import InvalidModel, UnsupportedVersion, escape
+from graphc.names import did_you_mean
 
-from .messages import did_you_mean
 from .survey import standard_domain, text
 
 Schema = defs.OpSchema
@@ -126,7 +126,8 @@ def check_attributes(attributes: Iterable[AttributeProto], schema: Schema) -> No
         if name not in schema.attributes:
             known = ", ".join(sorted(schema.attributes)) or "none"
             raise InvalidModel(
-                f"{op} has no attribute '{escape(name)}', it has: {known}", hint=did_you_mean(name, schema.attributes)
+                f"{op} has no attribute '{escape(name)}', it has: {known}",
+                hint=did_you_mean(name, schema.attributes).strip(),
             )
         if name in given:
             raise InvalidModel(f"attribute '{name}' is given twice")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Mapping
 
 from graphc.errors import UnsupportedOp, escape
+from graphc.names import did_you_mean
 from graphc.ops import BY_NAME
 
 from .definitions import is_defined
@@ -28,8 +28,8 @@ def unsupported_reason(op: str, domain: str, opsets: Mapping[str, int]) -> str |
         known = versions_of(op, domain)
         if known:
             return f"{shown} (exists since opset {known[0]}, the model imports {version})"
-        near = difflib.get_close_matches(op, [n for d, n in BY_NAME if d == domain], 1)
-        return f"{shown} (no such operator{f', did you mean {near[0]}?' if near else ''})"
+        hint = did_you_mean(op, [n for d, n in BY_NAME if d == domain]).strip()
+        return f"{shown} ({f'no such operator. {hint}' if hint else 'no such operator'})"
     since = schema.since_version
     if is_gradient(op, domain):
         return None

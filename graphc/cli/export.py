@@ -10,8 +10,8 @@ import typer
 from graphc.cli.console import note, progress, say_json
 from graphc.cli.options import Json, Model, load_model
 from graphc.errors import CompileError
+from graphc.names import quote
 from graphc.runtime.frontends import save
-from graphc.runtime.names import quote
 from graphc.runtime.summary import summarize
 
 

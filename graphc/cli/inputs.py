@@ -11,7 +11,7 @@ import numpy as np
 from graphc.errors import FeedError
 from graphc.interpret import Data
 from graphc.ir import Graph
-from graphc.runtime.names import did_you_mean, listing, quote
+from graphc.names import did_you_mean, listing, quote
 from graphc.types import Array, TensorType
 
 

@@ -11,9 +11,9 @@ from graphc.cli.console import progress
 from graphc.errors import CompileError, InvalidModel
 from graphc.ir import Graph
 from graphc.limits import Limits, limited
+from graphc.names import did_you_mean, quote
+from graphc.passes.specialize import Bindings, specialize
 from graphc.runtime.frontends import load
-from graphc.runtime.names import did_you_mean, quote
-from graphc.runtime.specialize import Bindings, specialize
 from graphc.runtime.zoo import build, networks
 
 Model = Annotated[

@@ -10,7 +10,7 @@ from typing import Protocol
 from graphc.errors import BackendUnavailable
 from graphc.interpret import Data
 from graphc.ir import Graph, Node
-from graphc.runtime.names import did_you_mean, quote
+from graphc.names import did_you_mean, quote
 
 GROUP = "graphc.backends"
 

@@ -7,10 +7,10 @@ from typing import Any, Literal
 from graphc.errors import CompileError
 from graphc.limits import Limits, limited
 from graphc.passes.manager import optimize
+from graphc.passes.specialize import Bindings, specialize
 from graphc.runtime.backend import Backend, Options, get_backend
 from graphc.runtime.frontends import load
 from graphc.runtime.model import CompiledModel
-from graphc.runtime.specialize import Bindings, specialize
 
 
 def compile(

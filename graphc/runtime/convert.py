@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import FeedError
-from graphc.runtime.names import quote
+from graphc.names import quote
 from graphc.types import Array, DType, dtype_of, string
 
 # Python numbers have no element type of their own; they go where nothing but precision can be lost.

@@ -15,8 +15,8 @@ import numpy as np
 from graphc.dims import Dim, SymDim, plain_symbol
 from graphc.errors import FeedError, escape
 from graphc.interpret import Data
+from graphc.names import did_you_mean, listing, quote
 from graphc.runtime.convert import to_array
-from graphc.runtime.names import did_you_mean, listing, quote
 from graphc.runtime.ports import Port, describe
 from graphc.runtime.sizes import Sizes
 from graphc.types import Array, OptionalType, SequenceType, TensorType, Type

@@ -9,9 +9,9 @@ import numpy as np
 from graphc.errors import ExecutionError, FeedError
 from graphc.interpret import Data, interpret
 from graphc.ir import Graph, Value
+from graphc.names import quote
 from graphc.ops.fused import Fused
 from graphc.runtime.backend import Backend, Options
-from graphc.runtime.names import quote
 from graphc.runtime.ports import Port
 from graphc.types import Array
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from graphc.errors import CompileError
 from graphc.ir import Graph, expect_graph
 from graphc.limits import Limits
-from graphc.runtime.names import quote
+from graphc.names import quote
 
 GROUP = "graphc.frontends"
 

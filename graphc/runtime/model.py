@@ -12,12 +12,12 @@ from graphc.errors import ExecutionError, FeedError, escape
 from graphc.interpret import Data
 from graphc.ir import Graph
 from graphc.limits import Limits, limited
+from graphc.names import did_you_mean, listing, quote
 from graphc.passes.manager import Report
 from graphc.runtime.backend import Backend, Executable, Options
 from graphc.runtime.budget import Budget
 from graphc.runtime.feeds import Feeds
 from graphc.runtime.finite import check_feeds, find_non_finite
-from graphc.runtime.names import did_you_mean, listing, quote
 from graphc.runtime.placement import Placement, place
 from graphc.runtime.ports import Port
 from graphc.runtime.profile import Profile, profile

@@ -13,13 +13,13 @@ from graphc.ir import Graph, Node, Value
 from graphc.limits import Limits, limited
 from graphc.passes.bodies import is_pure
 from graphc.passes.manager import optimize
+from graphc.passes.specialize import Bindings, specialize
 from graphc.random import random_feeds
 from graphc.runtime.backend import Backend, Options, get_backend
 from graphc.runtime.feeds import Feeds
 from graphc.runtime.finite import expose, exposed_values, run_once
 from graphc.runtime.frontends import load
 from graphc.runtime.ports import Port
-from graphc.runtime.specialize import Bindings, specialize
 from graphc.runtime.table import format_table
 
 HEADERS = ("where", "value", "compared", "max abs", "max rel", "ulp", "result")  # of `Row.cells`

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from graphc.errors import CompileError
-from graphc.runtime.names import did_you_mean, quote
+from graphc.names import did_you_mean, quote
 
 GROUP = "graphc.models"
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from graphc.dims import Dim, plain_symbol, substitute, sym, symbols
 from graphc.errors import CompileError
 from graphc.ir import Graph, Value, expect_graph, retype
-from graphc.runtime.names import did_you_mean, listing, quote
+from graphc.names import did_you_mean, listing, quote
 from graphc.types import OptionalType, SequenceType, TensorType, Type
 
 Bindings = Mapping[str, int | Sequence[int | str]]
