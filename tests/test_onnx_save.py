@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from onnx.backend.test.case.test_case import TestCase
 
 from graphc.dims import parse_dim, sym, unknown
 from graphc.equality import graph_equal
-from graphc.errors import GraphcError, UnsupportedVersion
+from graphc.errors import CompileError, GraphcError, UnsupportedVersion
 from graphc.frontends.onnx import load, save
 from graphc.frontends.onnx.downgrade import form_of, in_opset
 from graphc.interpret import interpret
@@ -313,6 +314,30 @@ def test_targets(tmp_path: Path) -> None:
     written = [buffer.getvalue(), *(p.read_bytes() for p in sorted(tmp_path.iterdir()))]
     assert written == [proto.SerializeToString(deterministic=True)] * 3
     assert proto.producer_name == "graphc"
+
+
+def test_links_stay_links(tmp_path: Path) -> None:
+    a = x(2)
+    (tmp_path / "real.onnx").write_bytes(b"old")
+    (tmp_path / "link.onnx").symlink_to("real.onnx")
+    save(Graph([a], [op("Relu", a)]), tmp_path / "link.onnx")
+    assert (tmp_path / "link.onnx").is_symlink()
+    assert load(tmp_path / "real.onnx").nodes
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    a = x(2)
+    graph = Graph([a], [op("Relu", a)])
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(CompileError, match="not a regular file"):
+            save(graph, tmp_path / name)
+    assert (tmp_path / "pipe").is_fifo()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "pipe"]
+    for odd in ("a\0b", "\ud800"):
+        with pytest.raises(CompileError, match="not a file name"):
+            save(graph, odd)
 
 
 def test_operators_that_onnx_does_not_have() -> None:

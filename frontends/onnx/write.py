@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -87,15 +87,29 @@ def _write_outside(file: BinaryIO, places: Sequence[Place], location: str) -> No
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` once it is complete."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    """A file that takes the place of `path` (where that is a link, of what it leads to) once it is complete."""
+    real = _real_target(path)
+    temporary = real.with_name(f".{real.name}.{secrets.token_hex(4)}")
     try:
         with open(temporary, "xb") as file:
             yield file
-        os.replace(temporary, path)
+        os.replace(temporary, real)
     except GraphcError:
         raise
     except OSError as e:
         raise CompileError(f"cannot write {escape(str(path))}: {(e.strerror or str(e)).lower()}") from e
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _real_target(path: Path) -> Path:
+    """`path` without links. Raises `CompileError` for what a file must not replace, such as a device or a pipe."""
+    try:
+        real = Path(os.fsdecode(os.path.realpath(os.fsencode(path))))
+        special = real.exists() and not real.is_file() and not real.is_dir()
+    except (OSError, ValueError) as e:
+        raise CompileError(f"cannot write {escape(str(path))}: not a file name") from e
+    if special:
+        raise CompileError(f"cannot write {escape(str(path))}: not a regular file", hint="Pass a file that is open")
+    return real
