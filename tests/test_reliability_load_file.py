@@ -144,10 +144,29 @@ def test_6_no_permission(tmp_path: Path) -> None:
 def test_6_other_sources() -> None:
     with pytest.raises(InvalidModel, match="expected a path"):
         load(3)  # type: ignore[arg-type]
-    with pytest.raises(InvalidModel, match="not a file name"):
-        load("a\0b.onnx")
+    for name in ("a\0b.onnx", "\ud800.onnx"):
+        with pytest.raises(InvalidModel, match="not a file name"):
+            load(name)
     with pytest.raises(InvalidModel, match='mode "rb"'):
         load(io.StringIO("text"))  # type: ignore[arg-type]
+
+
+def test_6_files_that_cannot_be_read(tmp_path: Path) -> None:
+    path = write(tmp_path, b"\xff\xfe")
+    with open(path, encoding="utf-8") as text, pytest.raises(InvalidModel, match='mode "rb"'):
+        load(text)  # type: ignore[arg-type]
+    with open(path, "rb") as closed:
+        pass
+    with pytest.raises(InvalidModel, match="cannot be read"):
+        load(closed)
+
+
+def test_6_paths_that_are_bytes(tmp_path: Path) -> None:
+    class Bytes:
+        def __fspath__(self) -> bytes:
+            return os.fsencode(write(tmp_path, GOOD))
+
+    assert load(Bytes()).nodes  # type: ignore[arg-type]
 
 
 def test_6_too_large_a_file(tmp_path: Path) -> None:

@@ -52,9 +52,7 @@ def read_model(source: Source, limits: Limits) -> tuple[onnx.ModelProto, Path | 
         limits.check("size of the model in bytes", memoryview(source).nbytes, "max_file_bytes")
         return parse_model(bytes(source)), None
     if isinstance(source, (str, os.PathLike)):
-        path = Path(os.fspath(source))
-        if "\0" in str(path):
-            raise InvalidModel(f"not a file name: {escape(str(path))!r}")
+        path = Path(os.fsdecode(source))
         data = read_file(path, limits)
         try:
             return parse_model(data), path.parent
@@ -64,7 +62,10 @@ def read_model(source: Source, limits: Limits) -> tuple[onnx.ModelProto, Path | 
     if not hasattr(source, "read"):
         raise InvalidModel(f"expected a path, bytes, a binary file or a ModelProto, got {type(source).__name__}")
     most = min(limits.max_file_bytes, _PROTOBUF_LIMIT)
-    data = source.read(most + 1)
+    try:
+        data = source.read(most + 1)
+    except (OSError, ValueError) as e:  # ValueError: it is closed, or decodes what it reads
+        raise InvalidModel(f"the file cannot be read: {e}", hint='Open it with mode "rb"') from e
     if not isinstance(data, (bytes, bytearray)):
         raise InvalidModel(f"the file gives {type(data).__name__}, expected bytes", hint='Open it with mode "rb"')
     limits.check("size of the model in bytes", len(data), "max_file_bytes")
@@ -80,6 +81,8 @@ def read_file(path: Path, limits: Limits) -> bytes:
         raise ModelFileNotFound(f"no such file: {where}") from e
     except OSError as e:
         raise InvalidModel(f"cannot open {where}: {(e.strerror or str(e)).lower()}") from e
+    except ValueError as e:  # a NUL, or a character that file names cannot have
+        raise InvalidModel(f"not a file name: '{where}'") from e
     try:
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):
