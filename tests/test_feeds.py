@@ -130,10 +130,11 @@ class TestWhatIsTaken:
 
         assert X.bind([Wrapper()])[0].shape == (2, 3)
 
-    def test_an_array_protocol_that_fails(self):
+    @pytest.mark.parametrize("error", [RuntimeError, NotImplementedError, LookupError])
+    def test_an_array_protocol_that_fails(self, error: type[Exception]):
         class Broken:
             def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
-                raise RuntimeError("it is on another device")
+                raise error("it is on another device")
 
         assert "is a Broken that cannot become an array: it is on another device" in refused(X, Broken())
 

@@ -52,7 +52,7 @@ def _to_numpy(x: Any, name: str) -> Array:
         if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
             return np.from_dlpack(x)
         return np.asarray(x)
-    except (ValueError, TypeError, RuntimeError, BufferError, OverflowError, AttributeError) as e:
+    except Exception as e:  # `__array__` and `__dlpack__` are somebody else's, and may raise anything
         kind = type(x).__name__
         raise FeedError(f"input {quote(name)} is a {kind} that cannot become an array: {e}", value=name) from e
 
