@@ -129,8 +129,9 @@ def global_average_pool(x: Value) -> Value:
 
 
 def local_response_norm(x: Value) -> Value:
-    """Normalisation across five channels with AlexNet's constants (Krizhevsky 2012)."""
-    return LRN(size=5, alpha=1e-4, beta=0.75, bias=1.0).apply((x,))[0]
+    """Normalisation across five channels: x / (2 + 1e-4 · Σ x²)^0.75 (Krizhevsky 2012, section 3.3)."""
+    # ONNX divides alpha by the size; the paper does not.
+    return LRN(size=5, alpha=5e-4, beta=0.75, bias=2.0).apply((x,))[0]
 
 
 def flatten(x: Value) -> Value:

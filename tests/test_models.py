@@ -93,6 +93,12 @@ def test_layers_hold_parameters_and_arithmetic_where_the_lecture_says() -> None:
         assert flops > 0.9 * layer_flops(graph)
 
 
+def test_local_response_normalisation_is_that_of_the_paper() -> None:
+    """x / (k + alpha · Σ x²)^beta with k = 2, n = 5, alpha = 1e-4, beta = 0.75; ONNX divides alpha by n."""
+    (op,) = {n.op for n in models.alexnet().nodes if n.op.name == "LRN"}
+    assert (op.bias, op.size, op.alpha / op.size, op.beta) == (2.0, 5, 1e-4, 0.75)  # type: ignore[attr-defined]
+
+
 def test_the_perceptron_is_the_sign_of_a_weighted_sum() -> None:
     graph = models.perceptron(batch=5, inputs=3)
     w, b = (n.op.value.array for n in graph.constants())  # type: ignore[attr-defined]
