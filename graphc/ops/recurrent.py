@@ -48,6 +48,7 @@ def _bind(function: Callable[[Array, Any, Any], Any], a: float | None, b: float 
 
 
 # -- what the three have in common ------------------------------------------------------------------------------------
+@dataclass(frozen=True)
 class Recurrent(Op):
     """State after each step of a sequence, forward, backward, or both. A subclass defines one step.
 
@@ -55,19 +56,51 @@ class Recurrent(Op):
     (directions, 2 · gates · hidden); an initial state is (directions, batch, hidden). Y is (steps, directions, batch,
     hidden), a final state (directions, batch, hidden). With layout 1 the batch comes first in X, Y and the states.
     Past the length of a sequence in `sequence_lens` the state stays as it is, and Y is zero.
+
+    Attributes:
+        activation_alpha, activation_beta: parameters of the activations that have them.
+        activations: those of each direction, one after the other; default `functions`.
+        clip: bound of the activations' inputs.
+        direction: forward, reverse or bidirectional.
+        hidden_size: the size of the state; default that of R.
+        layout: 1 when the batch is the first axis.
+        outputs: how many of Y, Y_h (and for LSTM Y_c) are wanted.
     """
 
     gates: ClassVar[int]
     functions: ClassVar[tuple[str, ...]]  # the activations of one direction
 
-    activation_alpha: tuple[float, ...] | None
-    activation_beta: tuple[float, ...] | None
-    activations: tuple[str, ...] | None
-    clip: float | None
-    direction: str
-    hidden_size: int | None
-    layout: int
-    outputs: int
+    activation_alpha: tuple[float, ...] | None = None
+    activation_beta: tuple[float, ...] | None = None
+    activations: tuple[str, ...] | None = None
+    clip: float | None = None
+    direction: str = "forward"
+    hidden_size: int | None = None
+    layout: int = 0
+    outputs: int = field(default=1, metadata={"onnx": False})
+
+    def infer(
+        self,
+        X: Value,
+        W: Value,
+        R: Value,
+        B: Value | None = None,
+        sequence_lens: Value | None = None,
+        initial_h: Value | None = None,
+    ) -> tuple[TensorType, ...]:
+        sizes, hidden, _ = self._infer(X, W, R, B, sequence_lens, [initial_h])
+        return self._types(X, sizes, hidden)
+
+    def eval(
+        self,
+        X: Array,
+        W: Array,
+        R: Array,
+        B: Array | None = None,
+        sequence_lens: Array | None = None,
+        initial_h: Array | None = None,
+    ) -> tuple[Array, ...]:
+        return self._run([X, W, R], B, sequence_lens, [initial_h])
 
     def step(
         self, x: Array, states: tuple[Array, ...], r: Array, bias: Array, f: Sequence[Function], p: Array | None
@@ -231,50 +264,11 @@ def _split(x: Array, hidden: int) -> list[Array]:
 # -- the ops ----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class RNN(Recurrent):
-    """H_t = f(X_t Wᵀ + H_{t-1} Rᵀ + Wb + Rb). ONNX RNN-22.
+    """H_t = f(X_t Wᵀ + H_{t-1} Rᵀ + Wb + Rb). ONNX RNN-22."""
 
-    Attributes:
-        activations: f of each direction.
-        clip: bound of the activations' inputs.
-        direction: forward, reverse or bidirectional.
-        hidden_size: the size of the state; default that of R.
-        layout: 1 when the batch is the first axis.
-        outputs: how many of Y, Y_h are wanted.
-    """
-
-    activation_alpha: tuple[float, ...] | None = None
-    activation_beta: tuple[float, ...] | None = None
     activations: tuple[str, ...] | None = ("Tanh", "Tanh")
-    clip: float | None = None
-    direction: str = "forward"
-    hidden_size: int | None = None
-    layout: int = 0
-    outputs: int = field(default=1, metadata={"onnx": False})
     gates = 1
     functions = ("Tanh",)
-
-    def infer(
-        self,
-        X: Value,
-        W: Value,
-        R: Value,
-        B: Value | None = None,
-        sequence_lens: Value | None = None,
-        initial_h: Value | None = None,
-    ) -> tuple[TensorType, ...]:
-        sizes, hidden, _ = self._infer(X, W, R, B, sequence_lens, [initial_h])
-        return self._types(X, sizes, hidden)
-
-    def eval(
-        self,
-        X: Array,
-        W: Array,
-        R: Array,
-        B: Array | None = None,
-        sequence_lens: Array | None = None,
-        initial_h: Array | None = None,
-    ) -> tuple[Array, ...]:
-        return self._run([X, W, R], B, sequence_lens, [initial_h])
 
     def step(
         self, x: Array, states: tuple[Array, ...], r: Array, bias: Array, f: Sequence[Function], p: Array | None
@@ -290,49 +284,12 @@ class GRU(Recurrent):
     `linear_before_reset` g(X_t Whᵀ + r · (H_{t-1} Rhᵀ + Rbh) + Wbh).
 
     Attributes:
-        activations: f, g of each direction; default Sigmoid, Tanh.
-        clip: bound of the activations' inputs.
-        direction: forward, reverse or bidirectional.
-        hidden_size: the size of the state; default that of R.
-        layout: 1 when the batch is the first axis.
         linear_before_reset: whether the reset gate is applied after the product with R.
-        outputs: how many of Y, Y_h are wanted.
     """
 
-    activation_alpha: tuple[float, ...] | None = None
-    activation_beta: tuple[float, ...] | None = None
-    activations: tuple[str, ...] | None = None
-    clip: float | None = None
-    direction: str = "forward"
-    hidden_size: int | None = None
-    layout: int = 0
     linear_before_reset: bool = False
-    outputs: int = field(default=1, metadata={"onnx": False})
     gates = 3
     functions = ("Sigmoid", "Tanh")
-
-    def infer(
-        self,
-        X: Value,
-        W: Value,
-        R: Value,
-        B: Value | None = None,
-        sequence_lens: Value | None = None,
-        initial_h: Value | None = None,
-    ) -> tuple[TensorType, ...]:
-        sizes, hidden, _ = self._infer(X, W, R, B, sequence_lens, [initial_h])
-        return self._types(X, sizes, hidden)
-
-    def eval(
-        self,
-        X: Array,
-        W: Array,
-        R: Array,
-        B: Array | None = None,
-        sequence_lens: Array | None = None,
-        initial_h: Array | None = None,
-    ) -> tuple[Array, ...]:
-        return self._run([X, W, R], B, sequence_lens, [initial_h])
 
     def step(
         self, x: Array, states: tuple[Array, ...], r: Array, bias: Array, f: Sequence[Function], p: Array | None
@@ -355,24 +312,10 @@ class LSTM(Recurrent):
     H_{t-1} Rcᵀ + Wbc + Rbc).
 
     Attributes:
-        activations: f, g, h of each direction; default Sigmoid, Tanh, Tanh.
-        clip: bound of the inputs of f and g.
-        direction: forward, reverse or bidirectional.
-        hidden_size: the size of the state; default that of R.
         input_forget: couple the gates, f = 1 - i.
-        layout: 1 when the batch is the first axis.
-        outputs: how many of Y, Y_h, Y_c are wanted.
     """
 
-    activation_alpha: tuple[float, ...] | None = None
-    activation_beta: tuple[float, ...] | None = None
-    activations: tuple[str, ...] | None = None
-    clip: float | None = None
-    direction: str = "forward"
-    hidden_size: int | None = None
     input_forget: bool = False
-    layout: int = 0
-    outputs: int = field(default=1, metadata={"onnx": False})
     gates = 4
     functions = ("Sigmoid", "Tanh", "Tanh")
 
