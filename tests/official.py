@@ -55,9 +55,13 @@ def run_case(case: TestCase) -> None:
     model, sets = contents(case)
     rep = GraphcBackend.prepare(model)
     for inputs, outputs in sets:
-        got, want = rep.run([_array(x) for x in inputs]), [_array(x) for x in outputs]
-        assert _lengths(got) == _lengths(want)
-        Runner.assert_similar_outputs(_flat(want), _flat(got), rtol=case.rtol, atol=case.atol)
+        check_outputs(case, rep.run([array(x) for x in inputs]), [array(x) for x in outputs])
+
+
+def check_outputs(case: TestCase, got: Sequence[Any], want: Sequence[Any]) -> None:
+    """Raise unless `got` is `want`, by the suite's own rules."""
+    assert _lengths(got) == _lengths(want)
+    Runner.assert_similar_outputs(_flat(want), _flat(got), rtol=case.rtol, atol=case.atol)
 
 
 def _lengths(values: Sequence[Any]) -> list[Any]:
@@ -74,8 +78,8 @@ def run_random_case(case: TestCase) -> None:
     """Raise unless graphc gives arrays of the dtypes and shapes that the case expects."""
     model, sets = contents(case)
     for inputs, outputs in sets:
-        got = GraphcBackend.prepare(model).run([_array(x) for x in inputs])
-        assert [(x.dtype, x.shape) for x in got] == [(_array(x).dtype, _array(x).shape) for x in outputs]
+        got = GraphcBackend.prepare(model).run([array(x) for x in inputs])
+        assert [(x.dtype, x.shape) for x in got] == [(array(x).dtype, array(x).shape) for x in outputs]
 
 
 def contents(case: TestCase) -> tuple[onnx.ModelProto, list[tuple[Sequence[Any], Sequence[Any]]]]:
@@ -108,7 +112,8 @@ def _read(folder: Path, what: str, types: Sequence[onnx.TypeProto]) -> Iterator[
             yield numpy_helper.to_array(onnx.TensorProto.FromString(data))
 
 
-def _array(x: Any) -> Any:
+def array(x: Any) -> Any:
+    """The array, or list of arrays, that a data set has as `x`."""
     return numpy_helper.to_array(x) if isinstance(x, onnx.TensorProto) else x
 
 

@@ -1,0 +1,36 @@
+"""docs/conformance.md says of graphc what the list of failures says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from conformance_page import PAGE, domain_of, graphc_reasons, suite_of, table
+from official import cases, expected_failures
+
+TEXT = PAGE.read_text("utf-8")
+
+
+@pytest.mark.parametrize("key", [suite_of, domain_of])
+def test_numbers(key: Callable[[str], str]) -> None:
+    for row in table("", key, expected_failures(), None):
+        assert f"\n{row} " in TEXT, "measure again: python tests/conformance_page.py"
+
+
+def test_numbers_together() -> None:
+    passed = len(cases()) - len(expected_failures())
+    assert re.findall(r"\| together \| ([\d,]+) \| ([\d,]+) \|", TEXT) == [(f"{len(cases()):,}", f"{passed:,}")] * 2
+
+
+def test_reasons() -> None:
+    assert "\n".join(graphc_reasons()) in TEXT
+
+
+def test_onnxruntime_numbers_add_up() -> None:
+    """Passes and reasons for failures are all cases."""
+    passed = re.search(r"\| together \|.* ([\d,]+) \|\n", TEXT)
+    reasons = re.findall(r"\| [^|]+ \| ([\d,]+) \|\n", TEXT[TEXT.index("| reason |") :])
+    assert passed is not None
+    numbers = [int(n.replace(",", "")) for n in (passed[1], *reasons)]
+    assert sum(numbers) == len(cases())
