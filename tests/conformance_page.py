@@ -141,7 +141,7 @@ def page(theirs: Mapping[str, str]) -> str:
     return "\n".join([
         "# Conformance",
         "",
-        f"The {len(cases()):,} official cases of onnx, run by graphc's NumPy backend and by onnxruntime's CPU provider,",
+        f"The {len(cases()):,} official cases of onnx, run by graphc's NumPy backend and by onnxruntime on the CPU,",
         "each within the tolerances that the suite gives it. `python tests/conformance_page.py` runs both and writes",
         "this page; a test holds graphc's numbers to `tests/official_failures.txt`, and another that list to the code.",
         "",
