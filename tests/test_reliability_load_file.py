@@ -221,6 +221,13 @@ def test_9_opset_given_twice(spelling: str) -> None:
         load(broken)
 
 
+@pytest.mark.parametrize("spelling", ["", "ai.onnx"])
+def test_opset_given_twice_at_one_version(spelling: str) -> None:
+    doubled = relu()
+    doubled.opset_import.append(helper.make_opsetid(spelling, doubled.opset_import[0].version))
+    assert str(load(doubled)) == str(load(relu()))
+
+
 def test_51_no_outputs_empty_name_doubled_metadata() -> None:
     empty = relu()
     del empty.graph.output[:]
