@@ -12,8 +12,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from graphc.errors import ResourceLimit
+
 _fresh = itertools.count()
 _MAX_DEPTH = 100  # of parentheses and signs that `parse_dim` reads; no dim of `_MAX_NESTING` prints as many
+_MAX_TERMS, _MAX_DEGREE = 256, 64  # larger polynomials are not kept: squaring a few times makes billions of terms
 _MAX_NESTING = 24  # deeper floor divisions become an unknown symbol, which keeps every walk of a dim short
 
 
@@ -80,13 +83,19 @@ class SymDim:
         sums = dict(self.terms)
         for monomial, c in _terms(other):
             sums[monomial] = sums.get(monomial, 0) + c
-        return _make(sums)
+        return _make(sums) if len(sums) <= _MAX_TERMS else _too_large(self, other)
 
     def __mul__(self, other: Dim) -> Dim:
         if not isinstance(other, (int, SymDim)):
             return NotImplemented
+        others = _terms(other)
+        # Terms are sorted by degree, the highest first.
+        if others and len(self.terms[0][0]) + len(others[0][0]) > _MAX_DEGREE:
+            return _too_large(self, other)
+        if len(self.terms) * len(others) > _MAX_TERMS:
+            return _too_large(self, other)
         products: dict[Monomial, int] = {}
-        for (m, a), (n, b) in itertools.product(self.terms, _terms(other)):
+        for (m, a), (n, b) in itertools.product(self.terms, others):
             monomial = tuple(sorted(m + n, key=_atom_key))
             products[monomial] = products.get(monomial, 0) + a * b
         return _make(products)
@@ -187,6 +196,16 @@ def _nesting(d: Dim) -> int:
 def _apply(op: str, a: Dim, b: Dim) -> Dim:
     nesting = 1 + max(_nesting(a), _nesting(b))
     return unknown() if nesting > _MAX_NESTING else SymDim((((Apply(op, a, b, nesting),), 1),))
+
+
+def _too_large(a: Dim, b: Dim) -> Dim:
+    """What stands for the sum or product of `a` and `b` when it has too many terms: an unknown size, never negative.
+
+    Raises `ResourceLimit` where it could be negative.
+    """
+    if provably_nonnegative(a) and provably_nonnegative(b):
+        return unknown()
+    raise ResourceLimit(f"a computed size has more than {_MAX_TERMS} terms, or a degree above {_MAX_DEGREE}")
 
 
 def _divide_monomial(m: Monomial, by: Monomial) -> Monomial | None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphc.dims import Dim, dim_max, dim_min, parse_dim, provably_nonnegative, substitute, sym
+from graphc.errors import ResourceLimit
 
 NAMES = ["a", "b", "batch"]
 OPERATIONS: dict[str, Callable[[Dim, Dim], Dim]] = {
@@ -94,3 +95,18 @@ def test_deep_nesting_becomes_unknown() -> None:
     for _ in range(2000):
         d = (d + 1) // 2
     assert len(str(d)) < 2000
+
+
+def test_polynomials_stay_small():
+    """Forty squarings of a + b would have more terms than there is memory; too large a size is an unknown one."""
+    square, power = sym("a") + sym("b"), sym("a")
+    for _ in range(40):
+        square, power = square * square, power * power
+    assert len(str(square)) < 10_000
+    assert len(str(power)) < 1_000
+    total: Dim = 0
+    for i in range(3000):
+        total = total + sym(f"n{i}")
+        assert len(str(total)) < 10_000
+    with pytest.raises(ResourceLimit, match="terms"):
+        (sym("a") - sym("b")) * sum(sym(f"n{i}") for i in range(200))
