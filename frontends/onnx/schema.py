@@ -63,7 +63,7 @@ def read_opsets(model: onnx.ModelProto) -> dict[str, int]:
     for entry in model.opset_import:
         domain = standard_domain(text(entry.domain, "domain"))
         shown = escape(domain) or "ai.onnx"
-        if opsets.get(domain, entry.version) != entry.version:  # skl2onnx writes "" and "ai.onnx", at one version
+        if opsets.get(domain, entry.version) != entry.version:  # skl2onnx writes some twice, at one version
             raise InvalidModel(f"opset_import has the domain {shown} twice: {opsets[domain]} and {entry.version}")
         check_opset(domain, entry.version)
         opsets[domain] = int(entry.version)
