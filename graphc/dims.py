@@ -17,7 +17,8 @@ from graphc.errors import ResourceLimit
 _fresh = itertools.count()
 _MAX_DEPTH = 100  # of parentheses and signs that `parse_dim` reads; no dim of `_MAX_NESTING` prints as many
 _MAX_TERMS, _MAX_DEGREE = 256, 64  # larger polynomials are not kept: squaring a few times makes billions of terms
-_MAX_NESTING = 24  # deeper floor divisions become an unknown symbol, which keeps every walk of a dim short
+_MAX_NESTING = 24  # deeper floor divisions become an unknown symbol
+_MAX_SIZE = 1000  # of a floor division, max or min, with what is in it: this keeps every walk of a dim short
 
 
 @dataclass(frozen=True, order=True)
@@ -39,6 +40,10 @@ class Symbol:
     def nesting(self) -> int:
         return 0
 
+    @property
+    def size(self) -> int:
+        return 1
+
     def key(self) -> tuple[object, ...]:
         unknown = int(self.name[1:]) if self.is_unknown else -1
         return (0, unknown, self.name)
@@ -52,6 +57,7 @@ class Apply:
     left: Dim
     right: Dim
     nesting: int
+    size: int  # symbols and operations in it, as it prints
 
     def __str__(self) -> str:
         if self.op == "//":
@@ -195,17 +201,23 @@ def _nesting(d: Dim) -> int:
 
 def _apply(op: str, a: Dim, b: Dim) -> Dim:
     nesting = 1 + max(_nesting(a), _nesting(b))
-    return unknown() if nesting > _MAX_NESTING else SymDim((((Apply(op, a, b, nesting),), 1),))
+    size = 1 + sum(atom.size for d in (a, b) for m, _ in _terms(d) for atom in m)
+    if nesting > _MAX_NESTING:
+        return unknown()
+    return SymDim((((Apply(op, a, b, nesting, size),), 1),)) if size <= _MAX_SIZE else _too_large(a, b)
 
 
 def _too_large(a: Dim, b: Dim) -> Dim:
-    """What stands for the sum or product of `a` and `b` when it has too many terms: an unknown size, never negative.
+    """What stands for a result of `a` and `b` that is too large to keep: an unknown size, never negative.
 
     Raises `ResourceLimit` where it could be negative.
     """
     if provably_nonnegative(a) and provably_nonnegative(b):
         return unknown()
-    raise ResourceLimit(f"a computed size has more than {_MAX_TERMS} terms, or a degree above {_MAX_DEGREE}")
+    raise ResourceLimit(
+        f"a computed size has more than {_MAX_TERMS} terms, a degree above {_MAX_DEGREE}, "
+        f"or a division of more than {_MAX_SIZE} parts"
+    )
 
 
 def _divide_monomial(m: Monomial, by: Monomial) -> Monomial | None:

@@ -110,3 +110,12 @@ def test_polynomials_stay_small():
         assert len(str(total)) < 10_000
     with pytest.raises(ResourceLimit, match="terms"):
         (sym("a") - sym("b")) * sum(sym(f"n{i}") for i in range(200))
+
+
+def test_divisions_stay_small():
+    """Each step would double what is printed, were it not for the bound."""
+    a: Dim = sym("a")
+    b: Dim = sym("b")
+    for _ in range(40):
+        a, b = a // b + a, a // b
+        assert len(str(a)) < 100_000
