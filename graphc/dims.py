@@ -8,6 +8,7 @@ never negative, and where one divides, not zero.
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class Symbol:
     def __str__(self) -> str:
         if self.is_unknown or re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", self.name):
             return self.name
-        return '"' + self.name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return json.dumps(self.name)  # names come from files: control characters must not reach a terminal
 
     @property
     def is_unknown(self) -> bool:
@@ -358,7 +359,7 @@ def parse_dim(text: str) -> Dim:
         elif operator is not None:
             tokens.append(("op", operator))
         else:
-            tokens.append(("sym", name if name is not None else re.sub(r"\\(.)", r"\1", quoted)))
+            tokens.append(("sym", name if name is not None else json.loads(f'"{quoted}"')))
         at = match.end()
     dim, rest = _sum(tokens, 0, 0)
     if rest != len(tokens):

@@ -119,3 +119,11 @@ def test_divisions_stay_small():
     for _ in range(40):
         a, b = a // b + a, a // b
         assert len(str(a)) < 100_000
+
+
+@pytest.mark.parametrize("name", ["a b", 'say "n"', "back\\slash", "\x1b[31mred", "line\nbreak", "größe", "\u202e"])
+def test_odd_names_are_escaped_and_read_back(name: str) -> None:
+    text = str(sym(name) * 2 + 1)
+    assert text.isprintable()
+    assert text.isascii()
+    assert parse_dim(text) == sym(name) * 2 + 1
