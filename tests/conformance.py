@@ -34,7 +34,7 @@ class Case:
         id: what distinguishes this row from the op's others.
         const: numbers of the inputs that are constants of the graph (shapes, axes, …); the others are its inputs.
         rtol, atol: the tolerance against the oracle.
-        grad: False where the gradient is not checked against finite differences; say why beside it.
+        grad, second: False where first, or second, derivatives are not checked against finite differences; say why.
         opset: the ONNX opset for the oracle's one-node model; default the newest the oracle has.
     """
 
@@ -46,6 +46,7 @@ class Case:
     rtol: float = 1e-5
     atol: float = 1e-6
     grad: bool = True
+    second: bool = True
     opset: int | None = None
 
     @property

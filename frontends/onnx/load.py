@@ -221,8 +221,8 @@ class _Loader:
             if name in initialised:
                 self._check_declared(name, declared, initialised[name].type)
                 continue
-            scope.values[name] = Value(declared, name=name)
-            inputs.append(scope.values[name])  # type: ignore[arg-type]
+            scope.values[name] = value = Value(declared, name=name)
+            inputs.append(value)
         yield from self._nodes(scope)
         return Graph(inputs, *self._outputs(scope, proto), name=text(proto.name, "graph name"))
 
@@ -245,8 +245,8 @@ class _Loader:
             known = type or declared
             if known is None:
                 raise InvalidModel(f"input '{escape(name)}' of body '{escape(proto.name)}' has no type", node=label)
-            scope.values[name] = Value(known, name=name)
-            inputs.append(scope.values[name])  # type: ignore[arg-type]
+            scope.values[name] = value = Value(known, name=name)
+            inputs.append(value)
         for name in (*scope.values, *(o for n in proto.node for o in n.output if o)):
             if _is_hiding(name, scope.outer):
                 self.warn(f"'{escape(name)}' in body '{escape(proto.name)}' hides an outer value of that name")

@@ -13,7 +13,7 @@ from graphc.dims import Dim, unknown
 from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError, TypeMismatch
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
-from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype, const
+from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype, const, known_sizes
 from graphc.ops.elementwise import widen
 from graphc.ops.fused import decomposed_grad
 from graphc.ops.indexing import Gather
@@ -322,17 +322,6 @@ def _softmax(x: Array, bias: Array | None) -> Array:
     if bias is None:
         return np.asarray(weights, x.dtype)
     return np.asarray(np.where(np.isneginf(bias.max(-1, keepdims=True)), 0, weights), x.dtype)
-
-
-def known_sizes(x: Value, *axes: int) -> tuple[int, ...]:
-    """The sizes of `x` along `axes`. Raises `CompileError` where one is not known."""
-    sizes = [None if x.shape is None else x.shape[a] for a in axes]
-    if any(not isinstance(n, int) for n in sizes):
-        raise CompileError(
-            f"the gradient needs known sizes, got {x.tensor}",
-            hint="Bind the symbolic dimensions with specialize() first",
-        )
-    return tuple(int(n) for n in sizes)  # type: ignore[arg-type]
 
 
 def heads_of(x: Value, heads: int | None, what: str) -> Shape:

@@ -16,8 +16,8 @@ from graphc.types import Array, DType, Shape, Tensor, TensorType, broadcast
 
 __all__ = [
     "Array", "Binary", "Constant", "Dim", "InvalidModel", "Op", "Operand", "Shape", "ShapeError", "SymDim", "Tensor",
-    "TensorType", "TypeMismatch", "Unary", "Value", "check_dtype", "check_rank", "check_same_dtype", "const", "lift",
-    "normalize_axes", "normalize_axis", "static_shape", "unbroadcast",
+    "TensorType", "TypeMismatch", "Unary", "Value", "check_dtype", "check_rank", "check_same_dtype", "const",
+    "known_sizes", "lift", "normalize_axes", "normalize_axis", "static_shape", "unbroadcast",
 ]  # fmt: skip
 
 
@@ -101,6 +101,17 @@ def static_shape(x: Value) -> tuple[int, ...] | None:
 
 
 # -- gradients --------------------------------------------------------------------------------------------------------
+def known_sizes(x: Value, *axes: int) -> tuple[int, ...]:
+    """The sizes of `x` along `axes`, which a gradient depends on. Raises `CompileError` where one is not known."""
+    sizes = [] if x.shape is None else [n for a in axes if isinstance(n := x.shape[a], int)]
+    if x.shape is None or len(sizes) < len(axes):
+        raise CompileError(
+            f"the gradient needs known sizes, got {x.tensor}",
+            hint="Bind the symbolic dimensions with specialize() first",
+        )
+    return tuple(sizes)
+
+
 def unbroadcast(dy: Value, x: Value) -> Value:
     """The gradient of broadcasting `x` to the shape of `dy`: the sum over the axes that were stretched."""
     if dy.shape is None or x.shape is None:

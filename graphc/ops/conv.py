@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.dims import SymDim, dim_max, unknown
-from graphc.errors import CompileError, InvalidModel, ShapeError
+from graphc.dims import dim_max, unknown
+from graphc.errors import InvalidModel, ShapeError
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.ops.base import (
     Array,
@@ -20,6 +20,7 @@ from graphc.ops.base import (
     check_rank,
     check_same_dtype,
     const,
+    known_sizes,
 )
 from graphc.ops.conv_kernels import convolve, convolve_transposed
 from graphc.ops.elementwise import widen
@@ -229,15 +230,9 @@ def _finish(y: Array, b: Array | None, x: Array) -> Array:
 
 
 # -- gradients --------------------------------------------------------------------------------------------------------
-def static_sizes(x: Value, first: int = 2) -> Ints:
-    """The sizes of the axes from `first` on. Raises `CompileError` where one is not known."""
-    sizes = None if x.shape is None else x.shape[first:]
-    if sizes is None or any(isinstance(n, SymDim) for n in sizes):
-        raise CompileError(
-            f"the gradient needs known spatial sizes, got {x.tensor}",
-            hint="Bind the symbolic dimensions with specialize() first",
-        )
-    return tuple(int(n) for n in sizes)  # type: ignore[arg-type]
+def static_sizes(x: Value) -> Ints:
+    """The sizes of the spatial axes. Raises `CompileError` where one is not known."""
+    return known_sizes(x, *range(2, x.rank or 3))
 
 
 def _pads(windows: Sequence[Window]) -> Ints:

@@ -13,8 +13,8 @@ from graphc.errors import InvalidModel, ShapeError, TypeMismatch
 from graphc.interpret import interpret
 from graphc.ir import Cost, Graph, Op, Value, elements, substitute, traffic
 from graphc.limits import check_tensor
-from graphc.ops.attention import heads_of, known_sizes, same_size
-from graphc.ops.base import Array, TensorType, check_dtype, check_rank, check_same_dtype, const
+from graphc.ops.attention import heads_of, same_size
+from graphc.ops.base import Array, TensorType, check_dtype, check_rank, check_same_dtype, const, known_sizes
 from graphc.ops.bodies import body_cost, fitted_inputs
 from graphc.ops.elementwise import widen
 from graphc.ops.fused import decomposed_grad

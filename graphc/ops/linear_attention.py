@@ -13,8 +13,8 @@ from graphc.errors import InvalidModel, ShapeError
 from graphc.ir import Cost, Graph, Op, elements, traffic
 from graphc.limits import check_deadline, check_tensor
 from graphc.ops.activation import Sigmoid, Swish
-from graphc.ops.attention import heads_of, known_sizes, same_size
-from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype, const
+from graphc.ops.attention import heads_of, same_size
+from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype, const, known_sizes
 from graphc.ops.control import Scan
 from graphc.ops.conv import Conv
 from graphc.ops.elementwise import widen

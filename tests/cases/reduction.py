@@ -33,8 +33,9 @@ def in_float32(case: op.Reduce, *, axis: int) -> object:
 CASES = [
     *(Case(cls(keepdims=keep), [positive(2, 3, 4), a], id=f"{a}-{keep}", const=(1,))
       for cls in FLOATING for keep in (True, False) for a in (axes(1), axes(-1, 0))),
-    # Gradients of gradients need axes that are known, as in the other rows.
-    *(Case(cls(keepdims=keep), [positive(2, 3, 2), axes(0, 2)], id=f"run-time-axes-{keep}", grad=False)
+    # Gradients of gradients need axes that are known, as in the other rows; that of a product does at once.
+    *(Case(cls(keepdims=keep), [positive(2, 3, 2), axes(0, 2)], id=f"run-time-axes-{keep}",
+           grad=cls is not op.ReduceProd, second=False)
       for cls in FLOATING for keep in (True, False)),
     *(Case(cls(keepdims=False), [positive(2, 3)], id="all") for cls in FLOATING),
     *(Case(cls(), [positive(2, 3)], id="all-kept") for cls in FLOATING),
