@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce as _fold
 from typing import Any
@@ -471,7 +471,7 @@ def cast(x: Expr, dtype: DType) -> Expr:
     return x if x.dtype is dtype else Call("cast", (x,), dtype)
 
 
-def widen(x: Expr) -> Expr:
+def wide(x: Expr) -> Expr:
     """`x`, as float32 where it is float16 or bfloat16: the type in which functions are computed."""
     return cast(x, float32) if x.dtype in (float16, bfloat16) else x
 
@@ -541,6 +541,7 @@ class Source:
         element: index tuple -> expression.
         const: the elements, where they are known and few or needed by the op (axes, shapes, scalars).
         halo: for each axis how far indices may go below 0 and beyond the end, and read zeros there.
+        flat: row-major position -> expression, where the tensor lies so in memory.
     """
 
     dtype: DType
@@ -548,6 +549,11 @@ class Source:
     element: Callable[[tuple[Linear, ...]], Expr]
     const: Array | None = None
     halo: tuple[tuple[int, int], ...] = ()
+    flat: Callable[[Linear], Expr] | None = None
+
+    def at(self, position: IndexLike) -> Expr:
+        """The element at a row-major position."""
+        return self.flat(linear(position)) if self.flat else self[unflatten(position, self.shape)]
 
     def __getitem__(self, index: Sequence[IndexLike] | IndexLike) -> Expr:
         given = tuple(index) if isinstance(index, (tuple, list)) else (index,)
@@ -610,13 +616,13 @@ def index_variables(index: Linear) -> set[Index]:
     return found
 
 
-def walk(*roots: Expr) -> list[Expr]:
-    """Every expression in `roots`, each once, children first. Iterative."""
+def walk(*roots: Expr, skip: Container[int] = ()) -> list[Expr]:
+    """Every expression in `roots`, each once, children first; not those (by identity) in `skip`. Iterative."""
     done: dict[int, Expr] = {}
     stack: list[tuple[Expr, bool]] = [(r, False) for r in reversed(roots)]
     while stack:
         e, ready = stack.pop()
-        if id(e) in done:
+        if id(e) in done or id(e) in skip:
             continue
         if ready:
             done[id(e)] = e
@@ -624,6 +630,44 @@ def walk(*roots: Expr) -> list[Expr]:
         stack.append((e, True))
         stack += [(c, False) for c in reversed(children(e)) if id(c) not in done]
     return list(done.values())
+
+
+def structure(e: Expr) -> Hashable:
+    """A key that is equal for expressions that are alike but for the names of the indices their reductions bind."""
+    keys: dict[tuple[int, int], Hashable] = {}
+
+    def index(i: Linear, bound: dict[Index, int]) -> Hashable:
+        terms = []
+        for atom, c in i.terms.items():
+            if isinstance(atom, Index):
+                terms.append((("bound", bound[atom]) if atom in bound else atom, c))
+            elif isinstance(atom, Datum):
+                terms.append((("datum", key(atom.expr, bound)), c))
+            else:
+                terms.append(((type(atom), index(atom.index, bound), atom.divisor), c))
+        return frozenset(terms), i.constant
+
+    def key(x: Expr, bound: dict[Index, int]) -> Hashable:
+        known = keys.get((id(x), len(bound)))
+        if known is not None:
+            return known
+        made: Hashable
+        if isinstance(x, Const):
+            made = (x.dtype.name, repr(x.value))
+        elif isinstance(x, Load):
+            made = (x.buffer, index(x.offset, bound))
+        elif isinstance(x, Position):
+            made = index(x.index, bound)
+        elif isinstance(x, Reduce):
+            inner = bound | {a: len(bound) + k for k, a in enumerate(x.axes)}
+            made = (x.function, tuple(a.extent for a in x.axes), key(x.body, inner))
+        else:
+            name = x.function if isinstance(x, Call) else "select"
+            made = (name, x.dtype.name, *(key(c, bound) for c in children(x)))
+        keys[id(x), len(bound)] = made
+        return made
+
+    return key(e, {})
 
 
 def variables(e: Expr) -> frozenset[Index]:
@@ -639,14 +683,17 @@ def variables(e: Expr) -> frozenset[Index]:
     return free[id(e)]
 
 
-def rewrite(e: Expr, visit: Callable[[Expr], Expr | None]) -> Expr:
-    """`e` with each expression replaced by what `visit` makes of it once its children are; None keeps it."""
-    new: dict[int, Expr] = {}
+def rewrite(e: Expr, visit: Callable[[Expr], Expr | None], given: Mapping[int, Expr] | None = None) -> Expr:
+    """`e` with each expression replaced by what `visit` makes of it once its children are; None keeps it.
+
+    `given` has replacements by the identity of the expression; nothing below those is looked at.
+    """
+    new: dict[int, Expr] = dict(given or {})
 
     def index(i: Linear) -> Linear:
         return map_index(i, lambda atom: _datum(atom, new))
 
-    for x in walk(e):
+    for x in walk(e, skip=new):
         y: Expr = x
         if isinstance(x, Call):
             args = tuple(new[id(a)] for a in x.args)

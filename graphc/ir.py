@@ -213,8 +213,9 @@ class Cost:
 class Op:
     """An operator. A subclass is a frozen dataclass whose fields are the attributes, under ONNX's names.
 
-    A subclass defines `infer` and `eval`, and where it applies `grad` and `cost`. The positional parameters of `infer`
-    are the op's inputs: those with the default None are optional, `*xs` takes any number.
+    A subclass defines `infer` and `eval`, and where it applies `grad`, `cost`, and `element` or `decompose`. The
+    positional parameters of `infer` are the op's inputs: those with the default None are optional, `*xs` takes any
+    number.
     """
 
     domain: ClassVar[str] = ""
@@ -249,6 +250,18 @@ class Op:
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         """Arithmetic and traffic; by default one operation for each output element."""
         return Cost(sum((elements(y) for y in ys), 0), traffic(xs, ys))
+
+    def element(self, y: Any, *xs: Any) -> Any:
+        """What one element is, for backends that compile: a function `(i, j, …) -> Expr`; a tuple for several outputs.
+
+        `y` is the output's type (or a tuple), with numbers for sizes; each of `xs` is a `graphc.expr.Source`, or None.
+        Raises `CompileError` where these inputs have no such form.
+        """
+        raise CompileError("has no loop-level form", node=self.name)
+
+    def decompose(self, *xs: Any) -> Value | Sequence[Value] | None:
+        """The outputs as graph code in terms of simpler ops, for backends that compile; None where there is no such."""
+        return None
 
     def contents(self, xs: Sequence[Value | None], types: Sequence[Type]) -> Array | None:
         """What is known of the (first) output's elements, as `Value.content`; None for nothing."""

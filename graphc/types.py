@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphc.dims import Dim, SymDim, substitute, sym, unknown
-from graphc.errors import ShapeError
+from graphc.errors import CompileError, ShapeError
 
 Array = npt.NDArray[Any]
 
@@ -132,6 +132,13 @@ class TensorType:
     @property
     def rank(self) -> int | None:
         return None if self.shape is None else len(self.shape)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The shape as numbers. Raises `CompileError` where it is not known."""
+        if not self.is_static:
+            raise CompileError(f"the sizes of {self} are known only at run time")
+        return tuple(int(d) for d in self.shape or ())  # type: ignore[arg-type]
 
     @property
     def is_static(self) -> bool:

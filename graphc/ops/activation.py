@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.errors import ExecutionError
+from graphc.expr import Expr, call
 from graphc.ir import Cost, elements, traffic
 from graphc.ops.base import (
     Array,
@@ -41,6 +42,9 @@ class Relu(Unary):
 
     def eval(self, x: Array) -> Array:
         return np.asarray(np.maximum(x, x.dtype.type(0)))
+
+    def scalar(self, x: Expr) -> Expr:
+        return call("max", x, 0)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [where(y > 0, dy, 0)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.errors import ExecutionError
+from graphc.expr import Expr
 from graphc.ops.base import Array, Binary, Dim, SymDim, Unary, Value, unbroadcast
 from graphc.ops.elementwise import widen
 from graphc.types import FLOATS, NUMBERS, SIGNED, Type
@@ -23,6 +24,9 @@ class Add(Binary):
     def eval(self, a: Array, b: Array) -> Array:
         return np.add(a, b)
 
+    def scalar(self, a: Expr, b: Expr) -> Expr:
+        return a + b
+
     def grad(self, dy: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None]:
         return [unbroadcast(dy, a), unbroadcast(dy, b)]
 
@@ -37,6 +41,9 @@ class Sub(Binary):
     def eval(self, a: Array, b: Array) -> Array:
         return np.subtract(a, b)
 
+    def scalar(self, a: Expr, b: Expr) -> Expr:
+        return a - b
+
     def grad(self, dy: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None]:
         return [unbroadcast(dy, a), unbroadcast(-dy, b)]
 
@@ -50,6 +57,9 @@ class Mul(Binary):
 
     def eval(self, a: Array, b: Array) -> Array:
         return np.multiply(a, b)
+
+    def scalar(self, a: Expr, b: Expr) -> Expr:
+        return a * b
 
     def grad(self, dy: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None]:
         return [unbroadcast(dy * b, a), unbroadcast(dy * a, b)]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from graphc.dims import Dim, SymDim
 from graphc.errors import CompileError, InvalidModel, ShapeError, TypeMismatch
+from graphc.expr import Element, Expr, Source
 from graphc.ir import OPERATORS, Op, Operand, Value
 from graphc.types import Array, DType, Shape, Tensor, TensorType, broadcast
 
@@ -138,6 +139,13 @@ class Unary(Op):
 
     dtypes: ClassVar[frozenset[DType]]
 
+    def scalar(self, x: Expr) -> Expr:
+        """f of one element."""
+        raise CompileError("has no loop-level form", node=self.name)
+
+    def element(self, y: TensorType, x: Source) -> Element:
+        return lambda *i: self.scalar(x[i])
+
     def infer(self, x: Value) -> TensorType:
         check_dtype(x, self.dtypes, "input")
         return x.tensor
@@ -148,6 +156,13 @@ class Binary(Op):
 
     dtypes: ClassVar[frozenset[DType]]
     result: ClassVar[DType | None] = None  # the output's element type, where it is not the inputs'
+
+    def scalar(self, a: Expr, b: Expr) -> Expr:
+        """f of two elements."""
+        raise CompileError("has no loop-level form", node=self.name)
+
+    def element(self, y: TensorType, a: Source, b: Source) -> Element:
+        return lambda *i: self.scalar(a.broadcast(i), b.broadcast(i))
 
     def infer(self, a: Value, b: Value) -> TensorType:
         check_same_dtype(a, b)

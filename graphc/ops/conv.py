@@ -9,6 +9,7 @@ import numpy as np
 
 from graphc.dims import dim_max, unknown
 from graphc.errors import InvalidModel, ShapeError
+from graphc.expr import Element, Expr, Linear, Source, cast, over, wide
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.ops.base import (
     Array,
@@ -25,7 +26,7 @@ from graphc.ops.base import (
 from graphc.ops.conv_kernels import convolve, convolve_transposed
 from graphc.ops.elementwise import widen
 from graphc.ops.slicing import Slice
-from graphc.ops.windows import Grid, Ints, Window, check_ints, span
+from graphc.ops.windows import Grid, Ints, Window, check_ints, positions, span
 from graphc.types import FLOATS, count
 
 
@@ -70,6 +71,22 @@ class Conv(Op):
     def eval(self, x: Array, w: Array, b: Array | None = None) -> Array:
         windows = self._grid(w.shape).windows(x.shape[2:])
         return _finish(convolve(widen(x), widen(w), windows, self.group), b, x)
+
+    def element(self, y: TensorType, x: Source, w: Source, b: Source | None = None) -> Element:
+        windows = self._grid(w.shape).windows(x.shape[2:])
+        maps, inner = w.shape[0] // self.group, w.shape[1]
+
+        def element(n: Linear, m: Linear, *p: Linear) -> Expr:
+            first = m // maps * inner
+
+            def term(c: Linear, *k: Linear) -> Expr:
+                at = (n, first + c, *positions(windows, p, k))
+                return wide(x.padded(at)) * wide(w[(m, c, *k)])
+
+            total = over("sum", w.shape[1:], term)
+            return cast(total if b is None else total + wide(b[m]), y.dtype)
+
+        return element
 
     def grad(self, dy: Value, y: Value, x: Value, w: Value, b: Value | None = None) -> Sequence[Value | None]:
         windows = self._grid((0, 0, *static_sizes(w))).windows(static_sizes(x))

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import ml_dtypes
 import numpy as np
 
-from graphc.errors import ExecutionError
+from graphc.errors import CompileError, ExecutionError
+from graphc.expr import Element, Expr, Source, cast, wide
 from graphc.ir import MAX_CONTENT, Cost, Value, elements, traffic
 from graphc.ops.base import Array, Op, TensorType, Unary, lift
 from graphc.types import FLOATS, Type
@@ -32,6 +33,13 @@ class Function(Unary):
     dtypes = FLOATS
     function: ClassVar[Callable[..., Any]]
     operations: ClassVar[int] = 1
+
+    def scalar(self, x: Expr) -> Expr:
+        """f of an expression of element type float32, float64 or an integer."""
+        raise CompileError("has no loop-level form", node=self.name)
+
+    def element(self, y: TensorType, x: Source) -> Element:
+        return lambda *i: cast(self.scalar(wide(x[i])), y.dtype)
 
     def eval(self, x: Array) -> Array:
         return np.asarray(self.function(widen(x))).astype(x.dtype, copy=False)

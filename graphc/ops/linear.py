@@ -9,6 +9,7 @@ import numpy as np
 
 from graphc.dims import unknown
 from graphc.errors import CompileError, ShapeError
+from graphc.expr import Element, Expr, Linear, Source, cast, over, wide
 from graphc.ir import Cost, elements, traffic
 from graphc.limits import current_limits
 from graphc.ops.base import (
@@ -29,7 +30,7 @@ from graphc.ops.elementwise import widen
 from graphc.ops.indexing import Gather
 from graphc.ops.reduction import REDUCIBLE
 from graphc.ops.reshaping import Squeeze, Unsqueeze
-from graphc.types import FLOATS, broadcast, unify
+from graphc.types import FLOATS, broadcast, float64, unify
 
 
 # -- products ---------------------------------------------------------------------------------------------------------
@@ -64,6 +65,21 @@ class MatMul(Op):
         else:
             product = np.asarray(np.matmul(left, right))
         return product.astype(a.dtype, copy=False)
+
+    def element(self, y: TensorType, a: Source, b: Source) -> Element:
+        rows, columns = len(a.shape) > 1, len(b.shape) > 1
+
+        def element(*index: Linear) -> Expr:
+            i, j = index[: len(index) - columns], index[len(index) - columns :]
+            batch, row = i[: len(i) - rows], i[len(i) - rows :]
+
+            def factor(x: Source, batch: tuple[Linear, ...], *own: Linear) -> Expr:
+                return wide(x.broadcast((*batch, *own)) if len(x.shape) > 1 else x[own])
+
+            total = over("sum", a.shape[-1:], lambda k: factor(a, batch, *row, k) * factor(b, batch, k, *j))
+            return cast(total, y.dtype)
+
+        return element
 
     def grad(self, dy: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None]:
         if a.shape is None or b.shape is None:
@@ -149,6 +165,22 @@ class Gemm(Op):
             y += widen(c) if self.beta == 1 else _scaled(widen(c), self.beta)
         return y.astype(a.dtype, copy=False)
 
+    def element(self, y: TensorType, a: Source, b: Source, c: Source | None = None) -> Element:
+        inner = a.shape[0 if self.transA else 1]
+
+        def element(i: Linear, j: Linear) -> Expr:
+            total = over(
+                "sum",
+                [inner],
+                lambda k: wide(a[(k, i) if self.transA else (i, k)]) * wide(b[(j, k) if self.transB else (k, j)]),
+            )
+            total = scaled(total, self.alpha)
+            if c is not None and self.beta != 0:
+                total = total + scaled(wide(c.broadcast((i, j))), self.beta)
+            return cast(total, y.dtype)
+
+        return element
+
     def grad(self, dy: Value, y: Value, a: Value, b: Value, c: Value | None = None) -> Sequence[Value | None]:
         if self.transA:
             da = Gemm(self.alpha, transA=self.transB, transB=True).apply((b, dy))[0]
@@ -185,6 +217,15 @@ def _scaled(x: Array, factor: float) -> Array:
     if x.dtype.kind == "f":
         return np.asarray(np.multiply(x, x.dtype.type(factor)))
     return np.multiply(x, x.dtype.type(factor) if factor.is_integer() and factor >= 0 else factor).astype(x.dtype)
+
+
+def scaled(x: Expr, factor: float) -> Expr:
+    """factor · x, as `_scaled`."""
+    if factor == 1:
+        return x
+    if x.dtype.is_float or (factor.is_integer() and factor >= 0):
+        return x * (factor if x.dtype.is_float else int(factor))
+    return cast(cast(x, float64) * factor, x.dtype)
 
 
 # -- determinants -----------------------------------------------------------------------------------------------------

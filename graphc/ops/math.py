@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from graphc.expr import Expr, call
 from graphc.ops import special
 from graphc.ops.base import Array, Op, TensorType, Value, check_dtype, lift, unbroadcast
 from graphc.ops.cast import convert
@@ -84,6 +85,9 @@ class Sqrt(Function):
 
     function = np.sqrt
 
+    def scalar(self, x: Expr) -> Expr:
+        return call("sqrt", x)
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [dy / (2 * y)]
 
@@ -93,6 +97,9 @@ class Exp(Function):
     """e^x. ONNX Exp-13."""
 
     function = np.exp
+
+    def scalar(self, x: Expr) -> Expr:
+        return call("exp", x)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [dy * y]
@@ -204,6 +211,9 @@ class Tanh(Function):
     """tanh x. ONNX Tanh-13."""
 
     function = np.tanh
+
+    def scalar(self, x: Expr) -> Expr:
+        return call("tanh", x)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [dy * (1 - y * y)]

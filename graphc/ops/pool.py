@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any, ClassVar
 
 import numpy as np
 
 from graphc.dims import unknown
-from graphc.errors import ExecutionError, InvalidModel, ShapeError
+from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError
+from graphc.expr import Element, Expr, Linear, Source, call, cast, constant, inside, over, select, wide
 from graphc.ir import OPERATORS, Cost, Op, elements, traffic
 from graphc.limits import check_tensor
 from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype, const
@@ -21,8 +23,19 @@ from graphc.ops.logic import Equal
 from graphc.ops.math import Abs, Sign
 from graphc.ops.reduction import expand_like
 from graphc.ops.shape import at_run_time, shape_of, value_of
-from graphc.ops.windows import Grid, Ints, Window, check_ints, elements_of, ending, fold, volume, window_sizes
-from graphc.types import FLOATS, DType, Tensor, int8, int64, uint8
+from graphc.ops.windows import (
+    Grid,
+    Ints,
+    Window,
+    check_ints,
+    elements_of,
+    ending,
+    fold,
+    positions,
+    volume,
+    window_sizes,
+)
+from graphc.types import FLOATS, DType, Tensor, int8, int32, int64, uint8
 
 
 @dataclass(frozen=True)
@@ -98,6 +111,16 @@ class MaxPool(Pool):
             return _maxima(x, windows, self.storage_order)
         return fold(x, windows, np.maximum, _lowest(x.dtype))
 
+    def element(self, y: TensorType | tuple[TensorType, ...], x: Source) -> Element:
+        if self.outputs == 2:
+            raise CompileError("the positions of maxima have no loop-level form")
+        windows, lowest = self.grid().windows(x.shape[2:]), _lowest(x.dtype.numpy)
+
+        def element(n: Linear, c: Linear, *p: Linear) -> Expr:
+            return over("max", self.kernel_shape, lambda *k: x.padded((n, c, *positions(windows, p, k)), lowest))
+
+        return element
+
     def grad(
         self, dy: Value | tuple[Value | None, ...], y: Value | tuple[Value, ...], x: Value
     ) -> Sequence[Value | None]:
@@ -163,6 +186,31 @@ class AveragePool(Pool):
         total = fold(widen(x), windows, np.add, 0)
         total /= self._counts(windows).astype(total.dtype)
         return total.astype(x.dtype, copy=False)
+
+    def element(self, y: TensorType, x: Source) -> Element:
+        windows = self.grid().windows(x.shape[2:])
+        counts = self._counts(windows)
+        whole = counts.size and (counts == counts.flat[0]).all()
+
+        def element(n: Linear, c: Linear, *p: Linear) -> Expr:
+            total = over("sum", self.kernel_shape, lambda *k: wide(x.padded((n, c, *positions(windows, p, k)))))
+            size: Expr | float = float(counts.flat[0]) if whole else cast(self._count(windows, p), total.dtype)
+            return cast(total / size, y.dtype)
+
+        return element
+
+    def _count(self, windows: Sequence[Window], p: Sequence[Linear]) -> Expr:
+        """The number of elements of the window at `p`, as `_counts` has it."""
+        pads = self.grid().pads if self.count_include_pad else ((0, 0),) * len(windows)
+        if self.count_include_pad and self.auto_pad.startswith("SAME"):
+            pads = tuple((w.before, max(w.after, 0)) for w in windows)
+
+        def one(*k: Linear) -> Expr:
+            at = positions(windows, p, k)
+            on = [inside(i + b, w.size + b + a) for i, w, (b, a) in zip(at, windows, pads, strict=True)]
+            return select(reduce(lambda x, y: x & y, on), constant(1, int32), 0)
+
+        return call("max", over("sum", self.kernel_shape, one), 1)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         windows = self.grid().windows(static_sizes(x))
@@ -250,6 +298,13 @@ class GlobalPool(Op):
 @dataclass(frozen=True)
 class GlobalAveragePool(GlobalPool):
     """y[n,c] = the mean of x[n,c] over all spatial axes. ONNX GlobalAveragePool-22."""
+
+    def element(self, y: TensorType, x: Source) -> Element:
+        def element(n: Linear, c: Linear, *p: Linear) -> Expr:
+            total = over("sum", x.shape[2:], lambda *k: wide(x[(n, c, *k)]))
+            return cast(total / float(volume(x.shape[2:])), y.dtype)
+
+        return element
 
     def reduce(self, x: Array, axes: Ints) -> Array:
         return np.asarray(np.add.reduce(x, axis=axes, keepdims=True) / x.dtype.type(volume(x.shape[2:])))

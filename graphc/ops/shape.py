@@ -10,6 +10,7 @@ import numpy as np
 
 from graphc.dims import unknown
 from graphc.errors import ExecutionError, ShapeError
+from graphc.expr import Element, Source, flatten
 from graphc.ir import Cost, traffic
 from graphc.limits import current_limits
 from graphc.ops.base import Array, Dim, Op, SymDim, TensorType, Value, check_dtype, const, static_shape
@@ -38,6 +39,10 @@ class Movement(Op):
 
 class View(Movement):
     """The same elements in the same order under another shape: costs nothing."""
+
+    def element(self, y: TensorType, data: Source, *parameters: Source | None) -> Element:
+        shape = y.sizes
+        return lambda *i: data.at(flatten(i, shape))
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return Cost(0, 0)

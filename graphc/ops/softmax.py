@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from graphc.expr import Element, Expr, Linear, Source, call, cast, over, wide
 from graphc.ir import Cost, elements, traffic
 from graphc.ops.base import Array, Op, TensorType, Value, check_dtype, normalize_axis
 from graphc.ops.elementwise import widen
@@ -36,6 +37,11 @@ class Rows(Op):
         """The function of a float32 or float64 array that is not empty."""
         raise NotImplementedError
 
+    def along(self, function: str, x: Source, element: Element, index: tuple[Linear, ...]) -> Expr:
+        """`element` combined by `function` over the row that `index` is in."""
+        axis = normalize_axis(self.axis, len(x.shape))
+        return over(function, [x.shape[axis]], lambda k: element(*index[:axis], k, *index[axis + 1 :]))
+
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return Cost(self.operations * elements(ys[0]), traffic(xs, ys))
 
@@ -52,6 +58,12 @@ class Softmax(Rows):
         np.exp(y, out=y)
         y /= y.sum(self.axis, keepdims=True)
         return y
+
+    def element(self, y: TensorType, x: Source) -> Element:
+        def power(*i: Linear) -> Expr:
+            return call("exp", wide(x[i]) - self.along("max", x, lambda *j: wide(x[j]), i))
+
+        return lambda *i: cast(power(*i) / self.along("sum", x, power, i), y.dtype)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [(dy - (dy * y).sum(self.axis, keepdims=True)) * y]

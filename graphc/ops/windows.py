@@ -16,6 +16,7 @@ import numpy as np
 
 from graphc.dims import Dim, ceildiv, dim_max, dim_min
 from graphc.errors import InvalidModel, ShapeError
+from graphc.expr import Linear
 from graphc.limits import check_tensor
 from graphc.types import Array, Shape
 
@@ -217,6 +218,11 @@ def fold(x: Array, windows: Sequence[Window], function: np.ufunc, initial: float
             function(view, x[(slice(None),) * axis + (at,)], out=view)
         x = y
     return x
+
+
+def positions(windows: Sequence[Window], p: Sequence[Linear], k: Sequence[Linear]) -> list[Linear]:
+    """Where element `k` of window `p` lies on each axis."""
+    return [i * w.stride + j * w.dilation - w.before for i, j, w in zip(p, k, windows, strict=True)]
 
 
 def ending(index: tuple[int | slice, ...]) -> Index:

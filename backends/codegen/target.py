@@ -1,0 +1,93 @@
+"""What machine code is made for: instruction set, vector width, registers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from graphc.errors import BackendUnavailable, CompileError
+
+
+def llvm() -> Any:
+    """The module llvmlite.binding, ready for use. Raises `BackendUnavailable`."""
+    try:
+        import llvmlite.binding as binding
+    except ImportError as e:
+        raise BackendUnavailable(f"llvmlite cannot be imported: {e}", hint="Install it: pip install llvmlite") from e
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
+    return binding
+
+
+@dataclass(frozen=True)
+class Target:
+    """An instruction set.
+
+    Attributes:
+        name: what the user calls it, such as `x86-64-v3`.
+        cpu, features: what LLVM calls it.
+        vector_bytes: bytes of a vector register.
+        registers: how many vector registers there are.
+        fma, half: whether it has fused multiply-add and float16 conversions.
+    """
+
+    name: str
+    triple: str
+    cpu: str
+    features: str
+    vector_bytes: int
+    registers: int
+    fma: bool
+    half: bool
+
+    def lanes(self, itemsize: int) -> int:
+        """Elements of `itemsize` bytes in one vector register."""
+        return max(1, self.vector_bytes // itemsize)
+
+    def machine(self) -> Any:
+        """LLVM's target machine."""
+        binding = llvm()
+        found = binding.Target.from_triple(self.triple)
+        return found.create_target_machine(cpu=self.cpu, features=self.features, opt=3, jit=True)
+
+
+# Instruction sets that can be asked for by name: LLVM's CPU name, vector bytes, registers, FMA, float16 conversions.
+LEVELS = {
+    "x86-64": ("x86-64", 16, 16, False, False),
+    "x86-64-v2": ("x86-64-v2", 16, 16, False, False),
+    "x86-64-v3": ("x86-64-v3", 32, 16, True, True),
+    "x86-64-v4": ("x86-64-v4", 64, 32, True, True),
+}
+
+
+def host_target(name: str | None = None) -> Target:
+    """The instruction set of this machine, or the one called `name`. Raises `CompileError` if it lacks that one."""
+    binding = llvm()
+    triple = binding.get_process_triple()
+    features = binding.get_host_cpu_features()
+    best = _best(triple, features)
+    if name is None or name == "native":
+        cpu, flags = binding.get_host_cpu_name(), features.flatten()
+        if best is None:
+            neon = triple.startswith(("aarch64", "arm64"))
+            return Target("native", triple, cpu, flags, 16, 32 if neon else 16, neon, neon)
+        _, width, registers, fma, half = LEVELS[best]
+        prefer = ",+prefer-256-bit" if width == 32 else ",-prefer-256-bit"
+        return Target("native", triple, cpu, flags + prefer, width, registers, fma, half)
+    order = list(LEVELS)
+    if name not in LEVELS or best is None or order.index(name) > order.index(best):
+        usable = ", ".join(["native", *(order[: order.index(best) + 1] if best else [])])
+        raise CompileError(f"target={name!r} is not one that this machine runs", hint=f"Use one of {usable}")
+    cpu, width, registers, fma, half = LEVELS[name]
+    return Target(name, triple, cpu, "", width, registers, fma, half)
+
+
+def _best(triple: str, features: Any) -> str | None:
+    """The highest of LEVELS that an x86-64 machine has; None for another architecture."""
+    if not triple.startswith("x86_64"):
+        return None
+    if all(features.get(f) for f in ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")):
+        return "x86-64-v4"
+    if all(features.get(f) for f in ("avx2", "fma", "f16c", "bmi2")):
+        return "x86-64-v3"
+    return "x86-64-v2" if features.get("sse4.2") else "x86-64"

@@ -1,0 +1,150 @@
+"""The backend: which nodes are native, and the executable that runs native regions and NumPy's kernels in turn."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import CompileError
+from graphc.interpret import Data, evaluate
+from graphc.ir import Graph, Node, Value, retype
+from graphc.ops.base import Constant
+from graphc.passes.decompose import decompose
+from graphc.runtime.backend import Executable, Options
+from graphc.types import TensorType
+
+from ..codegen.target import Target, host_target, llvm
+from .lowering import lower_node
+from .program import Program, build
+
+SIGNATURES = 16  # input shapes for which machine code is kept
+
+
+class LlvmBackend:
+    """Compiles graphs to native code, for each signature of input shapes."""
+
+    name = "llvm"
+
+    def __init__(self, target: str | None = None) -> None:
+        llvm()
+        self.target = host_target(target)
+
+    def supports(self, node: Node) -> str | None:
+        return why_not(node, self.target)
+
+    def compile(self, graph: Graph, options: Options) -> Executable:
+        return LlvmExecutable(graph, self.target, options)
+
+
+def why_not(node: Node, target: Target) -> str | None:
+    """None for a node that has native code, else the reason why not."""
+    if isinstance(node.op, Constant):
+        return None
+    try:
+        if not all(isinstance(v.type, TensorType) for v in (*node.outputs, *(x for x in node.inputs if x is not None))):
+            return "sequences and optionals are not native"
+        own = [None if x is None else Value(x.type, name=f"x{i}", content=x.content) for i, x in enumerate(node.inputs)]
+        parts = node.op.decompose(*own)
+        if parts is not None:
+            outputs = (parts,) if isinstance(parts, Value) else tuple(parts)
+            whole = decompose(Graph([x for x in own if x is not None], outputs))
+            return next((r for n in whole.nodes if (r := why_not(n, target)) is not None), None)
+        lower_node(node, target)
+    except CompileError as e:
+        return str(e.message)
+    return None
+
+
+@dataclass(frozen=True, eq=False)
+class _Region:
+    """Consecutive nodes: a native program, or one node for NumPy's kernels."""
+
+    nodes: list[Node]
+    program: Program | None
+
+
+class LlvmExecutable(Executable):
+    """Native code for each signature that has been run, the least recently used ones dropped."""
+
+    def __init__(self, graph: Graph, target: Target, options: Options):
+        self.graph, self.target, self.options = graph, target, options
+        self._compiled: OrderedDict[tuple[Any, ...], _Compiled] = OrderedDict()
+        if all(isinstance(v.type, TensorType) and v.type.is_static for v in graph.inputs):
+            self._find(tuple(v.tensor.shape for v in graph.inputs))
+
+    def run(self, inputs: Sequence[Data]) -> list[Data]:
+        signature = tuple(x.shape if isinstance(x, np.ndarray) else None for x in inputs)
+        return self._find(signature).run(inputs)
+
+    def _find(self, signature: tuple[Any, ...]) -> _Compiled:
+        found = self._compiled.get(signature)
+        if found is None:
+            types = [
+                v.type if shape is None else TensorType(v.tensor.dtype, shape)
+                for v, shape in zip(self.graph.inputs, signature, strict=True)
+            ]
+            found = _Compiled(retype(self.graph, types, [v.content for v in self.graph.inputs]), self.target)
+            while len(self._compiled) >= SIGNATURES:
+                self._compiled.popitem(last=False)
+            self._compiled[signature] = found
+        self._compiled.move_to_end(signature)
+        return found
+
+
+class _Compiled:
+    """A graph whose inputs have known shapes, as regions in order."""
+
+    def __init__(self, graph: Graph, target: Target):
+        self.graph = decompose(graph)
+        native = {n: why_not(n, target) is None for n in self.graph.nodes}
+        self.regions = [self._region(nodes, native[nodes[0]], target) for nodes in regions(self.graph, native)]
+        self.constants = {n.output: n.op.value.array for n in self.graph.nodes if isinstance(n.op, Constant)}
+
+    def _region(self, nodes: list[Node], native: bool, target: Target) -> _Region:
+        if not native:
+            return _Region(nodes, None)
+        made = {v for n in nodes for v in n.outputs}
+        inputs = list(dict.fromkeys(x for n in nodes for x in n.inputs if x is not None and x not in made))
+        inputs = [x for x in inputs if x.node is None or not isinstance(x.node.op, Constant)]
+        read = set(self.graph.outputs)
+        inside = set(nodes)
+        read |= {x for n in self.graph.nodes if n not in inside for x in n.inputs if x is not None}
+        outputs = [v for n in nodes for v in n.outputs if v in read]
+        return _Region(nodes, build(nodes, inputs, outputs, target))
+
+    def run(self, inputs: Sequence[Data]) -> list[Data]:
+        data: dict[Value, Data] = {**self.constants, **dict(zip(self.graph.inputs, inputs, strict=True))}
+        for region in self.regions:
+            program = region.program
+            if program is None:
+                for node in region.nodes:
+                    results = evaluate(node, [None if x is None else data[x] for x in node.inputs])
+                    data.update(zip(node.outputs, results, strict=True))
+            else:
+                data.update(zip(program.outputs, program.run([data[v] for v in program.inputs]), strict=True))
+        return [data[v] for v in self.graph.outputs]
+
+
+def regions(graph: Graph, native: dict[Node, bool]) -> list[list[Node]]:
+    """The nodes in an order that the graph allows, in runs that are native or not; as few runs as a greedy walk finds."""
+    waiting = [n for n in graph.nodes if not isinstance(n.op, Constant)]
+    ready = {n.output for n in graph.nodes if isinstance(n.op, Constant)} | set(graph.inputs)
+    found: list[list[Node]] = []
+    wanted = True
+    while waiting:
+        run: list[Node] = []
+        left: list[Node] = []
+        for n in waiting:
+            if native[n] == wanted and all(x is None or x in ready for x in n.inputs):
+                run.append(n)
+                ready.update(n.outputs)
+            else:
+                left.append(n)
+        if run:
+            found.append(run)
+        waiting, wanted = left, not wanted
+    return found

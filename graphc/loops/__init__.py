@@ -1,0 +1,1 @@
+"""The loop level: what expressions compute, as loop nests; how, as schedules of those."""

@@ -1,0 +1,95 @@
+"""Fusion by composition: the elements of a node's outputs as functions of the elements of its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphc.errors import CompileError
+from graphc.expr import Buffer, Const, Element, Expr, Linear, Load, Source
+from graphc.ir import Node, Op, Value
+from graphc.loops.layout import Layout
+from graphc.ops.base import Constant, static_shape
+from graphc.ops.fused import Fused
+from graphc.types import Array, TensorType
+
+
+def stored(value: Value, buffer: Buffer, layout: Layout) -> Source:
+    """A tensor that lies in `buffer`."""
+    return Source(
+        value.dtype,
+        layout.shape,
+        lambda index: Load(buffer, layout.offset(index)),
+        const=contents(value),
+        halo=layout.halo,
+        flat=(lambda position: Load(buffer, position)) if layout.is_row_major else None,
+    )
+
+
+def computed(value: Value, element: Element) -> Source:
+    """A tensor whose elements are computed where they are read; each index once."""
+    made: dict[tuple[Linear, ...], Expr] = {}
+
+    def at(index: tuple[Linear, ...]) -> Expr:
+        if index not in made:
+            made[index] = element(*index)
+        return made[index]
+
+    return Source(value.dtype, sizes(value), at, const=contents(value))
+
+
+def contents(value: Value) -> Array | None:
+    """The elements of a constant, or what inference knows of a small tensor."""
+    if value.node is not None and isinstance(value.node.op, Constant):
+        return value.node.op.value.array
+    return value.const
+
+
+def sizes(value: Value) -> tuple[int, ...]:
+    """The shape as numbers. Raises `CompileError` where it is not known."""
+    shape = static_shape(value) if isinstance(value.type, TensorType) else None
+    if shape is None:
+        raise CompileError(f"{value.type} is known only at run time")
+    return shape
+
+
+def elements(op: Op, outputs: Sequence[Value], xs: Sequence[Source | None]) -> tuple[Element, ...]:
+    """One function from indices to an expression for each of `outputs`, those of `op` applied to `xs`.
+
+    Raises `CompileError` where `op`, or one inside it, has no body.
+    """
+    if isinstance(op, Fused):
+        return _fused(op, xs)
+    types = tuple(v.type for v in outputs)
+    made = op.element(types[0] if len(types) == 1 else types, *xs)
+    return made if isinstance(made, tuple) else (made,)
+
+
+def _fused(op: Fused, xs: Sequence[Source | None]) -> tuple[Element, ...]:
+    sources: dict[Value, Source] = {}
+    for v, x in zip(op.body.inputs, xs, strict=True):
+        assert x is not None
+        sources[v] = x
+    for node in op.body.nodes:
+        for v, source in zip(node.outputs, _sources(node, sources), strict=True):
+            sources[v] = source
+    return tuple(_element(sources[v]) for v in op.body.outputs)
+
+
+def _sources(node: Node, sources: dict[Value, Source]) -> list[Source]:
+    if isinstance(node.op, Constant):
+        return [immediate(node.output)]
+    inputs = [None if x is None else sources[x] for x in node.inputs]
+    return [computed(v, e) for v, e in zip(node.outputs, elements(node.op, node.outputs, inputs), strict=True)]
+
+
+def immediate(value: Value) -> Source:
+    """A constant of one element, written into the code."""
+    array = contents(value)
+    assert array is not None
+    assert array.size == 1
+    number = Const(array.reshape(-1)[0], value.dtype)
+    return Source(value.dtype, array.shape, lambda index: number, const=array, flat=lambda position: number)
+
+
+def _element(source: Source) -> Element:
+    return lambda *index: source[index]

@@ -1,0 +1,133 @@
+"""How a tensor lies in a flat buffer: row-major, blocked, with a halo. A buffer's matter, not an op's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from graphc.expr import Index, IndexLike, Linear, divide, linear
+from graphc.types import Array
+
+
+@dataclass(frozen=True)
+class Part:
+    """One physical axis: ⌊(index of `axis` + halo) / step⌋ mod `extent`."""
+
+    axis: int
+    step: int
+    extent: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The physical axes of a tensor, outermost first.
+
+    Attributes:
+        shape: the tensor's sizes.
+        parts: the physical axes. The parts of one axis, from the innermost out, have steps 1, b, b·c, …
+        halo: for each axis, elements of padding before and after, which hold zeros.
+    """
+
+    shape: tuple[int, ...]
+    parts: tuple[Part, ...]
+    halo: tuple[tuple[int, int], ...]
+
+    @cached_property
+    def size(self) -> int:
+        """Elements of the buffer, padding included."""
+        return math.prod(p.extent for p in self.parts)
+
+    @property
+    def has_halo(self) -> bool:
+        return any(h != (0, 0) for h in self.halo)
+
+    @cached_property
+    def is_row_major(self) -> bool:
+        return self == row_major(self.shape)
+
+    def offset(self, index: Sequence[IndexLike]) -> Linear:
+        """Where the element at `index` lies."""
+        at = linear(0)
+        shifted = [linear(i) + h[0] for i, h in zip(index, self.halo, strict=True)]
+        for p in self.parts:
+            digit = divide(shifted[p.axis], p.step)[0]
+            if p.step * p.extent < self._padded(p.axis):  # not the outermost part of its axis
+                digit = divide(digit, p.extent)[1]
+            at = at * p.extent + digit
+        return at
+
+    def _padded(self, axis: int) -> int:
+        """The axis's size with halo, rounded up to whole blocks."""
+        return math.prod(p.extent for p in self.parts if p.axis == axis)
+
+    def loops(self, prefix: str = "i") -> tuple[list[Index], list[Linear]]:
+        """An index for each physical axis that covers the elements (not the halo), and the logical indices.
+
+        Where blocks do not divide an axis, the last one reaches beyond its end.
+        """
+        inner = {axis: _extents(self, axis) for axis in range(len(self.shape))}
+        logical = [linear(0) for _ in self.shape]
+        indices: list[Index] = []
+        for k, p in enumerate(self.parts):
+            extent = inner[p.axis][p.step]
+            i = Index(f"{prefix}{k}", extent)
+            indices.append(i)
+            if extent != 1:
+                logical[p.axis] = logical[p.axis] + linear(i) * p.step
+        return indices, logical
+
+    def pack(self, array: Array) -> Array:
+        """The buffer that holds `array`: flat, with zeros for padding."""
+        if self.is_row_major:
+            return np.ascontiguousarray(array).reshape(-1)
+        widths = []
+        for axis, (n, (before, after)) in enumerate(zip(self.shape, self.halo, strict=True)):
+            widths.append((before, after + self._padded(axis) - n - before - after))
+        padded = np.pad(array, widths) if any(w != (0, 0) for w in widths) else array
+        order = [[i for i, p in enumerate(self.parts) if p.axis == axis] for axis in range(len(self.shape))]
+        split = padded.reshape([self.parts[i].extent for axis in order for i in axis])
+        place = [i for axis in order for i in axis]
+        return np.ascontiguousarray(split.transpose(np.argsort(place))).reshape(-1)
+
+    def unpack(self, buffer: Array) -> Array:
+        """The tensor that lies in `buffer`."""
+        at = np.arange(math.prod(self.shape)).reshape(self.shape)
+        index = np.unravel_index(at, self.shape) if self.shape else ()
+        position = np.zeros(self.shape, np.int64)
+        for p in self.parts:
+            position = position * p.extent + (index[p.axis] + self.halo[p.axis][0]) // p.step % p.extent
+        return buffer.reshape(-1)[position]
+
+
+def _extents(layout: Layout, axis: int) -> dict[int, int]:
+    """Step of each part of `axis` -> how many values it takes over the elements."""
+    n, (before, after) = layout.shape[axis], layout.halo[axis]
+    parts = [p for p in layout.parts if p.axis == axis]
+    if len(parts) == 1:
+        return {1: n}
+    assert (before, after) == (0, 0), "an axis is blocked or has a halo"
+    return {p.step: p.extent for p in parts}
+
+
+def row_major(shape: Sequence[int]) -> Layout:
+    """The last axis is the innermost; nothing between the elements."""
+    parts = tuple(Part(axis, 1, n) for axis, n in enumerate(shape))
+    return Layout(tuple(shape), parts, ((0, 0),) * len(shape))
+
+
+def blocked(shape: Sequence[int], axis: int, block: int, halo: Sequence[tuple[int, int]] = ()) -> Layout:
+    """[n, c, …] as [n, c/block, …, block]: `axis` split, its inner part innermost; with a halo on other axes."""
+    around = tuple(halo) or ((0, 0),) * len(shape)
+    outer = [
+        Part(a, block, -(-n // block)) if a == axis else Part(a, 1, n + sum(around[a])) for a, n in enumerate(shape)
+    ]
+    return Layout(tuple(shape), (*outer, Part(axis, 1, block)), around)
+
+
+def padded(shape: Sequence[int], halo: Sequence[tuple[int, int]]) -> Layout:
+    """Row-major with a halo."""
+    return Layout(tuple(shape), tuple(Part(a, 1, n + sum(halo[a])) for a, n in enumerate(shape)), tuple(halo))
