@@ -13,7 +13,7 @@ from graphc.errors import CompileError
 from graphc.interpret import Data, evaluate
 from graphc.ir import Graph, Node, Value, retype
 from graphc.ops.base import Constant
-from graphc.passes.decompose import decompose
+from graphc.passes.decompose import decompose, parts_of
 from graphc.runtime.backend import Executable, Options
 from graphc.types import TensorType
 
@@ -48,10 +48,9 @@ def why_not(node: Node, target: Target) -> str | None:
         if not all(isinstance(v.type, TensorType) for v in (*node.outputs, *(x for x in node.inputs if x is not None))):
             return "sequences and optionals are not native"
         own = [None if x is None else Value(x.type, name=f"x{i}", content=x.content) for i, x in enumerate(node.inputs)]
-        parts = node.op.decompose(*own)
+        parts = parts_of(node, own)
         if parts is not None:
-            outputs = (parts,) if isinstance(parts, Value) else tuple(parts)
-            whole = decompose(Graph([x for x in own if x is not None], outputs))
+            whole = decompose(Graph([x for x in own if x is not None], parts))
             return next((r for n in whole.nodes if (r := why_not(n, target)) is not None), None)
         lower_node(node, target)
     except CompileError as e:

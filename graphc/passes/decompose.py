@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graphc.errors import CompileError
 from graphc.ir import Graph, Node, Value, rebuild
 
 
@@ -15,7 +16,14 @@ def decompose(graph: Graph) -> Graph:
 
 
 def _visit(node: Node, inputs: tuple[Value | None, ...]) -> Sequence[Value] | None:
-    outputs = node.op.decompose(*inputs)
-    if outputs is None:
+    parts = parts_of(node, inputs)
+    return None if parts is None or len(parts) < len(node.outputs) else parts[: len(node.outputs)]
+
+
+def parts_of(node: Node, inputs: Sequence[Value | None]) -> tuple[Value, ...] | None:
+    """What `node` is in terms of other ops on `inputs`; None where it cannot be said, as with unknown sizes."""
+    try:
+        outputs = node.op.decompose(*inputs)
+    except CompileError:
         return None
-    return (outputs,) if isinstance(outputs, Value) else tuple(outputs)
+    return (outputs,) if isinstance(outputs, Value) else None if outputs is None else tuple(outputs)
