@@ -32,7 +32,8 @@ def lower_node(node: Node, target: Target) -> list[Kernel | Value]:
     """
     buffers: dict[Buffer, Value] = {}
     given = {x: _source(x, buffers) for x in dict.fromkeys(node.inputs) if x is not None}
-    made = elements(node.op, node.outputs, [None if x is None else given[x] for x in node.inputs])
+    inputs = [None if x is None else given[x] for x in node.inputs]
+    made = elements(node.op, node.outputs, inputs, lambda x: _source(x, buffers))
     result: list[Kernel | Value] = []
     for v, element in zip(node.outputs, made, strict=True):
         register_type(v.dtype)

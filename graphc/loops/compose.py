@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from graphc.errors import CompileError
 from graphc.expr import Buffer, Const, Element, Expr, Linear, Load, Source
-from graphc.ir import Node, Op, Value
+from graphc.ir import Op, Value
 from graphc.loops.layout import Layout
 from graphc.ops.base import Constant, static_shape
 from graphc.ops.fused import Fused
@@ -52,34 +52,33 @@ def sizes(value: Value) -> tuple[int, ...]:
     return shape
 
 
-def elements(op: Op, outputs: Sequence[Value], xs: Sequence[Source | None]) -> tuple[Element, ...]:
+def elements(
+    op: Op, outputs: Sequence[Value], xs: Sequence[Source | None], constant: Callable[[Value], Source]
+) -> tuple[Element, ...]:
     """One function from indices to an expression for each of `outputs`, those of `op` applied to `xs`.
 
-    Raises `CompileError` where `op`, or one inside it, has no body.
+    `constant` finds a place for a constant inside of `op`. Raises `CompileError` where `op`, or one inside it, has no body.
     """
     if isinstance(op, Fused):
-        return _fused(op, xs)
+        return _fused(op, xs, constant)
     types = tuple(v.type for v in outputs)
     made = op.element(types[0] if len(types) == 1 else types, *xs)
     return made if isinstance(made, tuple) else (made,)
 
 
-def _fused(op: Fused, xs: Sequence[Source | None]) -> tuple[Element, ...]:
+def _fused(op: Fused, xs: Sequence[Source | None], constant: Callable[[Value], Source]) -> tuple[Element, ...]:
     sources: dict[Value, Source] = {}
     for v, x in zip(op.body.inputs, xs, strict=True):
         assert x is not None
         sources[v] = x
     for node in op.body.nodes:
-        for v, source in zip(node.outputs, _sources(node, sources), strict=True):
-            sources[v] = source
+        if isinstance(node.op, Constant):
+            sources[node.output] = constant(node.output)
+            continue
+        inputs = [None if x is None else sources[x] for x in node.inputs]
+        made = elements(node.op, node.outputs, inputs, constant)
+        sources.update((v, computed(v, e)) for v, e in zip(node.outputs, made, strict=True))
     return tuple(_element(sources[v]) for v in op.body.outputs)
-
-
-def _sources(node: Node, sources: dict[Value, Source]) -> list[Source]:
-    if isinstance(node.op, Constant):
-        return [immediate(node.output)]
-    inputs = [None if x is None else sources[x] for x in node.inputs]
-    return [computed(v, e) for v, e in zip(node.outputs, elements(node.op, node.outputs, inputs), strict=True)]
 
 
 def immediate(value: Value) -> Source:

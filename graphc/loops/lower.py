@@ -29,6 +29,8 @@ from graphc.loops.nest import Alloc, Block, For, Nest, Stmt, Store, Update
 
 def lower(target: Buffer, layout: Layout, element: Element) -> Nest:
     """The nest that stores `element(i, j, …)` at each index of a tensor that lies in `target` as `layout` says."""
+    if 0 in layout.shape:
+        return Nest((target,), (target,), ())
     indices, logical = layout.loops()
     expr = element(*logical)
     for i, n in zip(logical, layout.shape, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphc.errors import CompileError
+from graphc.errors import GraphcError
 from graphc.ir import Graph, Node, Value, rebuild
 
 
@@ -24,6 +24,6 @@ def parts_of(node: Node, inputs: Sequence[Value | None]) -> tuple[Value, ...] | 
     """What `node` is in terms of other ops on `inputs`; None where it cannot be said, as with unknown sizes."""
     try:
         outputs = node.op.decompose(*inputs)
-    except CompileError:
+    except GraphcError:
         return None
     return (outputs,) if isinstance(outputs, Value) else None if outputs is None else tuple(outputs)
