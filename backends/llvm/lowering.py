@@ -45,7 +45,7 @@ def lower_node(node: Node, target: Target) -> list[Kernel | Value]:
         if shared is not None:
             result.append(names[shared])
         else:
-            nest = schedule(nest, target.lanes(v.dtype.numpy.itemsize))
+            nest = schedule(nest, target.schedule)
             result.append(Kernel(nest, tuple(names[b] for b in nest.arguments)))
     return result
 
@@ -77,6 +77,6 @@ def copy_kernel(x: Value, y: Value, target: Target) -> Kernel:
     source = _source(x, buffers)
     layout = row_major(sizes(y))
     buffer = Buffer("y", y.dtype, layout.size)
-    nest = schedule(lower(buffer, layout, lambda *i: source[i]), target.lanes(y.dtype.numpy.itemsize))
+    nest = schedule(lower(buffer, layout, lambda *i: source[i]), target.schedule)
     names = {**buffers, buffer: y}
     return Kernel(nest, tuple(names[b] for b in nest.arguments))
