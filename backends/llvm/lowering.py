@@ -15,7 +15,7 @@ from graphc.errors import CompileError
 from graphc.expr import Buffer, Element, Expr, Index, Linear, Load, Source, linear, walk
 from graphc.ir import Node, Value
 from graphc.loops.compose import contents, elements, immediate, sizes, stored
-from graphc.loops.contraction import MAX_HALO, Contraction, Read, blocked_sum, contract, fits, match, packed, tiling
+from graphc.loops.contraction import MAX_HALO, Contraction, Read, contract, fits, match, order, packed, tiling
 from graphc.loops.layout import Layout, blocked, padded, row_major
 from graphc.loops.lower import buffers, lower, zero_halo
 from graphc.loops.nest import For, Nest, Store, statements
@@ -265,14 +265,14 @@ class _Lowering:
         tiles = tiling(c, lanes, self.machine)
         names: dict[Buffer, Value] = {}
         a, b = self._left(c, lanes), c.b.tensor
-        block = blocked_sum(c, self._layout(a))
+        sums = order(c, self._layout(a))
         lane = c.indices[c.lanes]
         shape = sizes(b)  # type: ignore[arg-type]
         fixed = contents(b) is not None  # type: ignore[arg-type]
         b = self._in(
             b,  # type: ignore[arg-type]
             lambda l: not fixed and l.offset(c.b.index).terms.get(lane) == 1,
-            lambda: packed(c, shape, tiles.vectors * lanes, block),
+            lambda: packed(c, shape, tiles.vectors * lanes, sums),
         )
         is_packed = b is not c.b.tensor
         given = {x: self._source(x, self._layout(x), names) for x in dict.fromkeys(node.inputs) if x is not None}
@@ -284,7 +284,7 @@ class _Lowering:
         buffer = Buffer("y", v.dtype, layout.size)
         body = contract(
             c, element, buffer, layout, tiles,
-            lanes=lanes, padded=is_packed, block=block, machine=self.machine,
+            lanes=lanes, padded=is_packed, sums=sums, machine=self.machine,
         )  # fmt: skip
         body += schedule(Nest((), (), zero_halo(buffer, layout)), self.machine).body
         used = [x for s in statements(body) for x in buffers(*exprs(s))]

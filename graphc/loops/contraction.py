@@ -258,7 +258,7 @@ def tiling(c: Contraction, lanes: int, machine: Machine) -> Tiling:
                 for m, t in ((long // tile, tile), (1, long % tile))
                 if n * v and m * t
             )
-            key = (cost, (wide % vectors > 0) + (long % tile > 0), -vectors * tile, vectors)
+            key = (cost, (wide % vectors > 0) + (long % tile > 0), -vectors * tile, vectors + tile)
             if best is None or key < best:
                 best, chosen = key, (vectors, tile)
     vectors, tile = chosen
@@ -274,15 +274,41 @@ def _cycles(vectors: int, tile: int, spread: bool) -> float:
     return max(vectors * tile, loads / 2, 8 if vectors * tile < 8 else 0) + 0.25
 
 
-def blocked_sum(c: Contraction, layout: Layout) -> tuple[int, int] | None:
-    """(reduction axis, block) where `a`, lying as `layout`, is blocked along an axis that the reduction runs over."""
+@dataclass(frozen=True)
+class Order:
+    """The reduction's loops: `outer` ones in order, then `inner`, unrolled; `block` splits inner, its blocks outermost."""
+
+    outer: tuple[int, ...]
+    inner: int
+    block: int | None
+
+
+def order(c: Contraction, layout: Layout) -> Order:
+    """How the reduction runs over `a`, lying as `layout`.
+
+    Where `a` is blocked along an axis that is summed over, a block is innermost. Else the last axis is, unless elements
+    along it are those of the tile's neighbours (a row of an image): LLVM would keep them all in registers.
+    """
+    everything = range(len(c.axes))
     for axis, i in enumerate(c.a.index):
         steps = [p.step for p in layout.parts if p.axis == axis]
-        if len(steps) > 1:
-            block = max(steps)
-            inner = [(k, c.axes.index(t)) for t, k in i.terms.items() if t in c.axes]
-            return (inner[0][1], block) if len(inner) == 1 else None
-    return None
+        inner = [c.axes.index(t) for t in i.terms if t in c.axes]
+        if len(steps) > 1 and inner:
+            return Order(tuple(k for k in everything if k != inner[0]), inner[0], max(steps))
+    at = layout.offset(c.a.index).terms
+    step = 0 if c.tile is None else at.get(c.indices[c.tile], 0)
+
+    def apart(k: int) -> bool:
+        stride = at.get(c.axes[k], 0)
+        return not step or not any(j * stride % step == 0 for j in range(1, min(c.axes[k].extent, 16)))
+
+    long = 0 if c.tile is None else c.digits[c.tile].extent
+
+    def free(k: int) -> bool:
+        return apart(k) or at.get(c.axes[k], 0) >= step * long
+
+    inner = next((k for k in reversed(everything) if free(k)), len(c.axes) - 1)
+    return Order(tuple(k for k in everything if k != inner), inner, None)
 
 
 def fits(c: Contraction, layout: Layout) -> bool:
@@ -308,30 +334,31 @@ def fits(c: Contraction, layout: Layout) -> bool:
     return True
 
 
-def packed(c: Contraction, shape: Sequence[int], panel: int, block: tuple[int, int] | None) -> Layout:
-    """The layout of `b` in which the innermost loops read it from one end to the other.
+def packed(c: Contraction, shape: Sequence[int], panel: int, sums: Order) -> Layout:
+    """The layout of `b`, of this shape, in which the innermost loops read it from one end to the other.
 
     Args:
         c: the contraction.
         shape: that of `b`.
         panel: lanes that are read together.
-        block: the reduction axis that is split, and by how much.
+        sums: the order of the reduction.
     """
     lane = c.indices[c.lanes]
     front: list[Part] = []
     inside: list[tuple[int, Part]] = []
     panels: list[Part] = []
     last: list[Part] = []
+    place = {k: n for n, k in enumerate((*sums.outer, sums.inner))}
     for axis, (i, n) in enumerate(zip(c.b.index, shape, strict=True)):
-        sums = [c.axes.index(t) for t in i.terms if t in c.axes]
+        found = [c.axes.index(t) for t in i.terms if t in c.axes]
         if lane in i.terms:
             panels, last = [Part(axis, panel, -(-n // panel))], [Part(axis, 1, panel)]
-        elif not sums:
+        elif not found:
             front.append(Part(axis, 1, n))
-        elif block is not None and sums == [block[0]]:
-            inside += [(-1, Part(axis, block[1], -(-n // block[1]))), (len(c.axes), Part(axis, 1, block[1]))]
+        elif sums.block is not None and found == [sums.inner]:
+            inside += [(-1, Part(axis, sums.block, -(-n // sums.block))), (len(c.axes), Part(axis, 1, sums.block))]
         else:
-            inside.append((min(sums), Part(axis, 1, n)))
+            inside.append((min(place[k] for k in found), Part(axis, 1, n)))
     inside.sort(key=lambda x: x[0])
     return Layout(tuple(shape), (*front, *panels, *(p for _, p in inside), *last), ((0, 0),) * len(shape))
 
@@ -373,7 +400,7 @@ def contract(
     *,
     lanes: int,
     padded: bool,
-    block: tuple[int, int] | None,
+    sums: Order,
     machine: Machine,
 ) -> Block:
     """The statements that store `element` in `target`.
@@ -385,7 +412,7 @@ def contract(
         tiles: how much is kept in registers.
         lanes: elements of a vector register.
         padded: `b` is packed, with whole panels.
-        block: the reduction axis that is split because `a` is blocked along it.
+        sums: the order of the reduction.
         machine: for the size of the cache.
     """
     outer = [k for k, d in enumerate(c.digits) if k not in (c.lanes, c.tile) and d.extent > 1]
@@ -399,7 +426,7 @@ def contract(
     panels_inside = weights <= machine.cache // 2 and bool(rows)
 
     def core(panel: Panel, values: Mapping[int, IndexLike], start: IndexLike, tile: int) -> Block:
-        return _Core(c, element, target, layout, tiles, block, panel, dict(values), linear(start), tile).statements()
+        return _Core(c, element, target, layout, tiles, sums, panel, dict(values), linear(start), tile).statements()
 
     def tile_loops(panel: Panel, values: Mapping[int, IndexLike]) -> Block:
         made: list[Stmt] = []
@@ -446,7 +473,7 @@ class _Core:
     target: Buffer
     layout: Layout
     tiles: Tiling
-    block: tuple[int, int] | None
+    sums: Order
     panel: Panel
     values: dict[int, IndexLike]
     start: Linear
@@ -499,32 +526,22 @@ class _Core:
 
     def _sums(self, axes: Sequence[Index], add: Callable[[Mapping[Index, IndexLike]], Stmt]) -> Block:
         """Loops over the reduction, the innermost one unrolled."""
-        block = self.block
-        order = [a for k, a in enumerate(axes) if block is None or k != block[0]]
-        if block is None:
-            *order, inner = order
-            return self._nested(order, {}, lambda v: self._unrolled(inner, v, linear(0), inner.extent, add))
-        split, size = axes[block[0]], block[1]
-        count, rest = divmod(split.extent, size)
+        outer, inner, block = [axes[k] for k in self.sums.outer], axes[self.sums.inner], self.sums.block
+        size = block or inner.extent
+        count, rest = divmod(inner.extent, size)
         made: list[Stmt] = []
         if count:
             co = Index("c", count)
-            body = self._nested(
-                order, {}, lambda v: self._unrolled(split, v, co * size if count > 1 else linear(0), size, add)
-            )
+            start = co * size if count > 1 else linear(0)
+            body = self._nested(outer, lambda v: self._unrolled(inner, v, start, size, add))
             made += [For(co, "serial", body)] if count > 1 else body
         if rest:
-            made += self._nested(order, {}, lambda v: self._unrolled(split, v, linear(count * size), rest, add))
+            made += self._nested(outer, lambda v: self._unrolled(inner, v, linear(count * size), rest, add))
         return tuple(made)
 
-    def _nested(
-        self,
-        axes: Sequence[Index],
-        values: Mapping[Index, IndexLike],
-        inner: Callable[[Mapping[Index, IndexLike]], Block],
-    ) -> Block:
+    def _nested(self, axes: Sequence[Index], inner: Callable[[Mapping[Index, IndexLike]], Block]) -> Block:
         fresh = [Index(f"k{k}", a.extent) for k, a in enumerate(axes)]
-        body = inner({**values, **dict(zip(axes, fresh, strict=True))})
+        body = inner(dict(zip(axes, fresh, strict=True)))
         for i in reversed(fresh):
             body = (For(i, "serial", body),)
         return body
