@@ -1,7 +1,0 @@
-"""placeholder"""
-
-from graphc.expr import Expr
-
-
-def expand(e: Expr) -> Expr:
-    return e
