@@ -284,11 +284,18 @@ class _Lowering:
         buffer = Buffer("y", v.dtype, layout.size)
         body = contract(
             c, element, buffer, layout, tiles,
-            lanes=lanes, padded=is_packed, sums=sums, machine=self.machine,
+            lanes=lanes, padded=is_packed, whole=self._whole(node, c, layout), sums=sums, machine=self.machine,
         )  # fmt: skip
         body += schedule(Nest((), (), zero_halo(buffer, layout)), self.machine).body
         used = [x for s in statements(body) for x in buffers(*exprs(s))]
         self._add(Nest(tuple(dict.fromkeys([*used, buffer])), (buffer,), body), {**names, buffer: v}, node)
+
+    def _whole(self, node: Node, c: Contraction, layout: Layout) -> bool:
+        """True if lanes beyond the output's end have memory, there and in what is read beside the factors."""
+        others = [x for x in node.inputs if x is not None and x not in (c.a.tensor, c.b.tensor)]
+        return any(p.step > 1 for p in layout.parts) and all(
+            contents(x) is not None or self._blocked(x) is not None for x in others
+        )
 
     def _left(self, c: Contraction, lanes: int) -> Value:
         """The factor whose elements are spread, or read lane by lane, in a layout that serves."""

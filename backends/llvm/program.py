@@ -133,7 +133,7 @@ def _place_constants(lowered: Lowered, memory: _Memory) -> Array:
     for v, array in lowered.constants.items():
         memory.place[v] = f"constant {size}"
         size += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
-    block = aligned(size)
+    block = aligned(size + 4 * ALIGNMENT)  # vectors may reach beyond the last one
     for v, array in lowered.constants.items():
         start = int(memory.place[v].split()[1])
         block[start : start + array.nbytes] = array.view(np.uint8)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 from graphc.expr import (
     Buffer,
@@ -35,8 +36,9 @@ from graphc.expr import (
     substitute,
     walk,
 )
+from graphc.loops.functions import EXPANSIONS
 from graphc.loops.layout import Layout, Part
-from graphc.loops.nest import Alloc, Block, For, Nest, Stmt, Store
+from graphc.loops.nest import Alloc, Block, For, Kind, Stmt, Store
 from graphc.loops.schedule import GRAIN, Machine, pieces, share
 
 LEAST = 1 << 12  # multiplications below which the general schedule does as well
@@ -375,14 +377,15 @@ class Panel:
     valid: int
 
 
-def panels(extent: int, lanes: int, vectors: int, *, padded: bool) -> list[Panel]:
+def panels(extent: int, lanes: int, vectors: int, *, padded: bool, whole: bool) -> list[Panel]:
     """Panels that cover `extent` lanes. What is left at the end is one whole vector where `b` is padded, else parts."""
     width = lanes * vectors
     found = [Panel(0, extent // width, vectors, lanes, width)] if extent >= width else []
     at = extent // width * width
     rest = extent - at
     if rest and padded:
-        return [*found, Panel(at, 1, -(-rest // lanes), lanes, rest)]
+        count = -(-rest // lanes)
+        return [*found, Panel(at, 1, count, lanes, count * lanes if whole else rest)]
     if rest >= lanes:
         found.append(Panel(at, 1, rest // lanes, lanes, rest // lanes * lanes))
         at += rest // lanes * lanes
@@ -400,6 +403,7 @@ def contract(
     *,
     lanes: int,
     padded: bool,
+    whole: bool,
     sums: Order,
     machine: Machine,
 ) -> Block:
@@ -412,11 +416,12 @@ def contract(
         tiles: how much is kept in registers.
         lanes: elements of a vector register.
         padded: `b` is packed, with whole panels.
+        whole: lanes beyond the output's end may be stored, and read in what is done to the sum.
         sums: the order of the reduction.
         machine: for the size of the cache.
     """
     outer = [k for k, d in enumerate(c.digits) if k not in (c.lanes, c.tile) and d.extent > 1]
-    found = panels(c.digits[c.lanes].extent, lanes, tiles.vectors, padded=padded)
+    found = panels(c.digits[c.lanes].extent, lanes, tiles.vectors, padded=padded, whole=whole)
     long = 1 if c.tile is None else c.digits[c.tile].extent
     both = {*_variables(c.a)} & {*_variables(c.b)}
     batch = [k for k in outer if c.indices[k] in both]
@@ -507,21 +512,34 @@ class _Core:
         sums = self._sums(total.axes, add)
         result = rewrite(expr, lambda e: None, {id(total): Load(acc, place)})
         store = Store(self.target, self.layout.offset(logical), result)
-        return (Alloc(acc), each(Store(acc, place, constant(0, acc.dtype))), *sums, *self._stored(t, u, l, store))
+        return (
+            Alloc(acc),
+            each(Store(acc, place, constant(0, acc.dtype))),
+            *sums,
+            *self._stored(t, u, l, acc, place, store),
+        )
 
-    def _stored(self, t: Index, u: Index, l: Index, store: Store) -> Block:
+    def _stored(self, t: Index, u: Index, l: Index, acc: Buffer, place: Linear, store: Store) -> Block:
         """The output, except for lanes beyond its end."""
         panel = self.panel
-        whole, rest = divmod(panel.valid, panel.lanes)
+        kind: Kind = "unrolled"
         made: list[Stmt] = []
+        if any(isinstance(e, Call) and (e.function, e.dtype) in EXPANSIONS for e in walk(store.value)):
+            # A long function is written once, in a loop: the sums go through memory, which registers cannot index.
+            kind, sums = "serial", Buffer("sums", acc.dtype, acc.size, "register")
+            copy = Store(sums, place, Load(acc, place))
+            made += [Alloc(sums), For(t, "unrolled", (For(u, "unrolled", (For(l, "vector", (copy,)),)),))]
+            value = rewrite(store.value, lambda e: Load(sums, e.offset) if _reads(e, acc) else None)
+            store = replace(store, value=value)
+        whole, rest = divmod(panel.valid, panel.lanes)
         if whole:
             few = Index("u", whole)
             moved = _moved(store, {u: few})
-            made.append(For(t, "unrolled", (For(few, "unrolled", (For(l, "vector", (moved,)),)),)))
+            made.append(For(t, kind, (For(few, kind, (For(l, "vector", (moved,)),)),)))
         for at, _, width in pieces(rest, panel.lanes):
             lane = Index("l", width)
             moved = _moved(store, {u: whole, l: lane + at})
-            made.append(For(t, "unrolled", (For(lane, "vector", (moved,)),)))
+            made.append(For(t, kind, (For(lane, "vector", (moved,)),)))
         return tuple(made)
 
     def _sums(self, axes: Sequence[Index], add: Callable[[Mapping[Index, IndexLike]], Stmt]) -> Block:
@@ -565,6 +583,10 @@ class _Core:
         return tuple(made)
 
 
+def _reads(e: Expr, buffer: Buffer) -> TypeGuard[Load]:
+    return isinstance(e, Load) and e.buffer is buffer
+
+
 def _moved(store: Store, values: Mapping[Index, IndexLike]) -> Store:
     offset = store.offset
     for i, v in values.items():
@@ -573,4 +595,4 @@ def _moved(store: Store, values: Mapping[Index, IndexLike]) -> Store:
     return replace(store, offset=offset, value=substitute(store.value, values))
 
 
-__all__ = ["Contraction", "Nest", "Read", "contract", "fits", "match", "packed", "tiling"]
+__all__ = ["Contraction", "Read", "contract", "fits", "match", "packed", "tiling"]
