@@ -119,10 +119,10 @@ MASK = np.random.RandomState(0).uniform(0, 1, 8) >= 0.5
 UNIFORM = np.random.default_rng(int(np.float64(1).view(np.uint64))).random(3).astype(np.float32)
 LINEAR = resize.Resize(mode="linear")
 CORNERS = resize.Resize(mode="linear", coordinate_transformation_mode="align_corners")
-SCALE_1, SCALE_2, SCALE_06 = f(1, 1, 1), f(1, 1, 2), f(1, 1, 0.6)
-POSITIONS = n(5, 7, 13, 15).reshape(1, 1, 2, 2)
+CROP = resize.Resize(mode="linear", coordinate_transformation_mode="tf_crop_and_resize")
+SCALE_2, SCALE_0625 = f(1, 1, 2), f(1, 1, 0.625)
 UNPOOLED = np.zeros((1, 1, 5, 5), np.float32)
-UNPOOLED.flat[POSITIONS.ravel()] = 1, 2, 3, 4
+UNPOOLED[0, 0, 1:4:2, 1:4:2] = [[1, 2], [3, 4]]
 GATE = f(9, 9, 9, 9).reshape(1, 4, 1)
 
 ROWS = [
@@ -224,9 +224,10 @@ ROWS = [
     # -- sizes and places ---------------------------------------------------------------------------------------------
     Row("Resize", "linear on integers computes in floats and rounds, halves to even", "no: it truncates",
         [Example(LINEAR, [i(0, 3, -3).reshape(1, 1, 3), None, SCALE_2], i(0, 1, 2, 2, -2, -3).reshape(1, 1, 6))]),
-    Row("Resize", "`align_corners` with `scales`: the ends of the output are the ends of the input, whatever the scale"
-        " (ONNX's own test case expects otherwise)", "yes",
-        [Example(CORNERS, [f(1, 2, 3, 4).reshape(1, 1, 4), None, SCALE_06], f(1, 4).reshape(1, 1, 2))]),
+    Row("Resize", "`align_corners` and `tf_crop_and_resize` with `scales`: the length of the output in the formula is"
+        " scale · size, before it is rounded down", "no: the rounded length",
+        [Example(CORNERS, [f(1, 2, 3, 4).reshape(1, 1, 4), None, SCALE_0625], f(1, 3).reshape(1, 1, 2)),
+         Example(CROP, [f(1, 2, 3, 4).reshape(1, 1, 4), f(0, 0, 0, 1, 1, 1), SCALE_0625], f(1, 3).reshape(1, 1, 2))]),
     Row("ConvTranspose", "`SAME_UPPER` and `SAME_LOWER`: the output is input · stride; the odd element is cut off at"
         " the end (UPPER) or the start (LOWER)", "yes",
         [Example(conv.ConvTranspose(auto_pad=pad, strides=(2,)),
@@ -236,9 +237,13 @@ ROWS = [
         "no: the output is shorter",
         [Example(conv.ConvTranspose(auto_pad="SAME_UPPER", strides=(3,)),
                  [f(1, 1).reshape(1, 1, 2), f(1, 2).reshape(1, 1, 2)], f(1, 2, 0, 1, 2, 0).reshape(1, 1, 6))]),
-    Row("MaxUnpool", "with `output_shape`, indices count in that shape (ONNX's own test case expects otherwise)", "yes",
-        [Example(pool.MaxUnpool(kernel_shape=(2, 2), strides=(2, 2)),
-                 [f(1, 2, 3, 4).reshape(1, 1, 2, 2), POSITIONS, n(1, 1, 5, 5)], UNPOOLED)]),
+    Row("MaxUnpool", "with `output_shape`, indices count in the shape that x has without it; zeros follow on each axis",
+        "no: indices count in `output_shape`",
+        [Example(pool.MaxUnpool(kernel_shape=(2,), strides=(2,)),
+                 [f(1, 2).reshape(1, 1, 2), n(1, 2).reshape(1, 1, 2), n(1, 1, 6)],
+                 f(0, 1, 2, 0, 0, 0).reshape(1, 1, 6)),
+         Example(pool.MaxUnpool(kernel_shape=(2, 2), strides=(2, 2)),
+                 [f(1, 2, 3, 4).reshape(1, 1, 2, 2), n(5, 7, 13, 15).reshape(1, 1, 2, 2), n(1, 1, 5, 5)], UNPOOLED)]),
     Row("LSTM", "`clip` bounds what enters the gates and the candidate, not the cell", "yes",
         [Example(recurrent.LSTM(hidden_size=1, clip=1.0, outputs=3, activations=("Affine", "Affine", "Affine"),
                                 activation_alpha=(1.0, 1.0, 1.0), activation_beta=(0.0, 0.0, 0.0)),
@@ -274,7 +279,8 @@ ROWS = [
 HEADER = f"""# Semantics
 
 What graphc decides where ONNX leaves it open, or where engines disagree. The NumPy backend defines the semantics, and
-other backends are held to them. Every row has examples in `tests/semantics.py`, which `tests/test_semantics.py` runs;
+other backends are held to them; where ONNX's text, test data or reference give a general rule, it is theirs. Every
+row has examples in `tests/semantics.py`, which `tests/test_semantics.py` runs;
 `python tests/semantics.py` writes this page. The last column is onnxruntime {ORT} on {MACHINE}, on the same examples.
 
 """

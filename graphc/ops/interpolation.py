@@ -51,26 +51,31 @@ class Taps:
         return y
 
 
-def original(mode: str, size: int, outputs: int, scale: float, roi: tuple[float, float] = (0.0, 1.0)) -> Array:
-    """The coordinate in an axis of `size` of each of `outputs` pixels, by ONNX's coordinate_transformation_mode."""
+def original(
+    mode: str, size: int, outputs: int, scale: float, *, length: float, roi: tuple[float, float] = (0.0, 1.0)
+) -> Array:
+    """The coordinate in an axis of `size` of each of `outputs` pixels, by ONNX's coordinate_transformation_mode.
+
+    `length` is ONNX's output_width, of which `outputs` is the whole part: scale · size, or the size asked for.
+    """
     i = np.arange(outputs, dtype=np.float32)
-    one, half, factor = np.float32(1), np.float32(0.5), np.float32(scale)
+    one, half, factor, width = np.float32(1), np.float32(0.5), np.float32(scale), np.float32(length)
     last = np.float32(size - 1)
     if mode == "half_pixel":
         return (i + half) / factor - half
     if mode == "pytorch_half_pixel":
-        return (i + half) / factor - half if outputs > 1 else np.zeros_like(i)
+        return (i + half) / factor - half if width > 1 else np.zeros_like(i)
     if mode == "half_pixel_symmetric":
         # The output's centre is kept at the input's, although `outputs` was rounded down.
         adjustment = np.float32(outputs) / (factor * np.float32(size))
         return np.float32(size) / np.float32(2) * (one - adjustment) + (i + half) / factor - half
     if mode == "align_corners":
-        return i * last / np.float32(outputs - 1) if outputs > 1 else np.zeros_like(i)
+        return i * last / (width - one) if width > 1 else np.zeros_like(i)
     if mode == "asymmetric":
         return i / factor
     start, end = np.float32(roi[0]), np.float32(roi[1])
-    if outputs > 1:
-        return start * last + i * (end - start) * last / np.float32(outputs - 1)
+    if width > 1:
+        return start * last + i * (end - start) * last / (width - one)
     return np.full_like(i, half * (start + end) * last)
 
 

@@ -9,12 +9,22 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from graphc.dims import unknown
+from graphc.dims import Dim, unknown
 from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError
 from graphc.expr import Element, Expr, Linear, Source, call, cast, constant, inside, over, select, wide
 from graphc.ir import OPERATORS, Cost, Op, elements, traffic
 from graphc.limits import check_tensor
-from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype, const
+from graphc.ops.base import (
+    Array,
+    Shape,
+    TensorType,
+    Value,
+    check_dtype,
+    check_rank,
+    check_same_dtype,
+    const,
+    known_sizes,
+)
 from graphc.ops.conv import static_sizes, transposed
 from graphc.ops.elementwise import widen
 from graphc.ops.generate import zeros_like
@@ -23,6 +33,7 @@ from graphc.ops.logic import Equal
 from graphc.ops.math import Abs, Sign
 from graphc.ops.reduction import expand_like
 from graphc.ops.shape import at_run_time, shape_of, value_of
+from graphc.ops.slicing import Slice
 from graphc.ops.windows import (
     Grid,
     Ints,
@@ -349,7 +360,8 @@ class GlobalLpPool(GlobalPool):
 class MaxUnpool(Op):
     """y[I_j] = x_j in y's elements in a row, 0 elsewhere; I are positions as MaxPool gives them. ONNX MaxUnpool-22.
 
-    y is (N, C, (size − 1)·strides + kernel_shape − pads), or `output_shape`. The positions count in y's own shape.
+    y is (N, C, (size − 1)·strides + kernel_shape − pads). With `output_shape` that is the part of y at the start of
+    each axis in which the positions count, and zeros follow it, as in ONNX's reference and test data.
     """
 
     kernel_shape: Ints
@@ -360,44 +372,64 @@ class MaxUnpool(Op):
         check_dtype(x, FLOATS, "x")
         check_dtype(indices, {int64}, "indices")
         rank = len(self.kernel_shape)
-        kernel = check_ints(self.kernel_shape, "kernel_shape", rank, 1)
-        strides = check_ints(self.strides, "strides", rank, 1)
-        pads = check_ints(self.pads, "pads", 2 * rank, 0)
         check_rank(x, "x", rank + 2)
         check_rank(indices, "indices", rank + 2)
         for m, n in zip(x.shape or (), indices.shape or (), strict=False):
             if isinstance(m, int) and isinstance(n, int) and m != n:
                 raise ShapeError(f"x and indices differ in shape: {x.tensor}, {indices.tensor}")
-        if output_shape is not None:
-            check_same_dtype(indices, output_shape)
-            check_rank(output_shape, "output_shape", 1)
-            if output_shape.dims is None:
-                return TensorType(x.dtype, tuple(unknown() for _ in range(rank + 2)))
-            if len(output_shape.dims) != rank + 2:
-                raise ShapeError(f"output_shape {output_shape.dims.tolist()} has not the rank of x {x.tensor}")
-            return TensorType(x.dtype, tuple(output_shape.dims.tolist()))
-        shape = x.shape or tuple(unknown() for _ in range(rank + 2))
+        sizes = self._spread(x.shape or tuple(unknown() for _ in range(rank + 2)))
+        if output_shape is None:
+            return TensorType(x.dtype, sizes)
+        check_same_dtype(indices, output_shape)
+        check_rank(output_shape, "output_shape", 1)
+        if output_shape.dims is None:
+            return TensorType(x.dtype, tuple(unknown() for _ in range(rank + 2)))
+        return TensorType(x.dtype, _surrounding(sizes, tuple(output_shape.dims.tolist())))
+
+    def _spread(self, shape: Sequence[Dim]) -> tuple[Dim, ...]:
+        """The sizes of that part of y in which the positions count."""
+        rank = len(self.kernel_shape)
+        kernel = check_ints(self.kernel_shape, "kernel_shape", rank, 1)
+        strides = check_ints(self.strides, "strides", rank, 1)
+        pads = check_ints(self.pads, "pads", 2 * rank, 0)
         sizes = [(n - 1) * strides[i] + kernel[i] - pads[i] - pads[rank + i] for i, n in enumerate(shape[2:])]
-        return TensorType(x.dtype, (*shape[:2], *sizes))
+        return (*shape[:2], *sizes)
 
     def eval(self, x: Array, indices: Array, output_shape: Array | None = None) -> Array:
-        inferred = at_run_time(self.infer, *(value_of(a) for a in (x, indices, output_shape) if a is not None)).shape
+        at_run_time(self.infer, *(value_of(a) for a in (x, indices, output_shape) if a is not None))
+        part = tuple(int(n) for n in self._spread(x.shape))  # type: ignore[arg-type]
+        shape = part
         if output_shape is not None:
-            shape = tuple(int(n) for n in output_shape)
-            if len(shape) != x.ndim or min(shape, default=0) < 0:
-                raise ExecutionError(f"output_shape is {list(shape)}, expected the sizes of a tensor of rank {x.ndim}")
-        else:
-            shape = tuple(int(n) for n in inferred or ())  # type: ignore[arg-type]
+            given = tuple(int(n) for n in output_shape)
+            shape = tuple(int(n) for n in at_run_time(_surrounding, part, given))  # type: ignore[arg-type]
         check_tensor(shape, x.itemsize, "the unpooled tensor")
-        y: Array = np.zeros(volume(shape), x.dtype)
+        spread: Array = np.zeros(volume(part), x.dtype)
         at = indices.reshape(-1)
-        if at.size and not 0 <= at.min() <= at.max() < y.size:
-            raise ExecutionError(f"positions from {at.min()} to {at.max()}, valid 0..{y.size - 1} for {list(shape)}")
-        y[at] = x.reshape(-1)
-        return y.reshape(shape)
+        if at.size and not 0 <= at.min() <= at.max() < spread.size:
+            raise ExecutionError(
+                f"positions from {at.min()} to {at.max()}, valid 0..{spread.size - 1} for {list(part)}"
+            )
+        spread[at] = x.reshape(-1)
+        if shape == part:
+            return spread.reshape(part)
+        y: Array = np.zeros(shape, x.dtype)
+        y[tuple(map(slice, part))] = spread.reshape(part)
+        return y
 
     def grad(
         self, dy: Value, y: Value, x: Value, indices: Value, output_shape: Value | None = None
     ) -> Sequence[Value | None]:
+        part = self._spread(known_sizes(x, *range(x.rank or 0))) if output_shape is not None else None
+        if part is not None and part != y.shape:
+            dy = Slice().apply((dy, const(np.zeros(len(part), np.int64)), const(np.array(part, np.int64))))[0]
         dx = GatherElements(0).apply((dy.reshape([-1]), indices.reshape([-1])))[0].reshape(shape_of(x))
         return [dx, None, None][: 2 if output_shape is None else 3]
+
+
+def _surrounding(part: Shape, shape: Shape) -> Shape:
+    """`shape`, the output_shape of a MaxUnpool. Raises `ShapeError` unless it has room for `part`."""
+    fits = [not (isinstance(m, int) and isinstance(n, int)) or m <= n for m, n in zip(part, shape, strict=False)]
+    if len(part) != len(shape) or not all(fits):
+        listed = [f"[{','.join(map(str, sizes))}]" for sizes in (shape, part)]
+        raise ShapeError(f"output_shape is {listed[0]}, expected rank {len(part)} and at least {listed[1]}")
+    return shape

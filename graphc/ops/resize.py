@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,12 +23,16 @@ POLICIES = ("stretch", "not_larger", "not_smaller")
 
 @dataclass(frozen=True)
 class Target:
-    """What becomes of one axis: `size` elements become `out`, `scale` times as many; `roi` is the part that is read."""
+    """What becomes of one axis: `size` elements become `out`, `scale` times as many; `roi` is the part that is read.
+
+    Where a scale is given, `out` may be less or more than scale · size, the `length` that coordinates refer to.
+    """
 
     axis: int
     size: Dim
     out: Dim
     scale: float
+    scaled: bool = False
     roi: tuple[float, float] = (0.0, 1.0)
 
     @property
@@ -42,6 +46,11 @@ class Target:
         """`out`, which must be known."""
         assert isinstance(self.out, int)
         return self.out
+
+    @property
+    def length(self) -> float:
+        """ONNX's output_width: `scale` · `size`, or `out` where that was given."""
+        return float(np.float32(self.scale) * np.float32(self.inputs)) if self.scaled else float(self.outputs)
 
 
 @dataclass(frozen=True)
@@ -140,10 +149,7 @@ class Resize(Op):
             return targets
         if len(roi) != 2 * len(axes):
             raise ShapeError(f"roi has {len(roi)} entries, expected a start and an end for each of {len(axes)} axes")
-        return [
-            Target(t.axis, t.size, t.out, t.scale, (float(roi[k]), float(roi[len(axes) + k])))
-            for k, t in enumerate(targets)
-        ]
+        return [replace(t, roi=(float(roi[k]), float(roi[len(axes) + k]))) for k, t in enumerate(targets)]
 
     def _sized(self, axes: Ints, old: list[Dim], new: list[Dim]) -> list[Target]:
         for m, n in zip(old, new, strict=True):
@@ -156,7 +162,7 @@ class Resize(Op):
         best = min if self.keep_aspect_ratio_policy == "not_larger" else max
         scale = best(_ratio(n, m) for m, n in zip(old, new, strict=True))
         return [
-            Target(a, m, int(np.floor(np.float32(scale) * np.float32(m) + np.float32(0.5))), scale)
+            Target(a, m, int(np.floor(np.float32(scale) * np.float32(m) + np.float32(0.5))), scale, scaled=True)
             for a, m in zip(axes, old, strict=True)
             if isinstance(m, int)
         ]
@@ -191,7 +197,8 @@ class Resize(Op):
         return t.size == t.out and t.scale == 1
 
     def _coordinates(self, t: Target) -> Array:
-        return original(self.coordinate_transformation_mode, t.inputs, t.outputs, t.scale, t.roi)
+        mode = self.coordinate_transformation_mode
+        return original(mode, t.inputs, t.outputs, t.scale, length=t.length, roi=t.roi)
 
     def _taps(self, t: Target) -> Taps:
         """The interpolation along the axis."""
@@ -306,4 +313,4 @@ def _scaled(axis: int, size: Dim, scale: float) -> Target:
         return Target(axis, size, size, 1.0)
     if isinstance(size, SymDim):
         return Target(axis, size, size * int(scale) if scale.is_integer() else unknown(), scale)
-    return Target(axis, size, int(np.floor(np.float32(size) * np.float32(scale))), scale)
+    return Target(axis, size, int(np.floor(np.float32(size) * np.float32(scale))), scale, scaled=True)

@@ -143,8 +143,11 @@ CASES = [
     Case(op.MaxUnpool((3, 2), strides=(2, 1), pads=(1, 0, 0, 1)),
          [distinct(1, 2, 2, 2), np.array([[[[0, 3], [4, 7]], [[8, 9], [13, 12]]]])], id="pads"),
     *(Case(op.MaxUnpool((2, 2), strides=(2, 2)),
-           [distinct(1, 1, 2, 2), np.array([[[[6, 8], [16, 18]]]]), np.array([1, 1, 5, 5])], id=f"output_shape{const}",
-           const=const) for const in ((), (2,))),
+           [distinct(1, 1, 2, 2), np.array([[[[5, 7], [13, 15]]]]), np.array([1, 1, 5, 6])], "reference",
+           f"output_shape{const}", const=const) for const in ((), (2,))),
+    Case(op.MaxUnpool((3,), strides=(2,), pads=(1, 0)),
+         [distinct(2, 1, 2), np.array([[[0, 3]], [[5, 6]]]), np.array([3, 2, 4])], "reference",
+         "output_shape-pads", const=(2,)),
     Case(op.MaxUnpool((2, 2, 1), strides=(1, 2, 1)), [distinct(1, 1, 1, 2, 2), np.array([[[[[0, 3], [9, 13]]]]])],
          id="3d"),
 ]  # fmt: skip
