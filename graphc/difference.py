@@ -39,7 +39,7 @@ def compare(a: Data, b: Data, *, rtol: float | None = None, atol: float | None =
     """`a` held against the reference `b`. NaNs are equal to NaNs, infinities to those of their sign.
 
     Args:
-        a, b: arrays, lists of them, or None.
+        a, b: arrays, lists of them, dicts of numbers or strings, or None.
         rtol: relative tolerance; by default one that suits the element type (1e-4 for float32).
         atol: absolute tolerance; by default a hundredth of `rtol`.
     """
@@ -48,6 +48,10 @@ def compare(a: Data, b: Data, *, rtol: float | None = None, atol: float | None =
             return Difference(False, note="sequences of different length")
         parts = [compare(x, y, rtol=rtol, atol=atol) for x, y in zip(a, b, strict=True)]
         return next((p for p in parts if not p.ok), max(parts, key=lambda p: p.max_abs, default=Difference(True)))
+    if isinstance(b, dict):
+        if not isinstance(a, dict) or a.keys() != b.keys():
+            return Difference(False, note="maps of different keys")
+        return compare(np.array([a[k] for k in b]), np.array(list(b.values())), rtol=rtol or 1e-4, atol=atol)
     if a is None or b is None:
         return Difference(a is b, note="" if a is b else "one of the two is empty")
     if a.dtype != b.dtype or a.shape != b.shape:

@@ -13,7 +13,7 @@ from graphc.ir import Graph, Node, Value
 from graphc.limits import check_deadline, current_limits
 from graphc.types import Array, TensorType
 
-Data = Any  # an array, a list of data (sequence), or None (empty optional, omitted input)
+Data = Any  # an array, a list of data (sequence), a `Map` or dict (map), or None (empty optional, omitted input)
 Observer = Callable[[Node, Sequence[Data], Sequence[Data]], None]
 
 

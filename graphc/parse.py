@@ -18,7 +18,7 @@ from graphc.ir import Graph, Op, Value
 from graphc.ops import BY_NAME
 from graphc.ops.base import Constant
 from graphc.text import inline_tensor
-from graphc.types import BY_SHORT, OptionalType, SequenceType, Tensor, TensorType, Type, same_type
+from graphc.types import BY_SHORT, DType, MapType, OptionalType, SequenceType, Tensor, TensorType, Type, same_type
 
 _SPACE = re.compile(r"(?:\s|//[^\n]*)*")
 _NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_./-]*|"(?:[^"\\]|\\.)*"')
@@ -251,19 +251,30 @@ class _Parser:
             element = self.type()
             self.expect(")")
             return SequenceType(element) if word == "seq" else OptionalType(element)
-        if word not in BY_SHORT:
-            raise InvalidModel(f"no element type is called {word}")
+        if word == "map":
+            self.expect("(")
+            key = self.dtype(self.name())
+            self.expect(",")
+            value = self.dtype(self.name())
+            self.expect(")")
+            return MapType(key, value)
+        dtype = self.dtype(word)
         self.expect("[")
         if self.accept("..."):
             self.expect("]")
-            return TensorType(BY_SHORT[word], None)
+            return TensorType(dtype, None)
         dims = []
         for part in self.bracketed():
             try:
                 dims.append(substitute(parse_dim(part), self.bind))
             except ValueError as e:
                 raise InvalidModel(str(e)) from e
-        return TensorType(BY_SHORT[word], tuple(dims))
+        return TensorType(dtype, tuple(dims))
+
+    def dtype(self, word: str) -> DType:
+        if word not in BY_SHORT:
+            raise InvalidModel(f"no element type is called {word}")
+        return BY_SHORT[word]
 
     def bind(self, symbol: Symbol) -> SymDim | None:
         if not symbol.is_unknown:

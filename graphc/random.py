@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from graphc.errors import FeedError, escape
 from graphc.interpret import Data
 from graphc.ir import Graph, Value
 from graphc.limits import check_tensor
-from graphc.types import Array, DType, OptionalType, SequenceType, TensorType, Type
+from graphc.types import Array, DType, Map, MapType, OptionalType, SequenceType, TensorType, Type, string
 
 FIRST, OTHER = 2, 8  # sizes for free symbols: on the first axis (a batch), and elsewhere
 
@@ -55,6 +56,8 @@ def _random(
         return [_random(x, type.element, sizes, rng, high, size) for _ in range(2)]
     if isinstance(type, OptionalType):
         return _random(x, type.element, sizes, rng, high, size)
+    if isinstance(type, MapType):
+        return _random_map(type, rng)
     if type.shape is None:
         raise FeedError(
             f"input '{escape(x.name)}' has no known rank, so no data can be made up for it",
@@ -64,6 +67,14 @@ def _random(
     defaults = [(FIRST if axis == 0 else OTHER) if size is None else size for axis in range(len(type.shape))]
     shape = [_size(d, default, sizes) for d, default in zip(type.shape, defaults, strict=True)]
     return random_array(type.dtype, shape, rng, high=high)
+
+
+def _random_map(type: MapType, rng: np.random.Generator) -> Data:
+    """A map of two entries; texts are numbers, which CastMap can read."""
+    keys: list[Any] = ["alpha", "beta"] if type.key is string else [0, 1]
+    if type.value is string:
+        return Map(type, zip(keys, ["1", "0.5"], strict=True))
+    return Map(type, zip(keys, random_array(type.value, [2], rng).tolist(), strict=True))
 
 
 def _size(dim: Dim, default: int, sizes: dict[str, int]) -> int:

@@ -25,7 +25,19 @@ import numpy as np
 from graphc.dims import Dim, substitute, sym, symbols
 from graphc.ir import FORMATTERS, Graph, Node, Value
 from graphc.ops.base import Constant
-from graphc.types import Array, DType, OptionalType, SequenceType, Tensor, TensorType, Type, float16, float32, string
+from graphc.types import (
+    Array,
+    DType,
+    MapType,
+    OptionalType,
+    SequenceType,
+    Tensor,
+    TensorType,
+    Type,
+    float16,
+    float32,
+    string,
+)
 
 MAX_INLINE = 8
 _BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
@@ -145,7 +157,7 @@ class _Printer:
             return f"seq({self.type(type.element)})"
         if isinstance(type, OptionalType):
             return f"optional({self.type(type.element)})"
-        if type.shape is None:
+        if isinstance(type, MapType) or type.shape is None:
             return str(type)
         return str(TensorType(type.dtype, tuple(self.dim(d) for d in type.shape)))
 
@@ -160,7 +172,7 @@ class _Printer:
             return f"const {value.type} {self.contents(value, key)}"
         if isinstance(value, DType):
             return value.short
-        if isinstance(value, (TensorType, SequenceType, OptionalType)):
+        if isinstance(value, (TensorType, SequenceType, OptionalType, MapType)):
             return self.type(value)
         if isinstance(value, bool):
             return "true" if value else "false"

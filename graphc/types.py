@@ -1,9 +1,9 @@
-"""Types of values: element types, tensors, sequences, optionals; and `Tensor`, an immutable constant."""
+"""Types of values: element types, tensors, sequences, optionals, maps; and `Tensor`, an immutable constant."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -173,7 +173,31 @@ class OptionalType:
         return f"optional({self.element})"
 
 
-Type = TensorType | SequenceType | OptionalType
+@dataclass(frozen=True)
+class MapType:
+    """A dictionary from `key`, int64 or string, to single elements of `value`; at run time a `Map`."""
+
+    key: DType
+    value: DType
+
+    def __str__(self) -> str:
+        return f"map({self.key.short},{self.value.short})"
+
+    @property
+    def element(self) -> TensorType:
+        """The type of one value."""
+        return TensorType(self.value, ())
+
+
+Type = TensorType | SequenceType | OptionalType | MapType
+
+
+class Map(dict[Any, Any]):
+    """A dict of Python keys and values that knows its type, also when it is empty."""
+
+    def __init__(self, type: MapType, entries: Mapping[Any, Any] | Iterable[tuple[Any, Any]]):
+        super().__init__(entries)
+        self.type = type
 
 
 def count(shape: Sequence[Dim]) -> Dim:
@@ -236,6 +260,8 @@ def join(a: Type, b: Type) -> Type:
         return SequenceType(join(a.element, b.element))
     if isinstance(a, OptionalType) and isinstance(b, OptionalType):
         return OptionalType(join(a.element, b.element))
+    if isinstance(a, MapType) and a == b:
+        return a
     raise ShapeError(f"types differ: {a} and {b}")
 
 
@@ -250,9 +276,9 @@ def same_type(a: Type, b: Type, renamed: dict[str, str] | None = None) -> bool:
         return len(a.shape) == len(b.shape) and all(
             _same_dim(m, n, names) for m, n in zip(a.shape, b.shape, strict=True)
         )
-    if type(a) is type(b) and not isinstance(a, TensorType) and not isinstance(b, TensorType):
-        return same_type(a.element, b.element, names)
-    return False
+    if isinstance(a, (SequenceType, OptionalType)) and isinstance(b, (SequenceType, OptionalType)):
+        return type(a) is type(b) and same_type(a.element, b.element, names)
+    return a == b
 
 
 def _same_dim(a: Dim, b: Dim, names: dict[str, str]) -> bool:

@@ -17,7 +17,7 @@ from onnx.reference import ReferenceEvaluator
 from graphc.frontends.onnx.attributes import op_to_attributes
 from graphc.ir import Graph, Op, Value
 from graphc.ops.base import const
-from graphc.types import SequenceType, TensorType, Type, dtype_of, join
+from graphc.types import Map, MapType, SequenceType, TensorType, Type, dtype_of, join
 
 Data = Any
 
@@ -120,14 +120,18 @@ def current_version(op: Op) -> int:
 
 
 def type_of(x: Data) -> Type:
-    """The type of an array, or of a list of arrays."""
+    """The type of an array, of a map, or of a list of either."""
+    if isinstance(x, Map):
+        return x.type
     if isinstance(x, list):
         return SequenceType(functools.reduce(join, map(type_of, x)))
     return TensorType(dtype_of(x.dtype), x.shape)
 
 
 def type_proto(type: Type, *, with_shape: bool = True) -> onnx.TypeProto:
-    """The TypeProto of a tensor or sequence type."""
+    """The TypeProto of a tensor, sequence or map type."""
+    if isinstance(type, MapType):
+        return helper.make_map_type_proto(type.key.onnx, type_proto(type.element))
     if isinstance(type, SequenceType):
         return helper.make_sequence_type_proto(type_proto(type.element, with_shape=with_shape))
     assert isinstance(type, TensorType)

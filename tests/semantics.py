@@ -26,6 +26,7 @@ from graphc.ops import (
     logic,
     math,
     minmax,
+    ml_maps,
     pool,
     quantize,
     ranking,
@@ -70,6 +71,8 @@ class Example:
 
 
 def _same(want: Any, got: Any, zeros: bool) -> bool:
+    if isinstance(want, list):
+        return bool(want == got) and [list(x) for x in want] == [list(x) for x in got]
     if (want.dtype, want.shape) != (got.dtype, got.shape):
         return False
     if want.dtype.kind in "biuO":
@@ -103,6 +106,14 @@ def n(*x: int) -> Any:
 
 def s(*x: str) -> Any:
     return np.array(x, object)
+
+
+def m(**entries: float) -> Any:
+    return types.Map(types.MapType(types.string, types.float32), {key: float(x) for key, x in entries.items()})
+
+
+def k(*keys: int) -> Any:
+    return types.Map(types.MapType(types.int64, types.float32), dict.fromkeys(keys, 0.5))
 
 
 def scalar(x: float | bool, dtype: Any = np.float32) -> Any:
@@ -249,6 +260,15 @@ ROWS = [
                                 activation_alpha=(1.0, 1.0, 1.0), activation_beta=(0.0, 0.0, 0.0)),
                  [f(1).reshape(1, 1, 1), GATE, 0 * GATE, None, None, f(0).reshape(1, 1, 1), f(5).reshape(1, 1, 1)],
                  (f(6).reshape(1, 1, 1, 1), f(6).reshape(1, 1, 1), f(6).reshape(1, 1, 1)))]),
+    # -- maps ---------------------------------------------------------------------------------------------------------
+    Row("DictVectorizer", "keys that are not in the vocabulary are passed over", "yes",
+        [Example(ml_maps.DictVectorizer(string_vocabulary=("a", "b")), [m(a=1, c=2)], f(1, 0).reshape(1, 2))]),
+    Row("ZipMap", "entries in the order of their keys; of equal labels the last counts", "yes",
+        [Example(ml_maps.ZipMap(classlabels_strings=("b", "a", "b")), [f(1, 2, 3)], [{"a": 2.0, "b": 3.0}])]),
+    Row("CastMap", "sparse: a key of `max_map` or more is an `ExecutionError`", "no: it drops the entry",
+        [Example(ml_maps.CastMap(map_form="SPARSE", max_map=2), [k(1, 3)], ExecutionError)]),
+    Row("CastMap", "to strings as Cast does; what is absent is empty", "no: six decimals; `0.f`",
+        [Example(ml_maps.CastMap("TO_STRING", "SPARSE", 3), [k(0, 2)], s("0.5", "", "0.5").reshape(1, 3))]),
     # -- random numbers -----------------------------------------------------------------------------------------------
     Row("Dropout", "in training with a `seed`, NumPy's RandomState draws the mask, as in ONNX's reference",
         "no: other numbers",

@@ -67,6 +67,11 @@ def compare(got: object, want: object, rtol: float, atol: float) -> None:
         for g, w in zip(got, want, strict=True):
             compare(g, w, rtol, atol)
         return
+    if isinstance(want, dict):
+        assert isinstance(got, dict)
+        assert list(map(repr, got)) == list(map(repr, want))  # the same keys in the same order
+        assert {type(v) for v in got.values()} == {type(v) for v in want.values()}
+        got, want = list(got.values()), list(want.values())
     got, want = np.asarray(got), np.asarray(want)
     assert (got.dtype, got.shape) == (want.dtype, want.shape)
     if got.dtype.kind in "fcV":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,7 +16,13 @@ import graphc
 pytest.importorskip("sklearn", reason="scikit-learn makes the models: pip install scikit-learn skl2onnx")
 skl2onnx = pytest.importorskip("skl2onnx", reason="skl2onnx exports the models: pip install skl2onnx")
 
-from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType, StringTensorType  # noqa: E402
+from skl2onnx.common.data_types import (  # noqa: E402
+    DictionaryType,
+    DoubleTensorType,
+    FloatTensorType,
+    Int64TensorType,
+    StringTensorType,
+)
 from sklearn import (  # noqa: E402  # noqa: E402  # noqa: E402
     cluster,
     compose,
@@ -160,7 +167,10 @@ def check(model: object, x: np.ndarray, options: dict[str, object] | None = None
     return wants
 
 
-def close(got: np.ndarray, want: np.ndarray, names: str, rtol: float = 1e-4) -> None:
+def close(got: Any, want: Any, names: str, rtol: float = 1e-4) -> None:
+    if isinstance(want, list):
+        assert [[*map(repr, m)] for m in got] == [[*map(repr, m)] for m in want], names
+        got, want = (np.array([[*m.values()] for m in maps], np.float32) for maps in (got, want))
     assert got.shape == want.shape, names
     if want.dtype.kind not in "fiub":
         np.testing.assert_array_equal(got, want, err_msg=names)
@@ -192,10 +202,28 @@ def test_counts(model) -> None:
     np.testing.assert_array_equal(labels, model.predict(COUNTS))
 
 
-def test_zip_map_is_refused() -> None:
-    """Probabilities as a list of dictionaries, skl2onnx's default: there are no maps here."""
-    with pytest.raises(graphc.UnsupportedOp, match=r"ai\.onnx\.ml\.ZipMap"):
-        graphc.load(export(linear_model.LogisticRegression().fit(X, CLASSES), X))
+@pytest.mark.parametrize("y", [CLASSES, NAMES], ids=["classes", "names"])
+@pytest.mark.parametrize("name", ["logistic", "random_forest", "svc_probability"])
+def test_probabilities_as_maps(name: str, y: np.ndarray) -> None:
+    """skl2onnx's default: a list of dictionaries from class to probability."""
+    model = CLASSIFIERS[name]().fit(X, y)
+    labels, maps = check(model, X)
+    np.testing.assert_array_equal(labels, model.predict(X))
+    got = np.array([[m[c] for c in model.classes_] for m in maps], np.float32)
+    close(got, model.predict_proba(X).astype(np.float32), "onnxruntime and scikit-learn", 1e-3)
+
+
+@pytest.mark.parametrize("kind", [FloatTensorType, DoubleTensorType])
+def test_dictionaries(kind: type) -> None:
+    """A vectoriser of dictionaries, before a model."""
+    rows = [{"a": float(x), "b": float(y)} for x, y in X[:, :2]]
+    model = feature_extraction.DictVectorizer(sparse=False).fit(rows)
+    value = kind([])
+    proto = skl2onnx.convert_sklearn(model, initial_types=[("x", DictionaryType(StringTensorType([]), value))])
+    compiled = graphc.compile(proto)
+    for row in ({"a": 1.5}, {"b": 2.0, "c": 3.0}, *rows[:2]):
+        got = compiled.run({"x": row})["variable"]
+        np.testing.assert_array_equal(got, model.transform([row]).astype(got.dtype))
 
 
 @pytest.mark.parametrize("analyzer", ["word", "char"])

@@ -12,6 +12,7 @@ from graphc.runtime.feeds import Feeds
 from graphc.runtime.ports import Port
 from graphc.types import (
     DType,
+    MapType,
     OptionalType,
     SequenceType,
     TensorType,
@@ -295,6 +296,33 @@ class TestContainers:
         assert "is a ndarray, expected a list: sequence of float32 [n]" in refused(feeds, zeros(2, 3), zeros(3))
         assert "n is 3 (s[0]) and 4 (s[1])" in refused(feeds, [zeros(3), zeros(4)], zeros(3))
         assert "input 's[1]' is float64" in refused(feeds, [zeros(3), zeros(3, dtype=float)], zeros(3))
+
+    def test_maps(self):
+        feeds = Feeds([Port("m", MapType(string, float32))])
+        (got,) = feeds.bind([{"a": 1, "b": 2.5, np.str_("c"): 0.1}])
+        assert got == {"a": 1.0, "b": 2.5, "c": float(np.float32(0.1))}
+        assert {type(k) for k in got} == {str}
+        assert {type(v) for v in got.values()} == {float}
+        assert feeds.bind([{}])[0].type == MapType(string, float32)
+        assert feeds.bind([{"a": np.float32(2)}]) == [{"a": 2.0}]
+        assert "is a list, expected a dict: map of string to float32" in refused(feeds, [1.0])
+        assert "input 'm' has the key 1, a int, expected string keys" in refused(feeds, {1: 1.0})
+        assert "input 'm.values()' is float64, expected float32" in refused(feeds, {"a": np.float64(1)})
+        assert "expected float32" in refused(feeds, {"a": "1"})
+        assert "has arrays as values, expected single float32 values" in refused(feeds, {"a": [1.0]})
+
+    def test_maps_from_integers(self):
+        feeds = Feeds([Port("m", MapType(int64, string))])
+        assert feeds.bind([{1: "a", np.int32(-2): "b"}]) == [{1: "a", -2: "b"}]
+        assert "has the key True, a bool, expected int64 keys" in refused(feeds, {True: "a"})
+        assert "has the key 9223372036854775808, which does not fit in int64" in refused(feeds, {1 << 63: "a"})
+        assert "'m.values()' at [1] is a int, expected a string" in refused(feeds, {1: "a", 2: 3})
+
+    def test_sequences_of_maps(self):
+        feeds = Feeds([Port("s", SequenceType(MapType(int64, float64)))])
+        assert feeds.bind([[{1: 2.0}, {}]]) == [[{1: 2.0}, {}]]
+        assert "input 's[1]' is a int, expected a dict: map of int64 to float64" in refused(feeds, [{}, 3])
+        assert "input 's' is a Map, expected a list: sequence of map of" in refused(feeds, feeds.bind([[{}]])[0][0])
 
     def test_optionals(self):
         feeds = Feeds([Port("o", OptionalType(TensorType(float32, (3,))))])

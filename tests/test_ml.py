@@ -14,11 +14,12 @@ from graphc.errors import ExecutionError, InvalidModel
 from graphc.frontends.onnx.attributes import op_to_attributes
 from graphc.interpret import interpret
 from graphc.ir import Graph, Value
-from graphc.ops import ml_encoding, ml_features, ml_linear, ml_svm, ml_trees, optimizer
-from graphc.types import TensorType, float32, float64, int64, string
+from graphc.ops import ml_encoding, ml_features, ml_linear, ml_maps, ml_svm, ml_trees, optimizer
+from graphc.types import MapType, TensorType, float32, float64, int64, string
 
 ROWS, VECTOR = TensorType(float32, (4, 3)), TensorType(float32, (3,))
 SCALAR, COUNT, NAMES = TensorType(float32, ()), TensorType(int64, ()), TensorType(string, (2,))
+NUMBERS = MapType(int64, float32)
 MOMENTUM = optimizer.Momentum(0.9, 0.1, "standard", 0.0)
 FOREST = trees.regressor("").op
 
@@ -50,6 +51,16 @@ def call(op, *types):
          "kernel_params is None"),
         (ml_svm.SVMClassifier((1.0,), classlabels_ints=(1, 2), support_vectors=(1.0,) * 6, vectors_per_class=(1, 1)),
          [ROWS], "coefficients has 1 entries, expected 2"),
+        (ml_maps.ZipMap(), [ROWS], r"expected one of classlabels_\*"),
+        (ml_maps.ZipMap((1, 2), ("a", "b")), [ROWS], r"expected one of classlabels_\*"),
+        (ml_maps.ZipMap((1, 2)), [ROWS], r"2 labels for the 3 columns of f32\[4,3\]"),
+        (ml_maps.DictVectorizer((1,)), [ROWS], r"x is f32\[4,3\], expected a map"),
+        (ml_maps.DictVectorizer((1,)), [MapType(string, float32)], r"x is map\(str,f32\), expected a map from int64"),
+        (ml_maps.DictVectorizer((1,)), [MapType(int64, int64)], r"from int64 to one of f32, f64, str"),
+        (ml_maps.CastMap(), [MapType(string, float32)], r"x is map\(str,f32\), expected a map from int64 to"),
+        (ml_maps.CastMap("TO_INT"), [NUMBERS], "cast_to is 'TO_INT'"),
+        (ml_maps.CastMap(map_form="THIN"), [NUMBERS], "map_form is 'THIN'"),
+        (ml_maps.CastMap(map_form="SPARSE", max_map=0), [NUMBERS], "max_map is 0"),
         (FOREST, [TensorType(float32, (4, 1))], r"read 2 features, x is f32\[4,1\]"),
         (dataclasses.replace(FOREST, nodes_truenodeids=(9, 0, 3, 0, 0, 1, 0, 0)), [ROWS], "named as a child"),
         (dataclasses.replace(FOREST, nodes_nodeids=(0, 1, 2, 3, 3, 0, 1, 2)), [ROWS], "two nodes of a tree"),

@@ -229,8 +229,21 @@ def test_input_without_type_and_maps() -> None:
     with pytest.raises(InvalidModel, match="'x' has no type"):
         load(model([node("Relu", "x", "y")], [onnx.ValueInfoProto(name="x")]))
     entry = onnx.ValueInfoProto(name="x")
-    entry.type.map_type.key_type = TensorProto.INT64
-    with pytest.raises(UnsupportedOp, match="'x' is a map"):
+    for key, value, message in [
+        (TensorProto.INT32, TensorProto.FLOAT, "'x' is a map from int32; graphc has maps from int64 and string"),
+        (99, TensorProto.FLOAT, "the keys of 'x'"),
+        (TensorProto.INT64, 99, "the values of 'x'"),
+        (TensorProto.INT64, TensorProto.FLOAT, r"x is map\(i64,f32\), expected a tensor|got map\(i64,f32\)"),
+    ]:
+        entry.type.map_type.key_type = key
+        entry.type.map_type.value_type.tensor_type.elem_type = value
+        with pytest.raises(GraphcError, match=message):
+            load(model([node("Relu", "x", "y")], [entry]))
+    entry.type.map_type.value_type.sequence_type.elem_type.tensor_type.elem_type = TensorProto.FLOAT
+    with pytest.raises(UnsupportedOp, match="the values of the map 'x' are no tensors"):
+        load(model([node("Relu", "x", "y")], [entry]))
+    entry.type.sparse_tensor_type.elem_type = TensorProto.FLOAT
+    with pytest.raises(UnsupportedOp, match="'x' is a sparse tensor; graphc has tensors, sequences, optionals and map"):
         load(model([node("Relu", "x", "y")], [entry]))
 
 

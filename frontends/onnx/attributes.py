@@ -16,7 +16,7 @@ from onnx import AttributeProto, helper
 from graphc.dims import is_unknown
 from graphc.errors import InvalidModel, escape
 from graphc.ir import Graph, Op
-from graphc.types import DType, OptionalType, SequenceType, Tensor, TensorType
+from graphc.types import DType, MapType, OptionalType, SequenceType, Tensor, TensorType
 
 from .schema import FIELDS, attribute_type
 from .tensors import TensorReader, dtype_of_number, pack
@@ -87,7 +87,7 @@ def _attribute(name: str, value: Any) -> AttributeProto:
         value = value.onnx
     elif isinstance(value, Tensor):
         value = tensor_to_proto(value)
-    elif isinstance(value, (TensorType, SequenceType, OptionalType)):
+    elif isinstance(value, (TensorType, SequenceType, OptionalType, MapType)):
         attribute = AttributeProto(name=name, type=AttributeProto.TYPE_PROTO)
         write_type(value, attribute.tp, lambda d: "" if is_unknown(d) else str(d))
         return attribute

@@ -12,7 +12,7 @@ from onnx import AttributeProto, helper
 
 from graphc.errors import UnsupportedVersion
 from graphc.ir import Node, Value
-from graphc.types import DType, SequenceType, TensorType, Type
+from graphc.types import DType, MapType, SequenceType, TensorType, Type
 
 from .attributes import op_to_attributes
 from .schema import Schema, newest_schema, schema_of, versions_of
@@ -125,15 +125,21 @@ def misfit(form: Form, schema: Schema) -> str | None:
 
 @cache
 def _dtype_text(dtype: DType) -> str:
-    name = onnx.TensorProto.DataType.Name(dtype.onnx).lower()
-    return f"tensor({name})"
+    return f"tensor({_name(dtype)})"
+
+
+def _name(dtype: DType) -> str:
+    return str(onnx.TensorProto.DataType.Name(dtype.onnx)).lower()
 
 
 def type_text(type: Type) -> str:
     """The type as ONNX's schemas write it: `seq(tensor(float))`."""
     text = "{}"
     while not isinstance(type, TensorType):
-        text = text.format("seq({})" if isinstance(type, SequenceType) else "optional({})")
+        if isinstance(type, MapType):
+            text = text.format(f"map({_name(type.key)},{{}})")
+        else:
+            text = text.format("seq({})" if isinstance(type, SequenceType) else "optional({})")
         type = type.element
     return text.format(_dtype_text(type.dtype))
 

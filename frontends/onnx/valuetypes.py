@@ -11,7 +11,7 @@ import onnx
 from graphc.dims import Dim, Symbol, SymDim, parse_dim, substitute, sym, unknown
 from graphc.errors import InvalidModel, UnsupportedOp, escape
 from graphc.limits import Limits
-from graphc.types import OptionalType, SequenceType, TensorType, Type
+from graphc.types import MapType, OptionalType, SequenceType, TensorType, Type, int64, string
 
 from .tensors import dtype_of_number
 
@@ -39,18 +39,34 @@ class TypeReader:
             if not wraps:
                 return None
             raise InvalidModel(f"the element type of '{escape(name)}' is missing", value=name)
-        if kind != "tensor_type":
-            what = kind.removesuffix("_type").replace("_", " ")
-            raise UnsupportedOp(
-                f"'{escape(name)}' is a {what}; graphc has tensors, sequences and optionals", value=name
-            )
-        tensor = self._tensor(proto.tensor_type, name)
-        if SequenceType in wraps and tensor.shape is not None:  # each element may have sizes of its own
-            tensor = TensorType(tensor.dtype, tuple(d if isinstance(d, int) else unknown() for d in tensor.shape))
-        found: Type = tensor
+        found = self._map(proto.map_type, name) if kind == "map_type" else self._plain(proto, name)
+        if SequenceType in wraps and isinstance(found, TensorType) and found.shape is not None:
+            sizes = tuple(d if isinstance(d, int) else unknown() for d in found.shape)  # each element has its own
+            found = TensorType(found.dtype, sizes)
         for wrap in reversed(wraps):
             found = wrap(found)
         return found
+
+    def _plain(self, proto: onnx.TypeProto, name: str) -> Type:
+        kind = str(proto.WhichOneof("value"))
+        if kind != "tensor_type":
+            what = kind.removesuffix("_type").replace("_", " ")
+            raise UnsupportedOp(
+                f"'{escape(name)}' is a {what}; graphc has tensors, sequences, optionals and maps", value=name
+            )
+        return self._tensor(proto.tensor_type, name)
+
+    def _map(self, proto: onnx.TypeProto.Map, name: str) -> MapType:
+        """The values are single elements, whatever shape is declared: that is what all operators on maps take."""
+        key = dtype_of_number(proto.key_type, f"the keys of '{escape(name)}'")
+        if key not in (int64, string):
+            raise UnsupportedOp(
+                f"'{escape(name)}' is a map from {key}; graphc has maps from int64 and string", value=name
+            )
+        value = proto.value_type
+        if value.WhichOneof("value") != "tensor_type":
+            raise UnsupportedOp(f"the values of the map '{escape(name)}' are no tensors", value=name)
+        return MapType(key, dtype_of_number(value.tensor_type.elem_type, f"the values of '{escape(name)}'"))
 
     def _tensor(self, proto: onnx.TypeProto.Tensor, name: str) -> TensorType:
         dtype = dtype_of_number(proto.elem_type, f"'{escape(name)}'")
@@ -95,6 +111,11 @@ def read_dim(text: str) -> Dim:
 def write_type(type: Type, proto: onnx.TypeProto, name_dim: Callable[[SymDim], str]) -> None:
     """Fill `proto` with `type`; `name_dim` gives the dim_param of a symbolic size, "" for none."""
     while not isinstance(type, TensorType):
+        if isinstance(type, MapType):
+            proto.map_type.key_type = type.key.onnx
+            proto = proto.map_type.value_type
+            type = type.element
+            continue
         proto = proto.sequence_type.elem_type if isinstance(type, SequenceType) else proto.optional_type.elem_type
         type = type.element
     proto.tensor_type.elem_type = type.dtype.onnx
@@ -125,11 +146,13 @@ def disagreement(declared: Type, inferred: Type) -> str | None:
         return disagreement(declared.element, inferred.element)
     if isinstance(declared, OptionalType) and isinstance(inferred, OptionalType):
         return disagreement(declared.element, inferred.element)
-    return "dtype"
+    return None if declared == inferred else "dtype"
 
 
 def without_sizes(type: Type) -> Type:
     """`type` with nothing known of shapes."""
     if isinstance(type, TensorType):
         return TensorType(type.dtype, None)
+    if isinstance(type, MapType):
+        return type
     return replace(type, element=without_sizes(type.element))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -89,10 +90,13 @@ def run(
 def _outline(data: Data) -> str:
     if isinstance(data, np.ndarray):
         return f"{data.dtype} [{','.join(map(str, data.shape))}]"
-    return "nothing" if data is None else f"list of {len(data)}"
+    return "nothing" if data is None else f"{'map' if isinstance(data, dict) else 'list'} of {len(data)}"
 
 
 def _contents(data: Data) -> str:
+    if isinstance(data, dict):
+        entries = ", ".join(f"{k}: {v}" for k, v in islice(data.items(), SHOWN))
+        return f"{{{entries}{', …' if len(data) > SHOWN else ''}}}"
     if not isinstance(data, np.ndarray):
         return "nothing" if data is None else "\n  ".join(f"{_outline(x)} {_contents(x)}" for x in data)
     facts = _facts(data)
@@ -105,6 +109,8 @@ def _contents(data: Data) -> str:
 
 def _facts(data: Data) -> Any:
     """What JSON says of an output; the elements themselves are for `--output`."""
+    if isinstance(data, dict):
+        return dict(data)
     if not isinstance(data, np.ndarray):
         return None if data is None else [_facts(x) for x in data]
     facts: dict[str, Any] = {"dtype": str(data.dtype), "shape": list(data.shape)}
@@ -142,13 +148,19 @@ def _show_profile(profiled: Profile) -> None:
     say(last)
 
 
+def _arrays(name: str, data: Data) -> dict[str, np.ndarray[Any, Any]]:
+    """`data` as arrays that a file can hold: those of lists by number, a map as its keys and its values."""
+    if isinstance(data, np.ndarray):
+        return {name: data.astype(str) if data.dtype == object else data}
+    if isinstance(data, dict):
+        return {f"{name}.{part}": np.array(list(x)) for part, x in (("keys", data), ("values", data.values()))}
+    return {key: array for i, x in enumerate(data or []) for key, array in _arrays(f"{name}.{i}", x).items()}
+
+
 def _write(path: Path, results: dict[str, Data]) -> None:
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     for name, data in results.items():
-        if isinstance(data, np.ndarray):
-            arrays[name] = data.astype(str) if data.dtype == object else data
-        else:
-            arrays.update({f"{name}.{i}": x for i, x in enumerate(data or [])})
+        arrays.update(_arrays(name, data))
     try:
         if path.suffix == ".npz":
             np.savez(path, allow_pickle=False, **arrays)

@@ -32,6 +32,7 @@ from graphc.ops import (
     ml_encoding,
     ml_features,
     ml_linear,
+    ml_maps,
     ml_svm,
     ml_trees,
     movement,
@@ -157,6 +158,8 @@ OPS: tuple[type[Op], ...] = (
     ml_encoding.LabelEncoder, ml_encoding.CategoryMapper, ml_encoding.OneHotEncoder,
     ml_features.ArrayFeatureExtractor, ml_features.FeatureVectorizer, ml_features.Binarizer, ml_features.Scaler,
     ml_features.Normalizer, ml_features.Imputer,
+    # ml_maps
+    ml_maps.ZipMap, ml_maps.DictVectorizer, ml_maps.CastMap,
     # ml_linear, ml_svm, ml_trees
     ml_linear.LinearRegressor, ml_linear.LinearClassifier, ml_svm.SVMRegressor, ml_svm.SVMClassifier,
     ml_trees.TreeEnsemble, ml_trees.TreeEnsembleClassifier, ml_trees.TreeEnsembleRegressor,

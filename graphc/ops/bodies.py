@@ -13,7 +13,7 @@ import numpy as np
 from graphc.dims import Dim, Symbol, SymDim, substitute, symbols, unknown
 from graphc.errors import InvalidModel, TypeMismatch
 from graphc.ir import Cost, Graph, Value
-from graphc.types import Array, OptionalType, SequenceType, TensorType, Type
+from graphc.types import Array, MapType, OptionalType, SequenceType, TensorType, Type
 
 
 # -- fitting ----------------------------------------------------------------------------------------------------------
@@ -39,7 +39,7 @@ def map_dims(t: Type, function: Callable[[Dim], Dim]) -> Type:
     """`t` with each dimension replaced by what `function` makes of it."""
     if isinstance(t, TensorType):
         return t if t.shape is None else TensorType(t.dtype, tuple(function(d) for d in t.shape))
-    return type(t)(map_dims(t.element, function))
+    return t if isinstance(t, MapType) else type(t)(map_dims(t.element, function))
 
 
 def leaving(types: Iterable[Type], xs: Iterable[Value | None]) -> tuple[Type, ...]:
@@ -98,6 +98,8 @@ def widen_type(before: Type, after: Type, loose: set[Dim]) -> Type:
     if isinstance(before, OptionalType) or isinstance(after, OptionalType):  # a value is an optional that is not empty
         first, last = (t.element if isinstance(t, OptionalType) else t for t in (before, after))
         return OptionalType(widen_type(first, last, loose))
+    if isinstance(before, MapType) and before == after:
+        return before
     raise TypeMismatch(f"it is {before} before a trip and {after} after it")
 
 

@@ -12,7 +12,7 @@ from graphc.dims import SymDim
 from graphc.errors import CompileError, GraphcError
 from graphc.ir import Graph, Node, Value, topological
 from graphc.limits import check_deadline
-from graphc.types import TensorType, Type
+from graphc.types import MapType, TensorType, Type
 
 
 def vjp(outputs: Sequence[Value], seeds: Sequence[Value | None], wrt: Sequence[Value]) -> list[Value | None]:
@@ -73,8 +73,10 @@ def gradient_graph(body: Graph, seeded: Sequence[bool]) -> tuple[Graph, list[boo
 
 
 def differentiable(t: Type) -> bool:
-    """True when the elements are floating-point or complex numbers."""
+    """True when the elements are floating-point or complex numbers; maps have no gradients."""
     while not isinstance(t, TensorType):
+        if isinstance(t, MapType):
+            return False
         t = t.element
     return t.dtype.kind in ("float", "complex")
 

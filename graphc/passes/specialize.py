@@ -8,7 +8,7 @@ from graphc.dims import Dim, plain_symbol, substitute, sym, symbols
 from graphc.errors import CompileError
 from graphc.ir import Graph, Value, expect_graph, retype
 from graphc.names import did_you_mean, listing, quote
-from graphc.types import OptionalType, SequenceType, TensorType, Type
+from graphc.types import MapType, OptionalType, SequenceType, TensorType, Type
 
 Bindings = Mapping[str, int | Sequence[int | str]]
 
@@ -56,7 +56,7 @@ def _size(name: str, size: object) -> int:
 
 
 def _dims(type: Type) -> Sequence[Dim]:
-    while isinstance(type, (SequenceType, OptionalType)):
+    while not isinstance(type, TensorType):
         type = type.element
     return type.shape or ()
 
@@ -79,6 +79,8 @@ def _bind(x: Value, type: Type, sizes: Mapping[str, Dim], shape: tuple[Dim, ...]
         return SequenceType(_bind(x, type.element, sizes, None))
     if isinstance(type, OptionalType):
         return OptionalType(_bind(x, type.element, sizes, None))
+    if isinstance(type, MapType):
+        return type
     if type.shape is None:
         return TensorType(type.dtype, shape)
     dims = tuple(substitute(d, lambda s: sizes.get(s.name)) for d in type.shape)

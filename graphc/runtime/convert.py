@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import FeedError
 from graphc.names import quote
-from graphc.types import Array, DType, dtype_of, string
+from graphc.types import Array, DType, Map, MapType, dtype_of, string
 
 # Python numbers have no element type of their own; they go where nothing but precision can be lost.
 _FROM_PYTHON = {"b": ("bool",), "i": ("int", "uint", "float", "complex"), "f": ("float", "complex"), "c": ("complex",)}
@@ -43,6 +44,40 @@ def to_array(x: object, dtype: DType, name: str, *, safe_cast: bool = False) -> 
     if safe_cast and np.can_cast(array.dtype, dtype.numpy, "safe"):
         return array.astype(dtype.numpy)
     raise _mismatch(array, dtype, name)
+
+
+def to_map(x: Mapping[Any, object], type: MapType, name: str, *, safe_cast: bool = False) -> Map:
+    """`x` with Python keys and Python values that `type` can hold.
+
+    Raises:
+        FeedError: as `to_array`; a key is not of `type`.
+    """
+    keys = [_key(k, type, name) for k in x]
+    values: Any = list(x.values())
+    if type.value is string:  # a list of texts and numbers would become one of texts
+        values = _objects(values)
+    array = to_array(values, type.value, f"{name}.values()", safe_cast=safe_cast)
+    if array.ndim != 1:
+        raise FeedError(f"input {quote(name)} has arrays as values, expected single {type.value} values", value=name)
+    return Map(type, zip(keys, array.tolist(), strict=True))
+
+
+def _key(key: object, type: MapType, name: str) -> int | str:
+    if type.key is string and isinstance(key, str):
+        return str(key)
+    if type.key is not string and isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+        if -(1 << 63) <= key < 1 << 63:
+            return int(key)
+        raise FeedError(f"input {quote(name)} has the key {key}, which does not fit in {type.key}", value=name)
+    raise FeedError(
+        f"input {quote(name)} has the key {key!r}, a {key.__class__.__name__}, expected {type.key} keys", value=name
+    )
+
+
+def _objects(values: list[object]) -> Array:
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
 
 
 def _to_numpy(x: Any, name: str) -> Array:

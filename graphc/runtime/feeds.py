@@ -16,10 +16,10 @@ from graphc.dims import Dim, SymDim, plain_symbol
 from graphc.errors import FeedError, escape
 from graphc.interpret import Data
 from graphc.names import did_you_mean, listing, quote
-from graphc.runtime.convert import to_array
+from graphc.runtime.convert import to_array, to_map
 from graphc.runtime.ports import Port, describe
 from graphc.runtime.sizes import Sizes
-from graphc.types import Array, OptionalType, SequenceType, TensorType, Type
+from graphc.types import Array, MapType, OptionalType, TensorType, Type
 
 
 @dataclass(slots=True)
@@ -85,10 +85,12 @@ class Feeds:
             return array
         if isinstance(type, OptionalType):
             return None if x is None else self._convert(x, type.element, name, sizes)
-        assert isinstance(type, SequenceType)
+        if isinstance(type, MapType):
+            if not isinstance(x, Mapping):
+                raise _wrong_kind(x, "dict", type, name)
+            return to_map(x, type, name, safe_cast=self.safe_cast)
         if not isinstance(x, (list, tuple)):
-            kind = x.__class__.__name__
-            raise FeedError(f"input {quote(name)} is a {kind}, expected a list: {describe(type)}", value=name)
+            raise _wrong_kind(x, "list", type, name)
         return [self._convert_element(element, type.element, f"{name}[{i}]", sizes) for i, element in enumerate(x)]
 
     def _convert_element(self, x: object, type: Type, name: str, sizes: Sizes) -> Data:
@@ -99,6 +101,11 @@ class Feeds:
             if symbol.startswith("?"):
                 del sizes.known[symbol]
         return data
+
+
+def _wrong_kind(x: object, expected: str, type: Type, name: str) -> FeedError:
+    kind = x.__class__.__name__
+    return FeedError(f"input {quote(name)} is a {kind}, expected a {expected}: {describe(type)}", value=name)
 
 
 def _expected(port: Port) -> _Expected | None:

@@ -49,7 +49,9 @@ def run_once(graph: Graph, data: Sequence[Data], backend: Backend, options: Opti
 
 def _find(graph: Graph, data: Sequence[Data], run: Run) -> None:
     exposed = exposed_values(graph)
-    values = dict(zip(exposed, run(expose(graph, exposed), data)[len(graph.outputs) :], strict=True))
+    if not exposed:
+        return
+    values = dict(zip(exposed, run(expose(graph, exposed), data), strict=True))
     values.update(zip(graph.inputs, data, strict=True))
     values.update({node.output: node.op.eval() for node in graph.constants()})
     found = {v: _non_finite(x) for v, x in values.items()}
@@ -73,13 +75,14 @@ def exposed_values(graph: Graph) -> list[Value]:
 
 
 def expose(graph: Graph, values: Sequence[Value]) -> Graph:
-    """`graph` with `values` as further outputs, called `value0`, `value1`, … (made distinct by underscores)."""
-    names = list(graph.output_names)
+    """`graph` with `values` as its outputs, called `value0`, `value1`, … (made distinct by underscores).
+
+    None is there twice: ONNX would have to copy it, which it cannot do with maps.
+    """
     prefix = "value"
-    while any(n.startswith(prefix) for n in (*names, *(v.name for v in graph.inputs))):
+    while any(v.name.startswith(prefix) for v in graph.inputs):
         prefix = f"_{prefix}"
-    names += [f"{prefix}{i}" for i in range(len(values))]
-    return graph.with_outputs([*graph.outputs, *values], names)
+    return graph.with_outputs(values, [f"{prefix}{i}" for i in range(len(values))])
 
 
 def _non_finite(data: Data) -> tuple[list[int] | None, list[int] | None]:

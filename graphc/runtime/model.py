@@ -60,7 +60,7 @@ class CompiledModel:
 
         Args:
             arrays: anything with `__array__` or `__dlpack__`, of the declared element types and shapes; Python
-                numbers for inputs of rank 0; lists for sequences.
+                numbers for inputs of rank 0; lists for sequences, dicts for maps.
 
         Raises:
             FeedError: an input does not fit.
@@ -184,7 +184,7 @@ def _restore(arguments: tuple[Any, ...], options: Mapping[str, Any], closed: boo
 
 
 def own(results: Sequence[Data], inputs: Sequence[Data]) -> list[Data]:
-    """`results` with a copy of each array that is not the caller's alone: an input, a view, a constant, one twice."""
+    """`results` with a copy of each that is not the caller's alone: an input, a view, a constant, one twice."""
     seen: set[int] = set()
     _collect(inputs, seen)
     return [_own(r, seen) for r in results]
@@ -201,6 +201,11 @@ def _collect(data: Sequence[Data], seen: set[int]) -> None:
 def _own(data: Data, seen: set[int]) -> Data:
     if isinstance(data, (list, tuple)):
         return [_own(element, seen) for element in data]
+    if isinstance(data, dict):
+        if type(data) is dict and id(data) not in seen:
+            seen.add(id(data))
+            return data
+        return dict(data)
     if not isinstance(data, np.ndarray):
         return data
     if id(data) in seen or not (data.flags.owndata and data.flags.writeable):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphc.errors import escape
-from graphc.types import DType, Shape, TensorType, Type
+from graphc.types import DType, MapType, SequenceType, Shape, TensorType, Type
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,12 @@ class Port:
 
     @property
     def shape(self) -> Shape | None:
-        """Ints and symbols; None for an unknown rank, and for sequences and optionals."""
+        """Ints and symbols; None for an unknown rank, and for what is no tensor."""
         return self.type.shape if isinstance(self.type, TensorType) else None
 
     @property
     def dtype(self) -> DType:
-        """The element type; for sequences and optionals that of the tensors in them."""
+        """The element type; for sequences, optionals and maps that of what is in them."""
         inner = self.type
         while not isinstance(inner, TensorType):
             inner = inner.element
@@ -34,8 +34,10 @@ class Port:
 
 def describe(type: Type) -> str:
     """A type in words that a caller knows: `float32 [batch,3,224,224]`."""
+    if isinstance(type, MapType):
+        return f"map of {type.key} to {type.value}"
     if not isinstance(type, TensorType):
-        return f"{'sequence' if type.__class__.__name__ == 'SequenceType' else 'optional'} of {describe(type.element)}"
+        return f"{'sequence' if isinstance(type, SequenceType) else 'optional'} of {describe(type.element)}"
     if type.shape is None:
         return f"{type.dtype} of any rank"
     return f"{type.dtype} [{','.join(map(str, type.shape))}]"

@@ -151,7 +151,7 @@ def _by_node(
 ) -> Verification:
     exposed = exposed_values(graph)
     whole = expose(graph, exposed)
-    results = [run_once(whole, data, backend, options)[len(graph.outputs) :] for backend in backends]
+    results = [run_once(whole, data, backend, options) for backend in backends if exposed]
     random = _random_nodes(graph)
     rows = []
     for i, value in enumerate(exposed):
