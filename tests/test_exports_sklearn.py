@@ -23,7 +23,7 @@ from skl2onnx.common.data_types import (  # noqa: E402
     Int64TensorType,
     StringTensorType,
 )
-from sklearn import (  # noqa: E402  # noqa: E402  # noqa: E402
+from sklearn import (  # noqa: E402
     cluster,
     compose,
     decomposition,
@@ -42,6 +42,7 @@ from sklearn import (  # noqa: E402  # noqa: E402  # noqa: E402
     svm,
     tree,
 )
+from sklearn.feature_extraction import text  # noqa: E402
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 4)).astype(np.float32)
@@ -146,11 +147,13 @@ KINDS = {
 }  # fmt: skip
 
 
+OPSETS = {"": 22, "ai.onnx.ml": 3}  # skl2onnx writes an isolation forest in no newer one
+
+
 def export(model: object, x: np.ndarray, options: dict[str, object] | None = None) -> onnx.ModelProto:
     kind = KINDS[x.dtype.type]([None, *x.shape[1:]])
     by_model = {id(model): options} if options else None
-    opsets = {"": 22, "ai.onnx.ml": 3}  # skl2onnx writes an isolation forest in no newer one
-    return skl2onnx.convert_sklearn(model, initial_types=[("x", kind)], options=by_model, target_opset=opsets)
+    return skl2onnx.convert_sklearn(model, initial_types=[("x", kind)], options=by_model, target_opset=OPSETS)
 
 
 def check(model: object, x: np.ndarray, options: dict[str, object] | None = None) -> list[np.ndarray]:
@@ -226,12 +229,40 @@ def test_dictionaries(kind: type) -> None:
         np.testing.assert_array_equal(got, model.transform([row]).astype(got.dtype))
 
 
-@pytest.mark.parametrize("analyzer", ["word", "char"])
-def test_tokenizer_is_refused(analyzer: str) -> None:
-    """Texts are split by an operator that is onnxruntime's own."""
-    model = feature_extraction.text.TfidfVectorizer(analyzer=analyzer, token_pattern="[a-zA-Z]+").fit(TEXTS)
-    with pytest.raises(graphc.UnsupportedOp, match=r"com\.microsoft\.Tokenizer"):
-        graphc.load(export(model, TEXTS))
+TEXT_MODELS = {
+    "counts": lambda: text.CountVectorizer(token_pattern="[a-zA-Z]+"),
+    "pairs": lambda: text.CountVectorizer(token_pattern="[a-zA-Z]+", ngram_range=(1, 2), binary=True),
+    "weights": lambda: text.TfidfVectorizer(token_pattern="[a-zA-Z]+", use_idf=True),
+    "stop_words": lambda: text.TfidfVectorizer(token_pattern="[a-zA-Z]+", stop_words=["the", "on"], lowercase=False),
+    "characters": lambda: text.TfidfVectorizer(analyzer="char", ngram_range=(1, 3)),
+    "classifier": lambda: pipeline.make_pipeline(
+        text.TfidfVectorizer(token_pattern="[a-zA-Z]+"), linear_model.LogisticRegression()
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TEXT_MODELS)
+def test_texts(name: str) -> None:
+    """Words, characters and what they are worth; texts are split by onnxruntime's Tokenizer."""
+    model = TEXT_MODELS[name]().fit(TEXTS, np.arange(len(TEXTS)) % 2)
+    column = TEXTS[:, None]
+    steps = model if isinstance(model, pipeline.Pipeline) else [model]
+    proto = skl2onnx.convert_sklearn(
+        model,
+        initial_types=[("x", StringTensorType([None, 1]))],
+        options={id(steps[0]): {"locale": "C"}},  # which every system has
+        target_opset=OPSETS,
+    )
+    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    for level in (0, 2):
+        got = graphc.compile(proto, level=level).run({"x": column})
+        for g, want, port in zip(got.values(), session.run(None, {"x": column}), session.get_outputs(), strict=True):
+            close(g, want, port.name)
+    first = next(iter(got.values()))
+    if hasattr(model, "predict"):
+        np.testing.assert_array_equal(first, model.predict(TEXTS))
+    else:
+        close(first, model.transform(TEXTS).toarray().astype(np.float32), "scikit-learn")
 
 
 @pytest.mark.parametrize("name", REGRESSORS)

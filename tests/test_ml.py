@@ -15,6 +15,7 @@ from graphc.frontends.onnx.attributes import op_to_attributes
 from graphc.interpret import interpret
 from graphc.ir import Graph, Value
 from graphc.ops import ml_encoding, ml_features, ml_linear, ml_maps, ml_svm, ml_trees, optimizer
+from graphc.ops.tokenizer import Tokenizer
 from graphc.types import MapType, TensorType, float32, float64, int64, string
 
 ROWS, VECTOR = TensorType(float32, (4, 3)), TensorType(float32, (3,))
@@ -61,6 +62,11 @@ def call(op, *types):
         (ml_maps.CastMap("TO_INT"), [NUMBERS], "cast_to is 'TO_INT'"),
         (ml_maps.CastMap(map_form="THIN"), [NUMBERS], "map_form is 'THIN'"),
         (ml_maps.CastMap(map_form="SPARSE", max_map=0), [NUMBERS], "max_map is 0"),
+        (Tokenizer(0, "", False, (" ",)), [NAMES], "mincharnum is 0, expected 1 or more"),
+        (Tokenizer(2, "", False, tokenexp="."), [NAMES], "mincharnum is 2, expected 1$"),
+        (Tokenizer(1, "", False, ()), [NAMES], "expected separators or tokenexp"),
+        (Tokenizer(1, "", False, ("", "a")), [NAMES], "one of several separators is empty"),
+        (Tokenizer(1, "", False, tokenexp="("), [NAMES], "not a regular expression of RE2: '\\('"),
         (FOREST, [TensorType(float32, (4, 1))], r"read 2 features, x is f32\[4,1\]"),
         (dataclasses.replace(FOREST, nodes_truenodeids=(9, 0, 3, 0, 0, 1, 0, 0)), [ROWS], "named as a child"),
         (dataclasses.replace(FOREST, nodes_nodeids=(0, 1, 2, 3, 3, 0, 1, 2)), [ROWS], "two nodes of a tree"),

@@ -15,7 +15,7 @@ from graphc.ir import Node, Value
 from graphc.types import DType, MapType, SequenceType, TensorType, Type
 
 from .attributes import op_to_attributes
-from .schema import Schema, newest_schema, schema_of, versions_of
+from .schema import FOREIGN, Schema, newest_schema, schema_of, versions_of
 from .versions import IDENTICAL
 
 
@@ -46,6 +46,8 @@ def form_of(node: Node, captured: int) -> Form:
 
 def in_opset(form: Form, version: int) -> Form:
     """`form` as opset `version` of its domain spells it. Raises `UnsupportedVersion` with the reason."""
+    if form.domain in FOREIGN:
+        return form
     newest, schema = newest_schema(form.op, form.domain), schema_of(form.op, version, form.domain)
     if newest is None or schema is None:
         known = versions_of(form.op, form.domain)

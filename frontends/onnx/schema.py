@@ -19,6 +19,7 @@ _HISTORY = defs.get_all_schemas_with_history()
 DOMAINS: dict[str, int] = {
     d: max(s.since_version for s in _HISTORY if s.domain == d) for d in {s.domain for s in _HISTORY}
 }
+FOREIGN = {"com.microsoft": 1}  # domains without schemas here, of which graphc has operators
 NEWEST = defs.onnx_opset_version()
 
 

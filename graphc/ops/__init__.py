@@ -59,6 +59,7 @@ from graphc.ops import (
     slicing,
     softmax,
     strings,
+    tokenizer,
 )
 
 OPS: tuple[type[Op], ...] = (
@@ -149,9 +150,9 @@ OPS: tuple[type[Op], ...] = (
     signal.DFT, signal.STFT, signal.HannWindow, signal.HammingWindow, signal.BlackmanWindow, signal.MelWeightMatrix,
     # image
     image.ImageDecoder,
-    # strings
+    # strings, tokenizer
     strings.StringConcat, strings.StringSplit, strings.StringNormalizer, strings.RegexFullMatch,
-    strings.TfIdfVectorizer,
+    strings.TfIdfVectorizer, tokenizer.Tokenizer,
     # optimizer
     optimizer.Adagrad, optimizer.Adam, optimizer.Momentum,
     # ml_encoding, ml_features

@@ -124,21 +124,22 @@ class RegexFullMatch(Op):
     def infer(self, X: Value) -> TensorType:
         check_dtype(X, (string,), "X")
         if find_spec("re2") is not None:  # without it the model loads, prints and exports all the same
-            _compile_pattern(self.pattern or "")
+            compile_pattern(self.pattern or "")
         return TensorType(bool_, X.shape)
 
     def eval(self, X: Array) -> Array:
-        matches = _compile_pattern(self.pattern or "").fullmatch
+        matches = compile_pattern(self.pattern or "").fullmatch
         return _mapped(lambda text: matches(text) is not None, X, np.dtype(np.bool_))
 
 
-def _compile_pattern(pattern: str) -> Any:
+def compile_pattern(pattern: str, *, longest: bool = False) -> Any:
+    """`pattern` as RE2 understands it; of several matches at one place the first, or the longest."""
     try:
         import re2
     except ImportError as e:
         raise BackendUnavailable("RE2 is not installed", hint="Install it: pip install 'graphc[text]'") from e
     options = re2.Options()
-    options.log_errors = False
+    options.log_errors, options.longest_match = False, longest
     try:
         return re2.compile(pattern, options)
     except re2.error as e:
