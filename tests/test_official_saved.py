@@ -1,0 +1,50 @@
+"""Every official model, loaded and saved, gives what the suite expects in an engine that is not graphc."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import onnx
+import pytest
+from conformance_page import run_onnxruntime
+from official import RANDOM, array, cases, check_outputs, contents, expected_failures
+from onnx.backend.test.case.test_case import TestCase
+from onnx.reference import ReferenceEvaluator
+
+from graphc.frontends.onnx import load, save
+
+# What onnx's reference evaluator cannot run, saved or not, is run by onnxruntime.
+NOT_IN_THE_REFERENCE = {
+    "node/test_if_opt": "an optional that is empty is a list",
+    "node/test_optional_has_element_empty_optional_input": "an omitted input is not found",
+    **{
+        f"node/test_range_{kind}_delta_expanded": "a trip too many of a Loop without a condition"
+        for kind in ("bfloat16_type_positive", "float16_type_positive", "float_type_positive", "int32_type_negative")
+    },
+}
+
+
+def run_reference(case: TestCase, model: onnx.ModelProto, *, random: bool) -> None:
+    """Raise unless the reference evaluator gives what the case expects; of random numbers, their types and shapes."""
+    for inputs, outputs in contents(case)[1]:
+        given = zip(model.graph.input, map(array, inputs), strict=True)
+        with np.errstate(all="ignore"):
+            got = ReferenceEvaluator(model).run(None, {v.name: x for v, x in given if x is not None})
+        want = [array(x) for x in outputs]
+        if random:
+            assert [(x.dtype, x.shape) for x in got] == [(x.dtype, x.shape) for x in want]
+        else:
+            check_outputs(case, got, want)
+
+
+@pytest.mark.parametrize("name", list(cases()))
+def test_a_saved_model_runs_elsewhere(name: str) -> None:
+    case = cases()[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        saved = save(load(contents(case)[0]))
+        if name in NOT_IN_THE_REFERENCE:
+            run_onnxruntime(case, saved)
+        else:
+            run_reference(case, saved, random=expected_failures().get(name, "").startswith(RANDOM))
