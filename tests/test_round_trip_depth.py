@@ -88,8 +88,8 @@ def test_a_long_chain_without_names() -> None:
     for _ in range(20_000):
         v = Relu()(v)
     graph = Graph([given], [v])
-    start = time.perf_counter()
+    start = time.process_time()
     assert graph_equal(graph, load(save(graph)), names=False)
     assert graph_equal(graph, pickle.loads(pickle.dumps(graph)))
     assert graph_equal(graph, parse(format_graph(graph)))
-    assert time.perf_counter() - start < 30
+    assert time.process_time() - start < 30
