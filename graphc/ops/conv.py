@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc.dims import dim_max, unknown
 from graphc.errors import InvalidModel, ShapeError
-from graphc.expr import Element, Expr, Linear, Source, cast, over, wide
+from graphc.expr import Element, Expr, Linear, Source, cast, linear, over, wide
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.ops.base import (
     Array,
@@ -77,7 +77,7 @@ class Conv(Op):
         maps, inner = w.shape[0] // self.group, w.shape[1]
 
         def element(n: Linear, m: Linear, *p: Linear) -> Expr:
-            first = m // maps * inner
+            first = m // maps * inner if self.group > 1 else linear(0)
 
             def term(c: Linear, *k: Linear) -> Expr:
                 at = (n, first + c, *positions(windows, p, k))
