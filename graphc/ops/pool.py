@@ -11,7 +11,22 @@ import numpy as np
 
 from graphc.dims import unknown
 from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError
-from graphc.expr import Element, Expr, Linear, Source, call, cast, constant, inside, over, select, wide
+from graphc.expr import (
+    Element,
+    Expr,
+    Linear,
+    Scatter,
+    Source,
+    as_position,
+    call,
+    cast,
+    constant,
+    inside,
+    over,
+    select,
+    unflatten,
+    wide,
+)
 from graphc.ir import OPERATORS, Cost, Op, elements, traffic
 from graphc.limits import check_tensor
 from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype, const
@@ -395,6 +410,17 @@ class MaxUnpool(Op):
             raise ExecutionError(f"positions from {at.min()} to {at.max()}, valid 0..{y.size - 1} for {list(shape)}")
         y[at] = x.reshape(-1)
         return y.reshape(shape)
+
+    def element(self, y: TensorType, x: Source, indices: Source, output_shape: Source | None = None) -> Scatter:
+        shape = y.sizes
+        if 0 in shape and 0 not in x.shape:
+            raise CompileError("there is no place to write to")
+        return Scatter(
+            lambda *i: constant(0, y.dtype),
+            x.shape,
+            lambda *i: unflatten(as_position(indices[i], volume(shape)), shape),
+            lambda *i: x[i],
+        )
 
     def grad(
         self, dy: Value, y: Value, x: Value, indices: Value, output_shape: Value | None = None
