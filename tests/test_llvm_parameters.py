@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conformance import Case, all_cases
+from test_conformance import compare
 
 from graphc.backends.llvm import LlvmBackend
 from graphc.errors import GraphcError
 from graphc.interpret import interpret
 from graphc.passes.bodies import is_pure
 from graphc.runtime.backend import Options
-from test_conformance import compare
 
 
 def with_constants(case: Case) -> Case | None:

@@ -57,9 +57,10 @@ def sizes(value: Value) -> tuple[int, ...]:
 def elements(
     op: Op, outputs: Sequence[Value], xs: Sequence[Source | None], constant: Callable[[Value], Source]
 ) -> tuple[Form, ...]:
-    """One function from indices to an expression (or another form) for each of `outputs`, those of `op` applied to `xs`.
+    """One function from indices to an expression (or another form) for each of `outputs`: those of `op` on `xs`.
 
-    `constant` finds a place for a constant inside of `op`. Raises `CompileError` where `op`, or one inside it, has no body.
+    `constant` finds a place for a constant inside of `op`. Raises `CompileError` where `op`, or one inside it, has no
+    body.
     """
     if isinstance(op, Fused):
         return _fused(op, xs, constant)
