@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.errors import BackendUnavailable, CompileError
+from graphc.loops.schedule import Machine
 
 
 def llvm() -> Any:
@@ -40,9 +41,10 @@ class Target:
     fma: bool
     half: bool
 
-    def lanes(self, itemsize: int) -> int:
-        """Elements of `itemsize` bytes in one vector register."""
-        return max(1, self.vector_bytes // itemsize)
+    @property
+    def schedule(self) -> Machine:
+        """What schedules need to know of it."""
+        return Machine(self.vector_bytes, self.registers)
 
     def machine(self) -> Any:
         """LLVM's target machine."""

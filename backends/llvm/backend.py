@@ -18,7 +18,7 @@ from graphc.runtime.backend import Executable, Options
 from graphc.types import TensorType
 
 from ..codegen.target import Target, host_target, llvm
-from .lowering import lower_node
+from .lowering import check
 from .program import Program, build
 
 SIGNATURES = 16  # input shapes for which machine code is kept
@@ -52,7 +52,7 @@ def why_not(node: Node, target: Target) -> str | None:
         if parts is not None:
             whole = decompose(Graph([x for x in own if x is not None], parts))
             return next((r for n in whole.nodes if (r := why_not(n, target)) is not None), None)
-        lower_node(node, target)
+        check(node, target)
     except CompileError as e:
         return str(e.message)
     return None

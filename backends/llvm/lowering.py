@@ -1,63 +1,331 @@
-"""From nodes to kernels: a nest for each output, on the buffers of values."""
+"""From nodes to kernels: first what layout each value has, then a nest for each output.
+
+Layouts follow from the shapes of nests, not from ops: a contraction whose lanes do not run along the last axis of its
+output stores that blocked by the vector width; what reads a blocked tensor index by index along the blocked axis is
+blocked likewise; a tensor that a contraction reads beyond its ends has a halo of zeros. Everything else is row-major, and
+reorders stand where a layout does not serve a reader.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 
-from graphc.expr import Buffer, Load, Source
+from graphc.errors import CompileError
+from graphc.expr import Buffer, Expr, Form, Index, Linear, Load, Prefix, Scatter, Source, linear, walk
 from graphc.ir import Node, Value
-from graphc.loops.compose import elements, immediate, sizes, stored
-from graphc.loops.layout import row_major
-from graphc.loops.lower import lower
-from graphc.loops.nest import For, Nest, Store
-from graphc.loops.schedule import schedule
+from graphc.loops.compose import contents, elements, immediate, sizes, stored
+from graphc.loops.contraction import MAX_HALO, Contraction, Read, contract, fits, match, order, packed, tiling
+from graphc.loops.layout import Layout, blocked, padded, row_major
+from graphc.loops.lower import buffers, lower, zero_halo
+from graphc.loops.nest import For, Nest, Store, statements
+from graphc.loops.schedule import exprs, schedule
 from graphc.ops.base import Constant
+from graphc.types import Array
 
 from ..codegen.scalars import register_type
 from ..codegen.target import Target
 
+Halo = tuple[tuple[int, int], ...]
+
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """A nest and the values that its arguments hold, in order."""
+    """A nest, the values that its arguments hold, in order, and the node that it is for."""
 
     nest: Nest
     values: tuple[Value, ...]
+    node: Node | None = None
 
 
-def lower_node(node: Node, target: Target) -> list[Kernel | Value]:
-    """What computes each output of `node`: a kernel, or the input whose memory it shares.
+@dataclass(eq=False)
+class Lowered:
+    """A run of nodes as kernels.
 
-    Raises `CompileError` where the node has no loop-level form.
+    Attributes:
+        kernels: in order.
+        shared: a value -> the one whose memory it is in.
+        layouts: how each value lies in its memory.
+        constants: the contents of constants, as they lie.
     """
-    buffers: dict[Buffer, Value] = {}
-    given = {x: _source(x, buffers) for x in dict.fromkeys(node.inputs) if x is not None}
-    inputs = [None if x is None else given[x] for x in node.inputs]
-    made = elements(node.op, node.outputs, inputs, lambda x: _source(x, buffers))
-    result: list[Kernel | Value] = []
-    for v, element in zip(node.outputs, made, strict=True):
-        register_type(v.dtype)
-        layout = row_major(sizes(v))
+
+    kernels: list[Kernel] = field(default_factory=list)
+    shared: dict[Value, Value] = field(default_factory=dict)
+    layouts: dict[Value, Layout] = field(default_factory=dict)
+    constants: dict[Value, Array] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class _Output:
+    """What is known of one output before layouts are: its contraction, and what it reads how."""
+
+    contraction: Contraction | None
+    reads: list[Read]
+    indices: list[Index]
+
+
+def check(node: Node, target: Target) -> None:
+    """Raise `CompileError` where `node` has no loop-level form."""
+    lower_region([node], list(node.outputs), target)
+
+
+def lower_region(nodes: Sequence[Node], outputs: Sequence[Value], target: Target) -> Lowered:
+    """The kernels of `nodes`, which are in order; `outputs` end up row-major in memory of their own or of another."""
+    return _Lowering(nodes, target).run(outputs)
+
+
+class _Lowering:
+    def __init__(self, nodes: Sequence[Node], target: Target):
+        self.nodes = [n for n in nodes if not isinstance(n.op, Constant)]
+        self.target, self.machine = target, target.schedule
+        self.result = Lowered()
+        self.found: dict[Value, _Output] = {}
+        self.halos: dict[Value, Halo] = {}
+        self.copies: dict[tuple[Value, Layout], Value] = {}
+
+    def run(self, outputs: Sequence[Value]) -> Lowered:
+        for node in self.nodes:
+            self._analyse(node)
+        for node in self.nodes:
+            for v in node.outputs:
+                self.result.layouts[v] = self._choose(v)
+            self._build(node)
+        return self.result
+
+    # -- what there is ------------------------------------------------------------------------------------------------
+    def _analyse(self, node: Node) -> None:
+        reads: dict[Load, Read] = {}
+        given = {x: self._recorded(x, reads) for x in dict.fromkeys(node.inputs) if x is not None}
+        for v, element in zip(node.outputs, self._elements(node, given), strict=True):
+            register_type(v.dtype)
+            shape = sizes(v)
+            if 0 in shape or isinstance(element, (Scatter, Prefix)):
+                self.found[v] = _Output(None, [], [])
+                continue
+            contraction = match(element, shape, reads, lambda x: contents(x) is not None)  # type: ignore[arg-type]
+            if contraction is not None and not self._takes(contraction):
+                contraction = None
+            indices = [Index(f"o{k}", n) for k, n in enumerate(shape)]
+            found = []
+            if contraction is None:
+                expr = element(*(linear(i) if i.extent != 1 else linear(0) for i in indices))
+                found = [reads[e] for e in walk(expr) if isinstance(e, Load) and e in reads]
+            else:
+                self._demand(contraction)
+            self.found[v] = _Output(contraction, found, indices)
+
+    def _recorded(self, x: Value, reads: dict[Load, Read]) -> Source:
+        """`x`, row-major; what is read of it is noted down."""
+        register_type(x.dtype)
+        if is_number(x):
+            return immediate(x)
+        layout = row_major(sizes(x))
+        buffer = Buffer("x", x.dtype, layout.size)
+
+        def at(index: tuple[Linear, ...]) -> Expr:
+            load = Load(buffer, layout.offset(index))
+            reads[load] = Read(x, index)
+            return load
+
+        return Source(x.dtype, layout.shape, at, contents(x), flat=lambda position: Load(buffer, position))
+
+    def _elements(self, node: Node, given: dict[Value, Source]) -> tuple[Form, ...]:
+        inputs = [None if x is None else given[x] for x in node.inputs]
+
+        def constant(x: Value) -> Source:
+            if x not in given:
+                given[x] = self._source(x, row_major(sizes(x)), self._names)
+            return given[x]
+
+        self._names: dict[Buffer, Value] = {}
+        return elements(node.op, node.outputs, inputs, constant)
+
+    def _takes(self, c: Contraction) -> bool:
+        """True if the contraction can be built: groups of whole vectors, halos that are not large."""
+        if any(d.axis == c.lane_axis and d.scale > 1 for d in c.digits) and c.digits[c.lanes].extent % self._lanes(c):
+            return False
+        shape = sizes(c.a.tensor)  # type: ignore[arg-type]
+        return all(max(h) <= MAX_HALO for h in c.halo(shape))
+
+    def _lanes(self, c: Contraction) -> int:
+        widest = max(x.tensor.dtype.numpy.itemsize for x in (c.a, c.b))  # type: ignore[attr-defined]
+        return self.machine.vector_bytes // max(widest, 4)
+
+    def _demand(self, c: Contraction) -> None:
+        x: Value = c.a.tensor  # type: ignore[assignment]
+        need = c.halo(sizes(x))
+        have = self.halos.get(x, need)
+        self.halos[x] = tuple((max(a, c), max(b, d)) for (a, b), (c, d) in zip(have, need, strict=True))
+
+    # -- layouts ------------------------------------------------------------------------------------------------------
+    def _choose(self, v: Value) -> Layout:
+        shape, found = sizes(v), self.found[v]
+        halo = self.halos.get(v, ((0, 0),) * len(shape))
+        c = found.contraction
+        axis = None
+        if c is not None and c.lane_axis != len(shape) - 1:
+            axis, block = c.lane_axis, self._lanes(c)
+        elif c is None:
+            for read in found.reads:
+                plain = self._plain(read, found.indices)
+                if plain is not None:
+                    axis, block = plain
+        if axis is not None and halo[axis] == (0, 0):
+            return blocked(shape, axis, block, halo)
+        return padded(shape, halo)
+
+    def _plain(self, read: Read, indices: Sequence[Index]) -> tuple[int, int] | None:
+        """(axis of the output, block) if the read tensor is blocked along an axis that is read index by index."""
+        split = self._blocked(read.tensor)
+        if split is None:
+            return None
+        at, block = split
+        i = read.index[at]
+        if len(i.terms) != 1 or i.constant % block:
+            return None
+        ((atom, c),) = i.terms.items()
+        return (indices.index(atom), block) if c == 1 and atom in indices else None
+
+    def _blocked(self, x: Hashable) -> tuple[int, int] | None:
+        layout = self.result.layouts.get(x)  # type: ignore[arg-type]
+        for p in layout.parts if layout is not None else ():
+            if p.step > 1:
+                return p.axis, p.step
+        return None
+
+    def _in(self, x: Value, ok: Callable[[Layout], bool], wanted: Callable[[], Layout]) -> Value:
+        """`x`, or a copy of it in the layout that is wanted, where its own does not serve."""
+        layout = self.result.layouts.get(x) or row_major(sizes(x))
+        if ok(layout):
+            return x
+        new = wanted()
+        if (x, new) not in self.copies:
+            copy = Value(x.type, name=x.name)
+            self.copies[x, new] = copy
+            self.result.layouts[copy] = new
+            array = contents(x)
+            if array is not None:
+                self.result.constants[copy] = new.pack(array)
+            else:
+                names: dict[Buffer, Value] = {}
+                source = self._source(x, layout, names)
+                buffer = Buffer("y", x.dtype, new.size)
+                nest = schedule(lower(buffer, new, lambda *i: source[i]), self.machine)
+                self._add(nest, {**names, buffer: copy}, None)
+        return self.copies[x, new]
+
+    # -- kernels ------------------------------------------------------------------------------------------------------
+    def _source(self, x: Value, layout: Layout, names: dict[Buffer, Value]) -> Source:
+        if is_number(x):
+            return immediate(x)
+        array = contents(x)
+        if array is not None and x not in self.copies.values() and x not in self.result.constants:
+            self.result.constants[x] = layout.pack(array)
+        buffer = Buffer(f"x{len(names)}", x.dtype, layout.size)
+        names[buffer] = x
+        return stored(x, buffer, layout)
+
+    def _add(self, nest: Nest, names: dict[Buffer, Value], node: Node | None) -> None:
+        self.result.kernels.append(Kernel(nest, tuple(names[b] for b in nest.arguments), node))
+
+    def _build(self, node: Node) -> None:
+        for number, v in enumerate(node.outputs):
+            found, layout = self.found[v], self.result.layouts[v]
+            c = found.contraction
+            if c is not None:
+                self._contract(node, number, v, c, layout)
+                continue
+            given: dict[Value, Source] = {}
+            names: dict[Buffer, Value] = {}
+            for x in dict.fromkeys(node.inputs):
+                if x is not None:
+                    held = self._in(x, self._serves(x, found), lambda x=x: row_major(sizes(x)))  # type: ignore[misc]
+                    given[x] = self._source(held, self._layout(held), names)
+            element = self._elements(node, given)[number]
+            names.update(self._names)
+            buffer = Buffer("y", v.dtype, layout.size)
+            nest = lower(buffer, layout, element)
+            shared = copied(nest)
+            if shared is not None and self._layout(names[shared]).size == layout.size:
+                self.result.shared[v] = names[shared]
+            else:
+                self._add(schedule(nest, self.machine), {**names, buffer: v}, node)
+
+    def _layout(self, x: Value) -> Layout:
+        return self.result.layouts.get(x) or row_major(sizes(x))
+
+    def _serves(self, x: Value, found: _Output) -> Callable[[Layout], bool]:
+        """A blocked tensor is read index by index along the blocked axis, or else as a row-major copy."""
+        reads = [r for r in found.reads if r.tensor is x]
+        blocked_well = bool(reads) and all(self._plain(r, found.indices) is not None for r in reads)
+        return lambda layout: self._blocked(x) is None or blocked_well
+
+    def _contract(self, node: Node, number: int, v: Value, c: Contraction, layout: Layout) -> None:
+        lanes = self._lanes(c)
+        tiles = tiling(c, lanes, self.machine)
+        names: dict[Buffer, Value] = {}
+        a, b = self._left(c, lanes), c.b.tensor
+        sums = order(c, self._layout(a))
+        lane = c.indices[c.lanes]
+        shape = sizes(b)  # type: ignore[arg-type]
+        fixed = contents(b) is not None  # type: ignore[arg-type]
+        b = self._in(
+            b,  # type: ignore[arg-type]
+            lambda l: not fixed and l.offset(c.b.index).terms.get(lane) == 1,
+            lambda: packed(c, shape, tiles.vectors * lanes, sums),
+        )
+        is_packed = b is not c.b.tensor
+        given = {x: self._source(x, self._layout(x), names) for x in dict.fromkeys(node.inputs) if x is not None}
+        given[c.a.tensor] = self._source(a, self._layout(a), names)  # type: ignore[index]
+        if c.a.tensor is not c.b.tensor:
+            given[c.b.tensor] = self._source(b, self._layout(b), names)  # type: ignore[index]
+        element = self._elements(node, given)[number]
+        names.update(self._names)
         buffer = Buffer("y", v.dtype, layout.size)
-        nest = lower(buffer, layout, element)
-        names = {**buffers, buffer: v}
-        shared = copied(nest)
-        if shared is not None:
-            result.append(names[shared])
-        else:
-            nest = schedule(nest, target.lanes(v.dtype.numpy.itemsize))
-            result.append(Kernel(nest, tuple(names[b] for b in nest.arguments)))
-    return result
+        body = contract(
+            c, element, buffer, layout, tiles,
+            lanes=lanes, padded=is_packed, sums=sums, machine=self.machine,
+        )  # fmt: skip
+        body += schedule(Nest((), (), zero_halo(buffer, layout)), self.machine).body
+        used = [x for s in statements(body) for x in buffers(*exprs(s))]
+        self._add(Nest(tuple(dict.fromkeys([*used, buffer])), (buffer,), body), {**names, buffer: v}, node)
+
+    def _left(self, c: Contraction, lanes: int) -> Value:
+        """The factor whose elements are spread, or read lane by lane, in a layout that serves."""
+        x: Value = c.a.tensor  # type: ignore[assignment]
+        shape = sizes(x)
+        lane = c.indices[c.lanes]
+
+        def wanted() -> Layout:
+            for axis, (i, n) in enumerate(zip(c.a.index, shape, strict=True)):
+                sums = [t for t in i.terms if t in c.axes]
+                if c.spread and len(i.terms) == 1 and len(sums) == 1 and n % lanes == 0 and axis < len(shape) - 1:
+                    return blocked(shape, axis, lanes, self._halo(c, shape))
+                if not c.spread and lane in i.terms:
+                    return blocked(shape, axis, lanes, self._halo(c, shape))
+            return padded(shape, self._halo(c, shape))
+
+        def ok(layout: Layout) -> bool:
+            return fits(c, layout) and (
+                c.spread or layout.offset(c.a.index).terms.get(lane, 0) == 1 or _splits(layout, c)
+            )
+
+        return self._in(x, ok, wanted)
+
+    def _halo(self, c: Contraction, shape: Sequence[int]) -> Halo:
+        return c.halo(shape)
 
 
-def _source(x: Value, buffers: dict[Buffer, Value]) -> Source:
-    register_type(x.dtype)
-    if x.node is not None and isinstance(x.node.op, Constant) and x.node.op.value.size == 1:
-        return immediate(x)
-    layout = row_major(sizes(x))
-    buffer = Buffer(f"x{len(buffers)}", x.dtype, layout.size)
-    buffers[buffer] = x
-    return stored(x, buffer, layout)
+def _splits(layout: Layout, c: Contraction) -> bool:
+    """True if lanes of a blocked factor are neighbours."""
+    lane = c.indices[c.lanes]
+    axis = next(k for k, i in enumerate(c.a.index) if lane in i.terms)
+    return any(p.axis == axis and p.step > 1 for p in layout.parts)
+
+
+def is_number(x: Value) -> bool:
+    """True for a constant of one element: it is written into the code."""
+    return x.node is not None and isinstance(x.node.op, Constant) and x.node.op.value.size == 1
 
 
 def copied(nest: Nest) -> Buffer | None:
@@ -71,12 +339,14 @@ def copied(nest: Nest) -> Buffer | None:
     return read.buffer if same and read.buffer.dtype is store.buffer.dtype else None
 
 
-def copy_kernel(x: Value, y: Value, target: Target) -> Kernel:
-    """y = x."""
-    buffers: dict[Buffer, Value] = {}
-    source = _source(x, buffers)
-    layout = row_major(sizes(y))
-    buffer = Buffer("y", y.dtype, layout.size)
-    nest = schedule(lower(buffer, layout, lambda *i: source[i]), target.lanes(y.dtype.numpy.itemsize))
-    names = {**buffers, buffer: y}
-    return Kernel(nest, tuple(names[b] for b in nest.arguments))
+def copy_kernel(x: Value, layout: Layout, y: Value, target: Target) -> Kernel:
+    """y = x, row-major."""
+    source_buffer = Buffer("x", x.dtype, layout.size)
+    source = stored(x, source_buffer, layout)
+    new = row_major(sizes(y))
+    buffer = Buffer("y", y.dtype, new.size)
+    nest = schedule(lower(buffer, new, lambda *i: source[i]), target.schedule)
+    return Kernel(nest, tuple({source_buffer: x, buffer: y}[b] for b in nest.arguments))
+
+
+__all__ = ["CompileError", "Kernel", "Lowered", "check", "copied", "copy_kernel", "lower_region"]

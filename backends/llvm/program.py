@@ -15,14 +15,14 @@ from graphc.errors import ExecutionError
 from graphc.interpret import Data, evaluate
 from graphc.ir import Node, Value
 from graphc.loops.compose import sizes
+from graphc.loops.layout import row_major
 from graphc.loops.memory import ALIGNMENT, Lifetime, plan
-from graphc.ops.base import Constant
 from graphc.types import Array
 
 from ..codegen.emit import emit
 from ..codegen.jit import Library, compile_object, link
 from ..codegen.target import Target
-from .lowering import Kernel, copy_kernel, lower_node
+from .lowering import Kernel, Lowered, copy_kernel, lower_region
 
 
 def aligned(size: int) -> Array:
@@ -93,21 +93,14 @@ class _Memory:
 
 def build(nodes: Sequence[Node], inputs: Sequence[Value], outputs: Sequence[Value], target: Target) -> Program:
     """Compile `nodes`, which are in order. Raises `CompileError`."""
-    memory = _Memory()
-    steps: list[Kernel] = []
-    for node in nodes:
-        if isinstance(node.op, Constant):
-            continue
-        for v, made in zip(node.outputs, lower_node(node, target), strict=True):
-            if isinstance(made, Kernel):
-                steps.append(made)
-            else:
-                memory.shared[v] = made
-    steps += _place_outputs(inputs, outputs, memory, target)
-    constants = _place_constants(steps, memory)
+    lowered = lower_region(nodes, outputs, target)
+    memory = _Memory(lowered.shared)
+    steps = lowered.kernels
+    steps += _place_outputs(inputs, outputs, memory, lowered, target)
+    constants = _place_constants(lowered, memory)
     for i, v in enumerate(inputs):
         memory.place[v] = f"argument {2 + i}"
-    arena = _place_arena(steps, memory)
+    arena = _place_arena(steps, memory, lowered)
     texts, calls = _texts(steps, memory, target)
     objects = [compile_object(text, target) for text in texts.values()]
     count = 2 + len(inputs) + len(outputs)
@@ -115,41 +108,39 @@ def build(nodes: Sequence[Node], inputs: Sequence[Value], outputs: Sequence[Valu
     return Program(nodes, inputs, outputs, link(objects, ["run"]), arena, constants)
 
 
-def _place_outputs(inputs: Sequence[Value], outputs: Sequence[Value], memory: _Memory, target: Target) -> list[Kernel]:
-    """Outputs are written where the caller gets them; those that are inputs or constants, or there twice, are copied."""
+def _place_outputs(
+    inputs: Sequence[Value], outputs: Sequence[Value], memory: _Memory, lowered: Lowered, target: Target
+) -> list[Kernel]:
+    """Outputs are written where the caller gets them; those that lie otherwise, or are there already, are copied."""
     copies = []
     for i, v in enumerate(outputs):
         root = memory.root(v)
         place = f"argument {2 + len(inputs) + i}"
-        if root in inputs or root in memory.place or root.node is None or isinstance(root.node.op, Constant):
-            copy = Value(root.type)
-            copies.append(copy_kernel(root, copy, target))
+        layout = lowered.layouts.get(root) or row_major(sizes(root))
+        if root in inputs or root in memory.place or root in lowered.constants or not layout.is_row_major:
+            copy = Value(v.type)
+            shape = lowered.layouts.get(v) or row_major(sizes(v))
+            copies.append(copy_kernel(v, shape, copy, target))
             memory.place[copy] = place
         else:
             memory.place[root] = place
     return copies
 
 
-def _place_constants(steps: Sequence[Kernel], memory: _Memory) -> Array:
+def _place_constants(lowered: Lowered, memory: _Memory) -> Array:
     """All constants that kernels read, in one block."""
-    found: dict[Value, Array] = {}
-    for step in steps:
-        for v in step.values:
-            root = memory.root(v)
-            if root.node is not None and isinstance(root.node.op, Constant) and root not in found:
-                found[root] = root.node.op.value.array
     size = 0
-    for v, array in found.items():
+    for v, array in lowered.constants.items():
         memory.place[v] = f"constant {size}"
         size += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
     block = aligned(size)
-    for v, array in found.items():
+    for v, array in lowered.constants.items():
         start = int(memory.place[v].split()[1])
-        block[start : start + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        block[start : start + array.nbytes] = array.view(np.uint8)
     return block
 
 
-def _place_arena(steps: Sequence[Kernel], memory: _Memory) -> int:
+def _place_arena(steps: Sequence[Kernel], memory: _Memory, lowered: Lowered) -> int:
     """Everything else, by lifetime; returns the bytes of the arena."""
     first: dict[Value, int] = {}
     last: dict[Value, int] = {}
@@ -159,7 +150,8 @@ def _place_arena(steps: Sequence[Kernel], memory: _Memory) -> int:
             if root not in memory.place:
                 first.setdefault(root, i)
                 last[root] = i
-    arena = plan({v: Lifetime(v.tensor.nbytes or 0, first[v], last[v]) for v in first})
+    lives = {v: Lifetime(lowered.layouts[v].size * v.dtype.numpy.itemsize, first[v], last[v]) for v in first}
+    arena = plan(lives)
     for v in first:
         memory.place[v] = f"arena {arena.offsets[v]}"
     return arena.size

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 
@@ -64,21 +65,52 @@ class Layout:
         """The axis's size with halo, rounded up to whole blocks."""
         return math.prod(p.extent for p in self.parts if p.axis == axis)
 
-    def loops(self, prefix: str = "i") -> tuple[list[Index], list[Linear]]:
-        """An index for each physical axis that covers the elements (not the halo), and the logical indices.
+    def regions(self) -> list[tuple[list[Index], list[Linear]]]:
+        """An index for each physical axis, and the logical indices; together the regions cover the elements once.
 
-        Where blocks do not divide an axis, the last one reaches beyond its end.
+        There is one region, and one more for each axis whose last block is not full.
         """
-        inner = {axis: _extents(self, axis) for axis in range(len(self.shape))}
+        choices: list[list[dict[int, tuple[int, int]]]] = []  # for each axis: step -> (first value, number of values)
+        for axis, n in enumerate(self.shape):
+            parts = [p for p in self.parts if p.axis == axis]
+            if len(parts) <= 1:
+                choices.append([{1: (0, n)}])
+                continue
+            assert self.halo[axis] == (0, 0), "an axis is blocked or has a halo"
+            block = max(p.step for p in parts)
+            inner = {p.step: (0, p.extent) for p in parts if p.step < block}
+            options = [{**inner, block: (0, n // block)}] if n >= block else []
+            if n % block:
+                assert len(inner) == 1, "a partial block of blocks"
+                options.append({1: (0, n % block), block: (n // block, 1)})
+            choices.append(options)
+        return [self._region(chosen) for chosen in product(*choices)]
+
+    def _region(self, chosen: Sequence[dict[int, tuple[int, int]]]) -> tuple[list[Index], list[Linear]]:
         logical = [linear(0) for _ in self.shape]
         indices: list[Index] = []
         for k, p in enumerate(self.parts):
-            extent = inner[p.axis][p.step]
-            i = Index(f"{prefix}{k}", extent)
+            first, extent = chosen[p.axis][p.step]
+            i = Index(f"i{k}", extent)
             indices.append(i)
-            if extent != 1:
-                logical[p.axis] = logical[p.axis] + linear(i) * p.step
+            logical[p.axis] = logical[p.axis] + ((linear(i) if extent != 1 else linear(0)) + first) * p.step
         return indices, logical
+
+    def borders(self) -> list[tuple[list[Index], Linear]]:
+        """Loops over the halo: indices and the offset of an element of it, for each axis before and after."""
+        found = []
+        for axis, (before, after) in enumerate(self.halo):
+            for start, count in ((0, before), (before + self.shape[axis], after)):
+                if not count:
+                    continue
+                at = linear(0)
+                indices = []
+                for k, p in enumerate(self.parts):
+                    i = Index(f"h{k}", count if p.axis == axis else p.extent)
+                    indices.append(i)
+                    at = at * p.extent + (i + start if p.axis == axis else linear(i))
+                found.append((indices, at))
+        return found
 
     def pack(self, array: Array) -> Array:
         """The buffer that holds `array`: flat, with zeros for padding."""
@@ -103,16 +135,6 @@ class Layout:
         return buffer.reshape(-1)[position]
 
 
-def _extents(layout: Layout, axis: int) -> dict[int, int]:
-    """Step of each part of `axis` -> how many values it takes over the elements."""
-    n, (before, after) = layout.shape[axis], layout.halo[axis]
-    parts = [p for p in layout.parts if p.axis == axis]
-    if len(parts) == 1:
-        return {1: n}
-    assert (before, after) == (0, 0), "an axis is blocked or has a halo"
-    return {p.step: p.extent for p in parts}
-
-
 def row_major(shape: Sequence[int]) -> Layout:
     """The last axis is the innermost; nothing between the elements."""
     parts = tuple(Part(axis, 1, n) for axis, n in enumerate(shape))
@@ -122,10 +144,12 @@ def row_major(shape: Sequence[int]) -> Layout:
 def blocked(shape: Sequence[int], axis: int, block: int, halo: Sequence[tuple[int, int]] = ()) -> Layout:
     """[n, c, …] as [n, c/block, …, block]: `axis` split, its inner part innermost; with a halo on other axes."""
     around = tuple(halo) or ((0, 0),) * len(shape)
-    outer = [
+    parts = [
         Part(a, block, -(-n // block)) if a == axis else Part(a, 1, n + sum(around[a])) for a, n in enumerate(shape)
     ]
-    return Layout(tuple(shape), (*outer, Part(axis, 1, block)), around)
+    if shape[axis] % block == 0 and all(p.extent == 1 for p in parts[axis + 1 :]):
+        return padded(shape, around)  # nothing is between the blocks
+    return Layout(tuple(shape), (*parts, Part(axis, 1, block)), around)
 
 
 def padded(shape: Sequence[int], halo: Sequence[tuple[int, int]]) -> Layout:

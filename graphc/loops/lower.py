@@ -17,10 +17,8 @@ from graphc.expr import (
     Scatter,
     constant,
     identity,
-    inside,
     linear,
     rewrite,
-    select,
     structure,
     variables,
     walk,
@@ -37,20 +35,28 @@ def lower(target: Buffer, layout: Layout, element: Form) -> Nest:
     if isinstance(element, Scatter):
         return scattered(target, layout, element, lower(target, layout, element.initial), _build)
     if isinstance(element, Prefix):
-        return running(target, layout, element, _build)
-    indices, logical = layout.loops()
-    expr = element(*logical)
-    for i, n in zip(logical, layout.shape, strict=True):
-        expr = select(inside(i, n), expr, constant(0, expr.dtype))
-    return nest_of(target, [Store(target, layout.offset(logical), expr)], indices)
+        return running(target, layout, element, _build, zero_halo(target, layout))
+    body: list[Stmt] = []
+    read: list[Buffer] = []
+    for indices, logical in layout.regions():
+        expr = element(*logical)
+        at = layout.offset(logical)
+        order = _order(expr, [i for i in indices if i.extent != 1])
+        body += _build(order, frozenset(), expr, lambda e, at=at: Store(target, at, e))  # type: ignore[misc]
+        read += buffers(expr)
+    body += zero_halo(target, layout)
+    return Nest(tuple(dict.fromkeys([*read, target])), (target,), tuple(body))
 
 
-def nest_of(target: Buffer, stores: Sequence[Store], indices: Sequence[Index]) -> Nest:
-    """A nest of loops over `indices` around a store."""
-    (store,) = stores
-    order = _order(store.value, [i for i in indices if i.extent != 1])
-    body = _build(order, frozenset(), store.value, lambda e: Store(store.buffer, store.offset, e))
-    return Nest(tuple(dict.fromkeys([*buffers(store.value), target])), (target,), body)
+def zero_halo(target: Buffer, layout: Layout) -> Block:
+    """Zeros around the elements."""
+    body: list[Stmt] = []
+    for indices, at in layout.borders():
+        inner: Stmt = Store(target, at, constant(0, target.dtype))
+        for i in reversed(indices):
+            inner = For(i, "serial", (inner,))
+        body.append(inner)
+    return tuple(body)
 
 
 def buffers(*exprs: Expr) -> list[Buffer]:

@@ -48,8 +48,8 @@ def scattered(target: Buffer, layout: Layout, form: Scatter, initial: Nest, buil
     return Nest(_arguments(target, [value, *data], initial), (target,), (*initial.body, *body))
 
 
-def running(target: Buffer, layout: Layout, form: Prefix, build: Build) -> Nest:
-    """For each row along the axis of `form`, one loop with an accumulator."""
+def running(target: Buffer, layout: Layout, form: Prefix, build: Build, after: Block) -> Nest:
+    """For each row along the axis of `form`, one loop with an accumulator; then `after`."""
     if layout.size != math.prod(n + sum(h) for n, h in zip(layout.shape, layout.halo, strict=True)):
         raise CompileError("a running sum with blocks that do not divide an axis")
     _, index = _axes(layout.shape, "i")
@@ -67,7 +67,7 @@ def running(target: Buffer, layout: Layout, form: Prefix, build: Build) -> Nest:
     body: Block = (Alloc(total), start, For(along, "serial", step))
     for i in reversed(rows):
         body = (For(i, "serial", body),)
-    return Nest(_arguments(target, [value]), (target,), body)
+    return Nest(_arguments(target, [value]), (target,), (*body, *after))
 
 
 def _axes(extents: Sequence[int], prefix: str) -> tuple[list[Index], list[Linear]]:

@@ -1,9 +1,289 @@
-"""Schedules of map and row nests: which loop becomes lanes, which is shared out. Rewrites of nests, by shape alone."""
+"""Schedules of map and row nests: which loops become one, which become lanes, which are shared out among threads.
+
+Rewrites of a nest that are chosen by its shape alone: strides of the loops, which of them a reduction runs over.
+
+    split       for i < 35 {f(i)}     ->  for o < 2 {vector l < 16 {f(16 o + l)}} vector l < 2 {f(32 + l)} f(34)
+    privatize   for i < n {t += f(i)} ->  as split, each lane with a sum of its own; the lanes are added up at the end
+    merge       for i {for j < n {f(n i + j)}}  ->  for k {f(k)}
+    collapse    for i {for j < n {f(i, j)}}     ->  for k {f(k // n, k % n)}
+"""
 
 from __future__ import annotations
 
-from graphc.loops.nest import Nest
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from graphc.expr import (
+    REDUCTIONS,
+    Buffer,
+    Const,
+    Expr,
+    Index,
+    IndexLike,
+    Linear,
+    Load,
+    Position,
+    Select,
+    children,
+    data_of,
+    identity,
+    index_variables,
+    linear,
+    substitute,
+    substitute_index,
+    walk,
+)
+from graphc.loops.nest import Alloc, Block, For, If, Nest, Stmt, Store, Update, map_exprs, statements
+
+GRAIN = 1 << 15  # operations below which a loop is not worth sharing out
+SHARES = 16  # iterations that a shared loop should have, so that threads get equal parts
+_IDENTITY = {function: reduction for reduction, function in REDUCTIONS.items()}
 
 
-def schedule(nest: Nest, lanes: int) -> Nest:
-    return nest
+@dataclass(frozen=True)
+class Machine:
+    """What schedules need to know of a target: bytes of a vector register, how many there are, bytes of the L2 cache."""
+
+    vector_bytes: int
+    registers: int
+    cache: int = 1 << 20
+
+
+def schedule(nest: Nest, machine: Machine) -> Nest:
+    """`nest` with its loops merged, vectorised and shared out."""
+    body = _merge(nest.body)
+    body = _vectorize(body, machine)
+    return replace(nest, body=share(body))
+
+
+# -- merge ------------------------------------------------------------------------------------------------------------
+def _merge(body: Block) -> Block:
+    """Loops that run over neighbouring elements become one."""
+    result: list[Stmt] = []
+    for s in body:
+        if not isinstance(s, For):
+            result.append(s)
+            continue
+        inner = _merge(s.body)
+        if len(inner) == 1 and isinstance(f := inner[0], For) and _adjacent(s.index, f.index, f.body):
+            merged = Index(f.index.name, s.index.extent * f.index.extent)
+            result.append(For(merged, s.kind, with_index(f.body, {s.index: 0, f.index: merged})))
+        else:
+            result.append(replace(s, body=inner))
+    return tuple(result)
+
+
+def _adjacent(outer: Index, inner: Index, body: Block) -> bool:
+    return all(
+        index.terms.get(outer, 0) == index.terms.get(inner, 0) * inner.extent
+        and not any(not isinstance(a, Index) and {outer, inner} & _inside(a) for a in index.terms)
+        for index in indices(body)
+    )
+
+
+def _inside(atom: object) -> set[Index]:
+    inner = getattr(atom, "index", None)
+    return index_variables(inner) if isinstance(inner, Linear) else set()
+
+
+def indices(body: Block) -> Iterator[Linear]:
+    """Every index in `body`: offsets, and positions in expressions."""
+    for s in statements(body):
+        if isinstance(s, (Store, Update)):
+            yield s.offset
+        for e in exprs(s):
+            if isinstance(e, (Load, Position)):
+                yield e.offset if isinstance(e, Load) else e.index
+
+
+def exprs(s: Stmt) -> list[Expr]:
+    """The expressions of one statement, each once; those of statements inside it not included."""
+    if isinstance(s, (Store, Update)):
+        return walk(s.value, *children(Position(s.offset)))
+    return walk(s.condition) if isinstance(s, If) else []
+
+
+def with_index(body: Block, values: dict[Index, IndexLike]) -> Block:
+    """`body` with loop variables replaced."""
+    new = {i: linear(v) for i, v in values.items()}
+
+    def offset(i: Linear) -> Linear:
+        e = substitute(Position(i), values)
+        return e.index if isinstance(e, Position) else substitute_index(i, new)
+
+    return map_exprs(body, lambda e: substitute(e, values), offset)
+
+
+# -- vectorise --------------------------------------------------------------------------------------------------------
+def _vectorize(body: Block, machine: Machine) -> Block:
+    result: list[Stmt] = []
+    for s in body:
+        if not isinstance(s, For) or s.kind != "serial":
+            result.append(s)
+        elif is_map(s) and _unit(s):
+            result += _split(s, _lanes(s, machine))
+        elif any(isinstance(x, For) for x in s.body):
+            result.append(replace(s, body=_vectorize(s.body, machine)))
+        elif _is_reduction(s) and _unit(s):
+            result += _privatize(s, _lanes(s, machine))
+        else:
+            result.append(s)
+    return tuple(result)
+
+
+def is_map(s: For) -> bool:
+    """True if iterations are independent: each writes to elements of its own."""
+    private = {x.buffer for x in statements(s.body) if isinstance(x, Alloc)}
+    return all(
+        s.index in x.offset.terms
+        for x in statements(s.body)
+        if isinstance(x, (Store, Update)) and x.buffer not in private
+    )
+
+
+def _is_reduction(s: For) -> bool:
+    return all(isinstance(x, Update) and s.index not in index_variables(x.offset) for x in s.body)
+
+
+def _unit(s: For) -> bool:
+    """True if neighbouring iterations touch neighbouring elements, or the same ones."""
+    private = {x.buffer for x in statements(s.body) if isinstance(x, Alloc)}
+    touched = False
+    for x in statements(s.body):
+        if isinstance(x, (Store, Update)) and x.buffer not in private:
+            if x.offset.terms.get(s.index, 0) not in (0, 1) or not _plain(s.index, x.offset):
+                return False
+            touched |= s.index in x.offset.terms
+        for e in exprs(x):
+            if isinstance(e, Load) and e.buffer not in private:
+                if e.offset.terms.get(s.index, 0) not in (0, 1) or not _plain(s.index, e.offset):
+                    return False
+                touched |= s.index in e.offset.terms
+            if isinstance(e, Select) and _differs(e, s.index):
+                return False
+    return touched
+
+
+def _plain(index: Index, at: Linear) -> bool:
+    return not any(not isinstance(a, Index) and (index in _inside(a) or hasattr(a, "expr")) for a in at.terms)
+
+
+def _differs(e: Select, index: Index) -> bool:
+    """True if lanes along `index` choose differently between sides that read memory."""
+    if not any(isinstance(x, Load) for x in walk(e.then, e.other)):
+        return False
+    for x in walk(e.condition):
+        if isinstance(x, (Load, Position)):
+            at = x.offset if isinstance(x, Load) else x.index
+            if index in index_variables(at):
+                return True
+            if isinstance(x, Load) and x.buffer.space == "register":
+                return True
+    return False
+
+
+def _lanes(s: For, machine: Machine) -> int:
+    widest = 1
+    for x in statements(s.body):
+        if isinstance(x, (Store, Update)):
+            widest = max(widest, x.buffer.dtype.numpy.itemsize)
+        for e in exprs(x):
+            if not isinstance(e, (Position, Const)) and e.dtype.numpy.itemsize > widest:
+                widest = e.dtype.numpy.itemsize
+    return machine.vector_bytes // max(widest, 4)
+
+
+def pieces(extent: int, lanes: int) -> list[tuple[int, int, int]]:
+    """(start, count, width): vectors that cover `extent`, as many of `lanes` as fit, then one of each power of two."""
+    found = [(0, extent // lanes, lanes)] if extent >= lanes else []
+    at, width = extent // lanes * lanes, lanes // 2
+    while at < extent:
+        if extent - at >= width:
+            found.append((at, 1, width))
+            at += width
+        width //= 2
+    return found
+
+
+def _split(s: For, lanes: int) -> list[Stmt]:
+    result: list[Stmt] = []
+    for start, count, width in pieces(s.index.extent, lanes):
+        if width == 1 and count == 1:
+            result += with_index(s.body, {s.index: start})
+            continue
+        lane = Index(f"{s.index.name}l", width)
+        if count == 1:
+            result.append(For(lane, "vector", with_index(s.body, {s.index: lane + start})))
+            continue
+        outer = Index(f"{s.index.name}o", count)
+        vector = For(lane, "vector", with_index(s.body, {s.index: outer * width + lane + start}))
+        result.append(For(outer, "serial", (vector,)))
+    return result
+
+
+def _privatize(s: For, lanes: int) -> list[Stmt]:
+    """Sums of several lanes side by side; four registers of them where there is enough to add, to hide latency."""
+    n = s.index.extent
+    wide = 4 * lanes if n >= 16 * lanes else lanes
+    if n < wide or lanes == 1:
+        return [s]
+    before: list[Stmt] = []
+    main: list[Stmt] = []
+    rest: list[Stmt] = []
+    after: list[Stmt] = []
+    lane, outer = Index(f"{s.index.name}l", wide), Index(f"{s.index.name}o", n // wide)
+    for x in s.body:
+        assert isinstance(x, Update)
+        part = Buffer(f"{x.buffer.name}l", x.buffer.dtype, wide, "register")
+        start = Const(identity(_IDENTITY[x.function], x.buffer.dtype), x.buffer.dtype)
+        before += [Alloc(part), For(lane, "vector", (Store(part, linear(lane), start),))]
+        value = substitute(x.value, {s.index: outer * wide + lane})
+        main.append(Update(part, linear(lane), x.function, value))
+        for at, count, width in pieces(n % wide, lanes):
+            for k in range(count):
+                l = Index("l", width)
+                base = n // wide * wide + at + k * width
+                value = substitute(x.value, {s.index: l + base})
+                rest.append(For(l, "vector", (Update(part, linear(l), x.function, value),)))
+        half = wide // 2
+        while half:
+            l = Index("l", half)
+            after.append(For(l, "vector", (Update(part, linear(l), x.function, Load(part, l + half)),)))
+            half //= 2
+        after.append(Update(x.buffer, x.offset, x.function, Load(part, linear(0))))
+    return [*before, For(outer, "serial", (For(lane, "vector", tuple(main)),)), *rest, *after]
+
+
+# -- share out --------------------------------------------------------------------------------------------------------
+def share(body: Block) -> Block:
+    """The outermost loops become parallel where their iterations are independent and the work is worth it."""
+    if any(isinstance(s, Alloc) for s in body) or _scatters(body):
+        return body
+    return tuple(_share(s) if isinstance(s, For) else s for s in body)
+
+
+def _scatters(body: Block) -> bool:
+    """True if a place that is written is data: what is there must have been written before, by whichever thread."""
+    offsets = [s.offset for s in statements(body) if isinstance(s, (Store, Update))]
+    return any(True for at in offsets for _ in data_of(at))
+
+
+def _share(s: For) -> For:
+    if s.kind != "serial" or not is_map(s) or work(s) < GRAIN:
+        return s
+    while s.index.extent < SHARES and len(s.body) == 1 and isinstance(f := s.body[0], For) and f.kind == "serial":
+        if not is_map(f):
+            break
+        both = Index(s.index.name + f.index.name, s.index.extent * f.index.extent)
+        n = f.index.extent
+        s = For(both, "serial", with_index(f.body, {s.index: both // n, f.index: both % n}))
+    return replace(s, kind="parallel") if s.index.extent > 1 else s
+
+
+def work(s: Stmt) -> int:
+    """Operations that `s` does, roughly."""
+    if isinstance(s, For):
+        return s.index.extent * sum(map(work, s.body))
+    if isinstance(s, If):
+        return sum(map(work, s.body))
+    return 0 if isinstance(s, Alloc) else len(exprs(s))
