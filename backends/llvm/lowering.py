@@ -280,6 +280,7 @@ class _Lowering:
         if c.a.tensor is not c.b.tensor:
             given[c.b.tensor] = self._source(b, self._layout(b), names)  # type: ignore[index]
         element = self._elements(node, given)[number]
+        assert not isinstance(element, (Scatter, Prefix))
         names.update(self._names)
         buffer = Buffer("y", v.dtype, layout.size)
         body = contract(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 
@@ -15,7 +17,7 @@ from graphc.limits import check_tensor
 from graphc.ops.base import Array, Shape, TensorType, Value, check_dtype, check_rank, const, normalize_axes
 from graphc.ops.interpolation import COORDINATES, NEAREST, Taps, filtered, linear, nearest, original
 from graphc.ops.shape import at_run_time
-from graphc.ops.taps import coordinate, filtered_sum, nearest_place, two_pixels, wide_type
+from graphc.ops.taps import Kernel, Pixel, coordinate, nearest_place, two_pixels, wide_type
 from graphc.ops.windows import Ints
 from graphc.types import COMPLEX, FLOATS, INTEGERS, DType, Tensor, bool_, float16, float32, float64, int64, string
 
@@ -248,6 +250,7 @@ class Resize(Op):
                 t.axis: coordinate(self.coordinate_transformation_mode, i[t.axis], t.inputs, t.outputs, t.scale, t.roi)
                 for t in changed
             }
+            pixels = {t.axis: self._pixels(t, places[t.axis], len(changed), dtype) for t in changed}
 
             def read(index: tuple[Linear, ...], count: int) -> Expr:
                 """The element at `index` once the first `count` of the axes are resized."""
@@ -258,7 +261,13 @@ class Resize(Op):
                 def at(place: Linear) -> Expr:
                     return read((*index[: t.axis], place, *index[t.axis + 1 :]), count - 1)
 
-                return self._along(t, i[t.axis], places[t.axis], at, dtype)
+                if self.mode == "nearest":
+                    n = self._repeats(t)
+                    return at(i[t.axis] // n if n else nearest_place(places[t.axis], self.nearest_mode, t.inputs))
+                found = pixels[t.axis]
+                if not found:
+                    return self._kernel(t).sum(places[t.axis], t.inputs, at)
+                return reduce(add, (at(p.place) * p.weight for p in found))
 
             value = read(i, len(changed))
             if dtype.is_float and x.dtype.is_integer:
@@ -271,19 +280,23 @@ class Resize(Op):
 
         return element
 
-    def _along(self, t: Target, i: Linear, x: Expr, at: Callable[[Linear], Expr], dtype: DType) -> Expr:
-        """The interpolation at coordinate `x`, that of element `i`, of what `at` reads along the axis."""
+    def _pixels(self, t: Target, x: Expr, axes: int, dtype: DType) -> list[Pixel]:
+        """The pixels of a sample along an axis at coordinate `x`; none where there are too many to write out."""
         if self.mode == "nearest":
-            factor = self._repeats(t)
-            return at(i // factor if factor else nearest_place(x, self.nearest_mode, t.inputs))
+            return []
         if self.mode == "linear" and not self.antialias:
-            low, high = two_pixels(x, t.inputs, dtype)
-            return at(low.place) * low.weight + at(high.place) * high.weight
-        return filtered_sum(
-            x, t.inputs, at, support=1 if self.mode == "linear" else 2,
-            scale=t.scale if self.antialias else 1.0, a=self.cubic_coeff_a,
-            exclude_outside=self.exclude_outside, normalize=self.antialias,
-        )  # fmt: skip
+            return two_pixels(x, t.inputs, dtype)
+        kernel = self._kernel(t)
+        return kernel.pixels(x, t.inputs, dtype) if kernel.count**axes <= 64 else []
+
+    def _kernel(self, t: Target) -> Kernel:
+        return Kernel(
+            1 if self.mode == "linear" else 2,
+            t.scale if self.antialias else 1.0,
+            self.cubic_coeff_a,
+            self.exclude_outside,
+            self.antialias,
+        )
 
     def _repeats(self, t: Target) -> int:
         """n, where each element is simply there n times in a row; else 0."""

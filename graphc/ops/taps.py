@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
+from operator import add
 
 import numpy as np
 
 from graphc.errors import CompileError
-from graphc.expr import Expr, Linear, bounded, call, cast, clipped, over, position, select
+from graphc.expr import Expr, Linear, bounded, call, cast, clipped, equal, over, position, select
 from graphc.types import DType, float32, float64, int64
 
 Read = Callable[[Sequence[Linear]], Expr]
@@ -70,6 +72,81 @@ def nearest_place(x: Expr, mode: str, size: int) -> Linear:
     return whole(call(mode, exact), size)
 
 
+@dataclass(frozen=True)
+class Kernel:
+    """The weights of the pixels around a coordinate, as `interpolation.filtered` has them.
+
+    Attributes:
+        support: where the kernel ends: 1 is linear, 2 cubic with parameter `a`.
+        scale: below 1, the kernel is stretched by 1/scale.
+        exclude_outside: pixels outside of the input have no weight; the others are made to sum up to 1.
+        normalize: make all weights sum up to 1.
+    """
+
+    support: int
+    scale: float
+    a: float
+    exclude_outside: bool
+    normalize: bool
+
+    @property
+    def stretch(self) -> float:
+        return min(self.scale, 1.0)
+
+    @property
+    def reach(self) -> float:
+        return self.support / self.stretch
+
+    @property
+    def count(self) -> int:
+        """How many pixels may have a weight."""
+        return math.ceil(2 * self.reach) + (self.stretch < 1)
+
+    def first(self, x: Expr) -> Expr:
+        """The first of them around `x`, float64."""
+        return call("floor", x + 1 - self.reach)
+
+    def weight(self, place: Expr, x: Expr, size: int) -> Expr:
+        """The weight of the pixel at `place`, not yet normalised."""
+        distance = (place - x) * self.stretch
+        found = call("max", 1 - call("abs", distance), 0) if self.support == 1 else cubic_weight(distance, self.a)
+        return select((place < 0) | (place >= size), 0, found) if self.exclude_outside else found
+
+    def total(self, weights: Callable[[], Expr]) -> Expr | None:
+        """What weights are divided by, where `weights` is their sum."""
+        if not (self.exclude_outside or self.normalize):
+            return None
+        total = weights()
+        return select(equal(total, 0), 1, total)
+
+    def pixels(self, x: Expr, size: int, dtype: DType) -> list[Pixel]:
+        """The pixels around the coordinate `x`, one by one."""
+        exact = cast(x, float64)
+        first = self.first(exact)
+        places = [first + float(t) if t else first for t in range(self.count)]
+        weights = [self.weight(p, exact, size) for p in places]
+        total = self.total(lambda: reduce(add, weights))
+        if total is not None:
+            weights = [w / total for w in weights]
+        return [Pixel(whole(p, size), cast(w, dtype)) for p, w in zip(places, weights, strict=True)]
+
+    def sum(self, x: Expr, size: int, read: Callable[[Linear], Expr]) -> Expr:
+        """Σ weight · read(place) over the pixels around the coordinate `x`, in a loop."""
+        exact = cast(x, float64)
+        first = self.first(exact)
+
+        def place(t: Linear) -> Expr:
+            return first + cast(position(t), float64)
+
+        total = self.total(lambda: over("sum", [self.count], lambda t: self.weight(place(t), exact, size)))
+
+        def term(t: Linear) -> Expr:
+            value, weight = read(whole(place(t), size)), self.weight(place(t), exact, size)
+            return value * cast(weight if total is None else weight / total, value.dtype)
+
+        return over("sum", [self.count], term)
+
+
 def two_pixels(x: Expr, size: int, dtype: DType) -> list[Pixel]:
     """The pixels around `x`, weighted by their distance."""
     inner = limited(x, 0, size - 1)
@@ -79,42 +156,6 @@ def two_pixels(x: Expr, size: int, dtype: DType) -> list[Pixel]:
     second = call("min", first + 1, size - 1)
     places = [bounded(clipped(p, size), 0, size - 1) for p in (first, second)]
     return [Pixel(places[0], cast(1 - ratio, dtype)), Pixel(places[1], cast(ratio, dtype))]
-
-
-def filtered_sum(
-    x: Expr,
-    size: int,
-    read: Callable[[Linear], Expr],
-    *,
-    support: int,
-    scale: float,
-    a: float,
-    exclude_outside: bool,
-    normalize: bool,
-) -> Expr:
-    """Σ weight · read(place) over the pixels that a kernel around `x` reaches: `interpolation.filtered`."""
-    stretch = min(scale, 1.0)
-    reach = support / stretch
-    count = math.ceil(2 * reach) + (stretch < 1)
-    exact = cast(x, float64)
-    first = call("floor", exact + 1 - reach)
-
-    def weight(t: Linear) -> Expr:
-        place = first + cast(position(t), float64)
-        distance = (place - exact) * stretch
-        found = call("max", 1 - call("abs", distance), 0) if support == 1 else cubic_weight(distance, a)
-        return select((place < 0) | (place >= size), 0, found) if exclude_outside else found
-
-    total: Expr | None = None
-    if exclude_outside or normalize:
-        total = over("sum", [count], weight)
-        total = select(call("eq", total, 0), 1, total)
-
-    def term(t: Linear) -> Expr:
-        value = read(whole(first + cast(position(t), float64), size))
-        return value * cast(weight(t) if total is None else weight(t) / total, value.dtype)
-
-    return over("sum", [count], term)
 
 
 def cubic_weight(x: Expr, a: float) -> Expr:
