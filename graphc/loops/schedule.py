@@ -31,6 +31,7 @@ from graphc.expr import (
     linear,
     substitute,
     substitute_index,
+    variables,
     walk,
 )
 from graphc.loops.nest import Alloc, Block, For, If, Nest, Stmt, Store, Update, map_exprs, statements
@@ -165,7 +166,14 @@ def _unit(s: For) -> bool:
 
 
 def _plain(index: Index, at: Linear) -> bool:
-    return not any(not isinstance(a, Index) and (index in _inside(a) or hasattr(a, "expr")) for a in at.terms)
+    """True if `at` grows evenly with `index`: what it depends on as data must be the same for all lanes."""
+    if any(not isinstance(a, Index) and index in _inside(a) for a in at.terms):
+        return False
+    return not any(index in variables(e) or _reads_registers(e) for e in data_of(at))
+
+
+def _reads_registers(e: Expr) -> bool:
+    return any(isinstance(x, Load) and x.buffer.space == "register" for x in walk(e))
 
 
 def _differs(e: Select, index: Index) -> bool:
