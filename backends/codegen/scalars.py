@@ -163,14 +163,6 @@ def _float(w: Writer, function: str, args: list[str], dtype: DType, lanes: int) 
         mask = register_type(bool_, lanes)
         nonzero = w.op(f"fcmp une {kind} {rest}, {zero}")
         return _choose(w, w.op(f"and {mask} {apart}, {nonzero}"), moved, rest, kind, lanes)
-    if lanes == 1 and function in ("exp", "tanh", "log", "erf", "sin", "cos", "pow"):  # TEMPORARY
-        return w.intrinsic(function + ("f" if dtype is float32 else ""), kind, *typed)
-    if function in ("exp", "tanh", "log", "erf", "sin", "cos", "pow"):  # TEMPORARY
-        r = "poison"
-        for i in range(lanes):
-            parts = [w.op(f"extractelement {t}, i64 {i}") for t in typed]
-            r = w.op(f"insertelement {kind} {r}, {scalar} {_float(w, function, parts, dtype, 1)}, i64 {i}")
-        return r
     raise CompileError(f"{function} of {dtype.name}")
 
 
