@@ -497,8 +497,19 @@ def as_index(x: Expr, size: int) -> Linear:
     counted = select(wide < 0, wide + size, wide)
     ok = (counted >= 0) & (counted < size)
     # Clipped as well: a kernel that has failed still runs to its end.
-    within = call("max", call("min", guard(ok, counted), max(size - 1, 0)), 0)
-    return linear(Datum(within, 0, max(size - 1, 0)))
+    return linear(Datum(clipped(guard(ok, counted), size), 0, max(size - 1, 0)))
+
+
+def as_position(x: Expr, size: int) -> Linear:
+    """The integer `x` as an index into an axis of `size`; the run fails outside, and where it is negative."""
+    place = cast(x, int64)
+    ok = (place >= 0) & (place < size)
+    return linear(Datum(clipped(guard(ok, place), size), 0, max(size - 1, 0)))
+
+
+def clipped(x: Expr, size: int) -> Expr:
+    """The integer `x`, moved into an axis of `size`."""
+    return call("max", call("min", x, max(size - 1, 0)), 0)
 
 
 def bounded(x: Expr, low: float, high: float) -> Linear:
@@ -566,7 +577,7 @@ class Source:
         own = index[len(index) - len(self.shape) :]
         return self[tuple(0 if n == 1 else i for i, n in zip(own, self.shape, strict=True))]
 
-    def padded(self, index: Sequence[IndexLike], fill: float = 0) -> Expr:
+    def padded(self, index: Sequence[IndexLike], fill: ExprLike = 0) -> Expr:
         """The element at `index`, or `fill` where that is outside."""
         given = [linear(i) for i in index]
         outside: list[Expr] = []
@@ -578,6 +589,47 @@ class Source:
         if not outside:
             return self[given]
         return select(_fold(lambda a, b: a & b, outside), self[given], fill)
+
+
+@dataclass(frozen=True, eq=False)
+class Scatter:
+    """A tensor that starts as `initial` and is written into at places that are data, in row-major order of a domain.
+
+    Attributes:
+        initial: what the elements are before.
+        extents: the sizes of the domain.
+        target: index in the domain -> index of the element that is written.
+        value: index in the domain -> what is written there; it reads no element of the result.
+        function: what combines the old element and `value` (add, mul, max, min); None replaces it, the last one stays.
+    """
+
+    initial: Element
+    extents: tuple[int, ...]
+    target: Callable[..., Sequence[IndexLike]]
+    value: Element
+    function: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """Running combinations along an axis: `function` of the elements at all places up to the element's own.
+
+    Attributes:
+        function: add, mul, max or min.
+        axis: the axis.
+        element: what is combined, in the element type in which that is done.
+        exclusive: leave out the element's own place.
+        reverse: run from the end to the start.
+    """
+
+    function: str
+    axis: int
+    element: Element
+    exclusive: bool = False
+    reverse: bool = False
+
+
+Form = Element | Scatter | Prefix  # what `Op.element` may give for an output
 
 
 # -- walking ----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 from graphc.errors import CompileError
-from graphc.expr import Buffer, Element, Expr, Index, Linear, Load, Source, linear, walk
+from graphc.expr import Buffer, Expr, Form, Index, Linear, Load, Prefix, Scatter, Source, linear, walk
 from graphc.ir import Node, Value
 from graphc.loops.compose import contents, elements, immediate, sizes, stored
 from graphc.loops.contraction import MAX_HALO, Contraction, Read, contract, fits, match, order, packed, tiling
@@ -99,7 +99,7 @@ class _Lowering:
         for v, element in zip(node.outputs, self._elements(node, given), strict=True):
             register_type(v.dtype)
             shape = sizes(v)
-            if 0 in shape:
+            if 0 in shape or isinstance(element, (Scatter, Prefix)):
                 self.found[v] = _Output(None, [], [])
                 continue
             contraction = match(element, shape, reads, lambda x: contents(x) is not None)  # type: ignore[arg-type]
@@ -129,7 +129,7 @@ class _Lowering:
 
         return Source(x.dtype, layout.shape, at, contents(x), flat=lambda position: Load(buffer, position))
 
-    def _elements(self, node: Node, given: dict[Value, Source]) -> tuple[Element, ...]:
+    def _elements(self, node: Node, given: dict[Value, Source]) -> tuple[Form, ...]:
         inputs = [None if x is None else given[x] for x in node.inputs]
 
         def constant(x: Value) -> Source:
@@ -280,6 +280,7 @@ class _Lowering:
         if c.a.tensor is not c.b.tensor:
             given[c.b.tensor] = self._source(b, self._layout(b), names)  # type: ignore[index]
         element = self._elements(node, given)[number]
+        assert not isinstance(element, (Scatter, Prefix))
         names.update(self._names)
         buffer = Buffer("y", v.dtype, layout.size)
         body = contract(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from graphc.errors import CompileError
-from graphc.expr import Buffer, Const, Element, Expr, Linear, Load, Source
+from graphc.expr import Buffer, Const, Element, Expr, Form, Linear, Load, Prefix, Scatter, Source
 from graphc.ir import Op, Value
 from graphc.loops.layout import Layout
 from graphc.ops.base import Constant, static_shape
@@ -25,11 +25,13 @@ def stored(value: Value, buffer: Buffer, layout: Layout) -> Source:
     )
 
 
-def computed(value: Value, element: Element) -> Source:
+def computed(value: Value, element: Form) -> Source:
     """A tensor whose elements are computed where they are read; each index once."""
     made: dict[tuple[Linear, ...], Expr] = {}
 
     def at(index: tuple[Linear, ...]) -> Expr:
+        if isinstance(element, (Scatter, Prefix)):
+            raise CompileError("its elements are not computed one by one")
         if index not in made:
             made[index] = element(*index)
         return made[index]
@@ -54,10 +56,11 @@ def sizes(value: Value) -> tuple[int, ...]:
 
 def elements(
     op: Op, outputs: Sequence[Value], xs: Sequence[Source | None], constant: Callable[[Value], Source]
-) -> tuple[Element, ...]:
-    """One function from indices to an expression for each of `outputs`, those of `op` applied to `xs`.
+) -> tuple[Form, ...]:
+    """One function from indices to an expression (or another form) for each of `outputs`: those of `op` on `xs`.
 
-    `constant` finds a place for a constant inside of `op`. Raises `CompileError` where `op`, or one inside it, has no body.
+    `constant` finds a place for a constant inside of `op`. Raises `CompileError` where `op`, or one inside it, has no
+    body.
     """
     if isinstance(op, Fused):
         return _fused(op, xs, constant)
@@ -66,8 +69,9 @@ def elements(
     return made if isinstance(made, tuple) else (made,)
 
 
-def _fused(op: Fused, xs: Sequence[Source | None], constant: Callable[[Value], Source]) -> tuple[Element, ...]:
+def _fused(op: Fused, xs: Sequence[Source | None], constant: Callable[[Value], Source]) -> tuple[Form, ...]:
     sources: dict[Value, Source] = {}
+    forms: dict[Value, Form] = {}
     for v, x in zip(op.body.inputs, xs, strict=True):
         assert x is not None
         sources[v] = x
@@ -78,7 +82,8 @@ def _fused(op: Fused, xs: Sequence[Source | None], constant: Callable[[Value], S
         inputs = [None if x is None else sources[x] for x in node.inputs]
         made = elements(node.op, node.outputs, inputs, constant)
         sources.update((v, computed(v, e)) for v, e in zip(node.outputs, made, strict=True))
-    return tuple(_element(sources[v]) for v in op.body.outputs)
+        forms.update((v, e) for v, e in zip(node.outputs, made, strict=True) if isinstance(e, (Scatter, Prefix)))
+    return tuple(forms[v] if v in forms else _element(sources[v]) for v in op.body.outputs)
 
 
 def immediate(value: Value) -> Source:

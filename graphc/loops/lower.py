@@ -8,11 +8,13 @@ from graphc.expr import (
     REDUCTIONS,
     Buffer,
     Const,
-    Element,
     Expr,
+    Form,
     Index,
     Load,
+    Prefix,
     Reduce,
+    Scatter,
     constant,
     identity,
     linear,
@@ -23,12 +25,17 @@ from graphc.expr import (
 )
 from graphc.loops.layout import Layout
 from graphc.loops.nest import Alloc, Block, For, Nest, Stmt, Store, Update
+from graphc.loops.scatter import running, scattered
 
 
-def lower(target: Buffer, layout: Layout, element: Element) -> Nest:
+def lower(target: Buffer, layout: Layout, element: Form) -> Nest:
     """The nest that stores `element(i, j, …)` at each index of a tensor that lies in `target` as `layout` says."""
     if 0 in layout.shape:
         return Nest((target,), (target,), ())
+    if isinstance(element, Scatter):
+        return scattered(target, layout, element, lower(target, layout, element.initial), _build)
+    if isinstance(element, Prefix):
+        return running(target, layout, element, _build, zero_halo(target, layout))
     body: list[Stmt] = []
     read: list[Buffer] = []
     for indices, logical in layout.regions():

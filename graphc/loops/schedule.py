@@ -25,11 +25,13 @@ from graphc.expr import (
     Position,
     Select,
     children,
+    data_of,
     identity,
     index_variables,
     linear,
     substitute,
     substitute_index,
+    variables,
     walk,
 )
 from graphc.loops.nest import Alloc, Block, For, If, Nest, Stmt, Store, Update, map_exprs, statements
@@ -164,7 +166,14 @@ def _unit(s: For) -> bool:
 
 
 def _plain(index: Index, at: Linear) -> bool:
-    return not any(not isinstance(a, Index) and (index in _inside(a) or hasattr(a, "expr")) for a in at.terms)
+    """True if `at` grows evenly with `index`: what it depends on as data must be the same for all lanes."""
+    if any(not isinstance(a, Index) and index in _inside(a) for a in at.terms):
+        return False
+    return not any(index in variables(e) or _reads_registers(e) for e in data_of(at))
+
+
+def _reads_registers(e: Expr) -> bool:
+    return any(isinstance(x, Load) and x.buffer.space == "register" for x in walk(e))
 
 
 def _differs(e: Select, index: Index) -> bool:
@@ -256,9 +265,15 @@ def _privatize(s: For, lanes: int) -> list[Stmt]:
 # -- share out --------------------------------------------------------------------------------------------------------
 def share(body: Block) -> Block:
     """The outermost loops become parallel where their iterations are independent and the work is worth it."""
-    if any(isinstance(s, Alloc) for s in body):
+    if any(isinstance(s, Alloc) for s in body) or _scatters(body):
         return body
     return tuple(_share(s) if isinstance(s, For) else s for s in body)
+
+
+def _scatters(body: Block) -> bool:
+    """True if a place that is written is data: what is there must have been written before, by whichever thread."""
+    offsets = [s.offset for s in statements(body) if isinstance(s, (Store, Update))]
+    return any(True for at in offsets for _ in data_of(at))
 
 
 def _share(s: For) -> For:

@@ -10,6 +10,7 @@ import numpy as np
 
 from graphc.dims import unknown
 from graphc.errors import CompileError
+from graphc.expr import Element, Expr, Linear, Prefix, Source, cast, equal, position, select, wide
 from graphc.ir import Cost, traffic
 from graphc.limits import current_limits
 from graphc.ops.base import (
@@ -28,7 +29,7 @@ from graphc.ops.elementwise import widen
 from graphc.ops.generate import zeros_like
 from graphc.ops.logic import where
 from graphc.ops.reshaping import Unsqueeze
-from graphc.ops.shape import COMMON, at_run_time
+from graphc.ops.shape import COMMON, at_run_time, constants
 from graphc.types import FLOATS, NUMBERS, DType, bool_, int32, int64, uint32, uint64
 
 ACCUMULABLE = FLOATS | {int32, int64, uint32, uint64}
@@ -46,6 +47,7 @@ class Cumulative(Op):
     exclusive: bool = False
     reverse: bool = False
     accumulate: ClassVar[np.ufunc]
+    function: ClassVar[str]
 
     def infer(self, x: Value, axis: Value) -> TensorType:
         check_dtype(x, ACCUMULABLE, "x")
@@ -73,12 +75,17 @@ class Cumulative(Op):
             result = shifted
         return np.flip(result, at) if self.reverse else result
 
+    def element(self, y: TensorType, x: Source, axis: Source) -> Prefix:
+        at = normalize_axis(constants(axis, "axis")[0], len(x.shape))
+        return Prefix(self.function, at, lambda *i: wide(x[i]), exclusive=self.exclusive, reverse=self.reverse)
+
 
 @dataclass(frozen=True)
 class CumSum(Cumulative):
     """y_i = Σ_{j ≤ i} x_j along the axis; integers wrap. ONNX CumSum-14."""
 
     accumulate = np.add
+    function = "add"
 
     def grad(self, dy: Value, y: Value, x: Value, axis: Value) -> Sequence[Value | None]:
         return [CumSum(self.exclusive, not self.reverse).apply((dy, axis))[0], None]
@@ -89,6 +96,7 @@ class CumProd(Cumulative):
     """y_i = Π_{j ≤ i} x_j along the axis; integers wrap. ONNX CumProd-26."""
 
     accumulate = np.multiply
+    function = "mul"
 
     def grad(self, dy: Value, y: Value, x: Value, axis: Value) -> Sequence[Value | None]:
         """dx_k = Σ_i dy_i · Π_{j ≤ i, j ≠ k} x_j, from the n × n products: y / x would fail where x is zero."""
@@ -136,6 +144,17 @@ class Trilu(Op):
         zero = "" if input.dtype == object else np.zeros((), input.dtype)
         return np.where(kept, input, zero).astype(input.dtype, copy=False)
 
+    def element(self, y: TensorType, input: Source, k: Source | None = None) -> Element:
+        def element(*i: Linear) -> Expr:
+            offset = position(i[-1] - i[-2])
+            if k is None or k.const is not None:
+                diagonal: Expr | int = 0 if k is None or k.const is None else int(k.const.item())
+            else:
+                diagonal = k.at(0)
+            return select(offset >= diagonal if self.upper else offset <= diagonal, input[i], 0)
+
+        return element
+
     def grad(self, dy: Value, y: Value, input: Value, k: Value | None = None) -> Sequence[Value | None]:
         return [self.apply((dy, k))[0], None][: 1 if k is None else 2]
 
@@ -172,6 +191,9 @@ class EyeLike(Op):
     def eval(self, input: Array) -> Array:
         dtype = input.dtype if self.dtype is None else self.dtype.numpy
         return np.asarray(offsets(*input.shape) == self.k).astype(dtype)
+
+    def element(self, y: TensorType, input: Source) -> Element:
+        return lambda i, j: cast(equal(position(j - i), self.k), y.dtype)
 
     def grad(self, dy: Value, y: Value, input: Value) -> Sequence[Value | None]:
         return [None]

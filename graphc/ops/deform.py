@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.errors import InvalidModel, ShapeError
+from graphc.errors import CompileError, InvalidModel, ShapeError
+from graphc.expr import Element, Expr, Linear, Source, cast, flatten, over, position, wide
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
 from graphc.ops.base import Array, Dim, TensorType, Value, check_rank, check_same_dtype
 from graphc.ops.conv import Conv
 from graphc.ops.elementwise import widen
 from graphc.ops.grid_sample import sample, tap
-from graphc.ops.windows import Grid, Ints, Window, volume
+from graphc.ops.taps import around, sampled
+from graphc.ops.windows import Grid, Ints, Window, positions, volume
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,35 @@ class DeformConv(Op):
         if b is not None:
             y += widen(b).reshape(-1, *(1 for _ in counts))
         return y.astype(x.dtype, copy=False)
+
+    def element(
+        self, y: TensorType, x: Source, w: Source, offset: Source, b: Source | None = None, mask: Source | None = None
+    ) -> Element:
+        kernel = w.shape[2:]
+        grid = Grid.of(kernel, strides=self.strides, dilations=self.dilations, pads=self.pads)
+        windows = grid.windows(x.shape[2:])
+        each, depth = w.shape[0] // self.group, w.shape[1]
+        shared = max(x.shape[1] // self.offset_group, 1)  # channels that have one set of offsets
+        if any(v.size == 0 for v in windows):
+            raise CompileError("there is nothing to sample")
+
+        def element(n: Linear, m: Linear, *p: Linear) -> Expr:
+            def term(c: Linear, *k: Linear) -> Expr:
+                channel = m // each * depth + c
+                entry = channel // shared * volume(kernel) + flatten(k, kernel)
+                axes = []
+                for a, (place, v) in enumerate(zip(positions(windows, p, k), windows, strict=True)):
+                    shift = wide(offset[n, entry * len(windows) + a, *p])
+                    axes.append(around(cast(position(place), shift.dtype) + shift, v.size))
+                value = sampled(lambda at: wide(x[n, channel, *at]), axes)
+                if mask is not None:
+                    value = value * wide(mask[n, entry, *p])
+                return wide(w[m, c, *k]) * value
+
+            total = over("sum", [depth, *kernel], term)
+            return cast(total if b is None else total + wide(b[m]), y.dtype)
+
+        return element
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         x, w = xs[0], xs[1]

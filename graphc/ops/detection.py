@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.dims import unknown
-from graphc.errors import ExecutionError, InvalidModel, ShapeError
+from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError
+from graphc.expr import Element, Expr, Linear, Source, as_position, call, cast, guard, over, position, select, wide
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
 from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype
 from graphc.ops.elementwise import widen
+from graphc.ops.taps import Pixel, limited, whole
 from graphc.ops.windows import Ints, check_ints
-from graphc.types import FLOATS, float32, int64
+from graphc.types import FLOATS, bool_, float32, int64
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,55 @@ class RoiAlign(Op):
         x = np.clip(x, 0, size - 1)
         low = np.floor(x).astype(np.int64)
         return low, np.minimum(low + 1, size - 1), np.where(outside, np.nan, x - low).astype(cell.dtype)
+
+    def element(self, y: TensorType, x: Source, rois: Source, batch_indices: Source) -> Element:
+        if self.sampling_ratio == 0:
+            raise CompileError("the number of samples depends on the regions")
+        if 0 in x.shape:
+            raise CompileError("there is nothing to sample")
+        count = self.sampling_ratio
+
+        def element(r: Linear, c: Linear, i: Linear, j: Linear) -> Expr:
+            image = as_position(batch_indices[r], x.shape[0])
+            left, top, right, bottom = (self._edge(rois[r, k]) for k in range(4))
+
+            def sample(s: Linear, t: Linear) -> Expr:
+                rows, row_ok = self._pixels(top, bottom, i, self.output_height, s, x.shape[2])
+                columns, column_ok = self._pixels(left, right, j, self.output_width, t, x.shape[3])
+                found: Expr | None = None
+                for row in rows:
+                    for column in columns:
+                        value = wide(x[image, c, row.place, column.place]) * (row.weight * column.weight)
+                        joined = value if found is None else call("add" if self.mode == "avg" else "max", found, value)
+                        found = joined
+                assert found is not None
+                return select(row_ok & column_ok, found, 0)
+
+            total = over("sum" if self.mode == "avg" else "max", [count, count], sample)
+            return cast(total / (count * count) if self.mode == "avg" else total, y.dtype)
+
+        return element
+
+    def _edge(self, x: Expr) -> Expr:
+        """A coordinate of a region in pixels of x."""
+        given = wide(x)
+        finite = guard(~(call("isnan", given, dtype=bool_) | call("isinf", given, dtype=bool_)), given)
+        return finite * self.spatial_scale - (0.5 if self.coordinate_transformation_mode == "half_pixel" else 0)
+
+    def _pixels(
+        self, start: Expr, end: Expr, i: Linear, cells: int, tick: Linear, size: int
+    ) -> tuple[list[Pixel], Expr]:
+        """The two pixels around a sample of cell `i`, and whether it is near enough to the image to count."""
+        extent = end - start
+        if self.coordinate_transformation_mode != "half_pixel":
+            extent = call("max", extent, 1)
+        cell = extent / cells
+        within = (cast(position(tick), cell.dtype) + 0.5) * cell / self.sampling_ratio
+        x = start + cast(position(i), cell.dtype) * cell + within
+        inner = limited(x, 0, size - 1)
+        low = call("floor", inner)
+        pixels = [Pixel(whole(low, size), 1 - (inner - low)), Pixel(whole(low + 1, size), inner - low)]
+        return pixels, (x >= -1) & (x <= size)
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         samples = self.sampling_ratio**2 or 1

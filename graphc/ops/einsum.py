@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import mul
 from string import ascii_letters
 
 import numpy as np
 
 from graphc.dims import unknown
 from graphc.errors import CompileError, InvalidModel, ShapeError
+from graphc.expr import Element, Expr, Linear, Source, cast, over, wide
 from graphc.ir import Cost, traffic
 from graphc.ops.base import (
     Array,
@@ -32,7 +34,7 @@ from graphc.ops.movement import Concat
 from graphc.ops.reduction import expand_like
 from graphc.ops.reshaping import Unsqueeze
 from graphc.ops.shape import at_run_time, size_of
-from graphc.types import NUMBERS, broadcast, count, int64
+from graphc.types import NUMBERS, bfloat16, broadcast, count, float16, int64
 
 _TERM = re.compile(r"([A-Za-z]*)(\.\.\.)?([A-Za-z]*)")
 
@@ -130,6 +132,38 @@ class Einsum(Op):
         names, output, _ = at_run_time(self._sizes, [x.shape for x in inputs])
         y = np.einsum(_equation(names, output), *map(widen, inputs), optimize=True)
         return np.asarray(y).astype(inputs[0].dtype, copy=False)
+
+    def element(self, y: TensorType, *inputs: Source) -> Element:
+        names, output, _ = self._sizes([x.shape for x in inputs])
+        sizes: dict[str, int] = {}
+        for indices, x in zip(names, inputs, strict=True):
+            for index, n in zip(indices, x.shape, strict=True):
+                sizes[index] = n if sizes.get(index, 1) == 1 else sizes[index]
+        summed = [index for index in sizes if index not in output]
+
+        def element(*i: Linear) -> Expr:
+            def term(*k: Linear) -> Expr:
+                at = dict(zip([*output, *summed], [*i, *k], strict=True))
+                factors = [
+                    wide(x[[0 if n == 1 else at[index] for index, n in zip(indices, x.shape, strict=True)]])
+                    for indices, x in zip(names, inputs, strict=True)
+                ]
+                return reduce(mul, factors)
+
+            return cast(over("sum", [sizes[index] for index in summed], term), y.dtype)
+
+        return element
+
+    def decompose(self, *inputs: Value) -> tuple[Value] | None:
+        """Two inputs at a time: what only they have is summed over before the next one comes in."""
+        shapes = [x.shape for x in inputs]
+        if len(inputs) < 3 or any(s is None for s in shapes) or inputs[0].dtype in (float16, bfloat16):
+            return None
+        names, output, _ = self._sizes(shapes)  # type: ignore[arg-type]
+        wanted = {*output, *(index for indices in names[2:] for index in indices)}
+        kept = [index for index in dict.fromkeys([*names[0], *names[1]]) if index in wanted]
+        (first,) = Einsum(_equation(names[:2], kept)).apply(inputs[:2])
+        return (Einsum(_equation([kept, *names[2:]], output)).apply((first, *inputs[2:]))[0],)
 
     def grad(self, dy: Value, y: Value, *inputs: Value) -> Sequence[Value | None]:
         if any(x.shape is None for x in inputs):

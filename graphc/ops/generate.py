@@ -10,6 +10,7 @@ import numpy as np
 
 from graphc.dims import ceildiv, dim_max, unknown
 from graphc.errors import ExecutionError, InvalidModel, ShapeError
+from graphc.expr import Element, Expr, Linear, Source, cast, constant, position
 from graphc.ir import MAX_CONTENT, OPERATORS
 from graphc.limits import check_tensor
 from graphc.ops.base import (
@@ -84,6 +85,10 @@ class ConstantOfShape(Movement):
         sizes = sizes_at_run_time(check_sizes, [int(n) for n in input])
         check_tensor(sizes, self.value.dtype.numpy.itemsize)
         return np.full(sizes, self.value.array.reshape(()), self.value.dtype.numpy)
+
+    def element(self, y: TensorType, input: Source) -> Element:
+        value = constant(self.value.array.reshape(-1)[0], self.value.dtype)
+        return lambda *i: value
 
     def grad(self, dy: Value, y: Value, input: Value) -> Sequence[Value | None]:
         return [None]
@@ -160,6 +165,15 @@ class Range(Op):
             wide = BY_ONNX[self.stash_type].numpy
         steps = np.arange(n, dtype=np.int64).astype(wide) * delta.astype(wide).reshape(())
         return np.asarray(start.astype(wide).reshape(()) + steps, start.dtype)
+
+    def element(self, y: TensorType, start: Source, limit: Source, delta: Source) -> Element:
+        wide = y.dtype if y.dtype not in (float16, bfloat16) else BY_ONNX[self.stash_type]
+
+        def element(i: Linear) -> Expr:
+            steps = cast(position(i), wide) * cast(delta.at(0), wide)
+            return cast(cast(start.at(0), wide) + steps, y.dtype)
+
+        return element
 
     def grad(self, dy: Value, y: Value, start: Value, limit: Value, delta: Value) -> Sequence[Value | None]:
         position = (y - start) / delta

@@ -10,14 +10,16 @@ import numpy as np
 
 from graphc.dims import unknown
 from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError
+from graphc.expr import Element, Expr, Linear, Source, call, cast, constant, position, select, wide
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
 from graphc.ops.base import Array, Dim, TensorType, Value, check_dtype, check_rank, const
 from graphc.ops.elementwise import widen
 from graphc.ops.interpolation import cubic
 from graphc.ops.shape import COMMON
+from graphc.ops.taps import Pixel, cubic_weight, limited, masked, pixel, reflected, sampled, wide_type
 from graphc.ops.windows import volume
-from graphc.types import FLOATS, Tensor, bool_, int64, string
+from graphc.types import FLOATS, Tensor, bool_, float64, int64, string
 
 PADDING = ("zeros", "border", "reflection")
 CUBIC_COEFFICIENT = -0.75
@@ -107,6 +109,48 @@ class GridSample(Op):
         if self.padding_mode == "reflection":
             x = np.where((x < low) | (x > high), np.trunc(reflect(x, low, high)), x)
         return tap(x, size, weight, zeros=self.padding_mode == "zeros")
+
+    def element(self, y: TensorType, x: Source, grid: Source) -> Element:
+        sizes = x.shape[2:]
+        if 0 in sizes:
+            raise CompileError("there is nothing to sample")
+        dtype = wide_type(x.dtype)
+
+        def element(n: Linear, c: Linear, *p: Linear) -> Expr:
+            axes = [self._pixels(wide(grid[n, *p, len(sizes) - 1 - a]), size) for a, size in enumerate(sizes)]
+            if self.mode == "nearest":
+                found = [pixels[0] for pixels in axes]
+                return masked(x[n, c, *(q.place for q in found)], found)
+            return cast(sampled(lambda place: cast(x[n, c, *place], dtype), axes), y.dtype)
+
+        return element
+
+    def _pixels(self, place: Expr, size: int) -> list[Pixel]:
+        """The pixels along an axis of `size` that make the sample at `place`."""
+        x = (place + 1) / 2 * (size - 1) if self.align_corners else ((place + 1) * size - 1) / 2
+        low, high = (0.0, size - 1.0) if self.align_corners else (-0.5, size - 0.5)
+
+        def mirrored(at: Expr, *, cut: bool) -> Expr:
+            inner = reflected(at, low, high)
+            return select((at < low) | (at > high), call("trunc", inner) if cut else inner, at)
+
+        def found(at: Expr, weight: Expr) -> Pixel:
+            at = mirrored(at, cut=True) if self.padding_mode == "reflection" else at
+            return pixel(at, size, weight, zeros=self.padding_mode == "zeros")
+
+        if self.mode == "nearest":
+            x = call("round", x)
+        if self.padding_mode == "border" and self.mode != "cubic":
+            x = limited(x, 0, size - 1)
+        elif self.padding_mode == "reflection" and self.mode != "cubic":
+            x = mirrored(x, cut=False)
+        if self.mode == "nearest":
+            return [found(x, constant(1, x.dtype))]
+        base = call("floor", x)
+        ratio = x - base
+        if self.mode == "linear":
+            return [found(base, 1 - ratio), found(base + 1, ratio)]
+        return [found(base + k, cubic_weight(ratio - k, CUBIC_COEFFICIENT)) for k in (-1, 0, 1, 2)]
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         taps = {"nearest": 0, "linear": 2, "cubic": 4}[self.mode]
@@ -217,6 +261,20 @@ class AffineGrid(Op):
         wide = widen(theta)
         grid = np.matmul(self._places(sizes).astype(wide.dtype), wide.swapaxes(1, 2))
         return np.asarray(grid, theta.dtype).reshape(len(theta), *sizes, theta.shape[1])
+
+    def element(self, y: TensorType, theta: Source, size: Source) -> Element:
+        sizes, rank = y.sizes[1:-1], theta.shape[1]
+
+        def element(n: Linear, *place: Linear) -> Expr:
+            *p, row = place
+            total = wide(theta[n, row, rank])
+            for axis, (i, m) in enumerate(zip(p, sizes, strict=True)):
+                x = cast(position(i), float64) * 2
+                x = x / max(m - 1, 1) - 1 if self.align_corners else (x + 1) / max(m, 1) - 1
+                total = total + wide(theta[n, row, rank - 1 - axis]) * cast(x, total.dtype)
+            return cast(total, y.dtype)
+
+        return element
 
     def _places(self, sizes: Sequence[int]) -> Array:
         """(x, y, …, 1) of each place, (places, rank + 1)."""

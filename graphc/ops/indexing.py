@@ -9,6 +9,7 @@ import numpy as np
 
 from graphc.dims import unknown
 from graphc.errors import ExecutionError
+from graphc.expr import Element, Expr, Linear, Source, as_index, cast, equal, position, select
 from graphc.ir import OPERATORS
 from graphc.limits import check_tensor
 from graphc.ops.base import (
@@ -29,7 +30,7 @@ from graphc.ops.base import (
 )
 from graphc.ops.generate import scatter_back, zeros_like
 from graphc.ops.reshaping import Unsqueeze
-from graphc.ops.shape import COMMON, Movement, shape_of
+from graphc.ops.shape import COMMON, Movement, check_pick, shape_of
 from graphc.types import NUMBERS, bfloat16, int32, int64, unify
 
 INDEX = (int32, int64)
@@ -63,6 +64,11 @@ def tuple_positions(indices: Array, shape: Sequence[int], batch_dims: int = 0) -
     columns = [counted(indices[..., j], shape[batch_dims + j]) for j in range(depth)]
     lead = np.ogrid[tuple(slice(n) for n in indices.shape[:-1])][:batch_dims]
     return (*lead, *columns)
+
+
+def named_places(indices: Source, i: Sequence[Linear], sizes: Sequence[int]) -> list[Linear]:
+    """The indices that row `i` of `indices` holds, into axes of `sizes`."""
+    return [as_index(indices[[*i, j]], sizes[j]) for j in range(indices.shape[-1])]
 
 
 def check_elements(data: Value, indices: Value, axis: int) -> None:
@@ -124,6 +130,16 @@ class Gather(Movement):
     def eval(self, data: Array, indices: Array) -> Array:
         return np.take(data, counted(indices, data.shape[self.axis]), self.axis)
 
+    def element(self, y: TensorType, data: Source, indices: Source) -> Element:
+        check_pick(data, indices)
+        axis, picked = normalize_axis(self.axis, len(data.shape)), len(indices.shape)
+
+        def element(*i: Linear) -> Expr:
+            at = as_index(indices[i[axis : axis + picked]], data.shape[axis])
+            return data[[*i[:axis], at, *i[axis + picked :]]]
+
+        return element
+
     def grad(self, dy: Value, y: Value, data: Value, indices: Value) -> Sequence[Value | None]:
         if data.rank is None or indices.rank is None:
             return [scatter_back(dy, data, lambda positions: self(positions, indices)), None]
@@ -152,6 +168,15 @@ class GatherElements(Movement):
     def eval(self, data: Array, indices: Array) -> Array:
         return data[element_positions(indices, data.shape, normalize_axis(self.axis, data.ndim))]
 
+    def element(self, y: TensorType, data: Source, indices: Source) -> Element:
+        check_pick(data, indices)
+        axis = normalize_axis(self.axis, len(data.shape))
+
+        def element(*i: Linear) -> Expr:
+            return data[[*i[:axis], as_index(indices[i], data.shape[axis]), *i[axis + 1 :]]]
+
+        return element
+
     def grad(self, dy: Value, y: Value, data: Value, indices: Value) -> Sequence[Value | None]:
         return [OPERATORS["ScatterAdd"](zeros_like(data), indices, dy, self.axis), None]
 
@@ -167,6 +192,15 @@ class GatherND(Movement):
 
     def eval(self, data: Array, indices: Array) -> Array:
         return np.asarray(data[tuple_positions(indices, data.shape, self.batch_dims)])
+
+    def element(self, y: TensorType, data: Source, indices: Source) -> Element:
+        check_pick(data, indices)
+        batch, lead = self.batch_dims, len(indices.shape) - 1
+
+        def element(*i: Linear) -> Expr:
+            return data[[*i[:batch], *named_places(indices, i[:lead], data.shape[batch:]), *i[lead:]]]
+
+        return element
 
     def grad(self, dy: Value, y: Value, data: Value, indices: Value) -> Sequence[Value | None]:
         if self.batch_dims:
@@ -208,6 +242,16 @@ class OneHot(Op):
         classes = np.arange(size).reshape([size if i == axis else 1 for i in range(indices.ndim + 1)])
         hot = (index == classes) | (index + size == classes)
         return np.asarray(np.where(hot, values[1], values[0]), values.dtype)
+
+    def element(self, y: TensorType, indices: Source, depth: Source, values: Source) -> Element:
+        axis = normalize_axis(self.axis, len(indices.shape) + 1)
+        size = y.sizes[axis]
+
+        def element(*i: Linear) -> Expr:
+            index, place = cast(indices[[*i[:axis], *i[axis + 1 :]]], int64), position(i[axis])
+            return select(equal(index, place) | equal(index + size, place), values[1], values[0])
+
+        return element
 
     def grad(self, dy: Value, y: Value, indices: Value, depth: Value, values: Value) -> Sequence[Value | None]:
         hot = self(indices, depth, const(np.array([0, 1]), values.dtype)).reshape(shape_of(dy))

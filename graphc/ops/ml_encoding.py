@@ -8,13 +8,15 @@ from functools import cached_property
 
 import numpy as np
 
-from graphc.errors import ExecutionError, InvalidModel
+from graphc.errors import CompileError, ExecutionError, InvalidModel
+from graphc.expr import Element, Expr, Linear, Source, call, cast, constant, equal, guard, position, select
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
 from graphc.ops.base import Array, Tensor, TensorType, Value, check_dtype
-from graphc.types import DType, float32, float64, int16, int32, int64, string
+from graphc.types import DType, bool_, float32, float64, int16, int32, int64, string
 
 DOMAIN = "ai.onnx.ml"
+MOST_KEYS = 64  # that are compared one by one
 
 
 def last_positions(x: Array, keys: Array) -> Array:
@@ -34,6 +36,16 @@ def pick(x: Array, keys: Array, values: Array, default: object) -> Array:
     table = np.empty(len(values) + 1, values.dtype)
     table[:-1], table[-1] = values, default
     return np.asarray(table[last_positions(x, keys)], table.dtype)
+
+
+def looked_up(x: Expr, keys: Array, values: Sequence[Expr], default: Expr) -> Expr:
+    """What `pick` gives for `x`. Raises `CompileError` for more keys than are worth comparing one by one."""
+    if len(keys) > MOST_KEYS:
+        raise CompileError(f"a table of {len(keys)} keys")
+    found = default
+    for key, value in zip(keys, values, strict=True):
+        found = select(call("isnan", x, dtype=bool_) if key != key else equal(x, key), value, found)
+    return found
 
 
 class Lookup(Op):
@@ -79,14 +91,21 @@ class LabelEncoder(Lookup):
         return TensorType(self._values.dtype, x.shape)
 
     def eval(self, x: Array) -> Array:
-        default: object = self.default_float
+        return pick(x, self._keys.array, self._values.array, self._default)
+
+    def element(self, y: TensorType, x: Source) -> Element:
+        values = [constant(v, y.dtype) for v in self._values.array]
+        default = constant(self._default, y.dtype)
+        return lambda *i: looked_up(x[i], self._keys.array, values, default)
+
+    @property
+    def _default(self) -> object:
         if self.default_tensor is not None:
-            default = self.default_tensor.array.reshape(-1)[0]
-        elif self._values.dtype is string:
-            default = self.default_string
-        elif self._values.dtype.is_integer:
-            default = self.default_int64
-        return pick(x, self._keys.array, self._values.array, default)
+            default: object = self.default_tensor.array.reshape(-1)[0]
+            return default
+        if self._values.dtype is string:
+            return self.default_string
+        return self.default_int64 if self._values.dtype.is_integer else self.default_float
 
     @cached_property
     def _keys(self) -> Tensor:
@@ -172,6 +191,20 @@ class OneHotEncoder(Lookup):
             first = x[at < 0].reshape(-1)[0]
             raise ExecutionError(f"{first} is in no category", hint="zeros=1 allows that")
         return np.asarray(at[..., None] == np.arange(len(categories)), np.float32)
+
+    def element(self, y: TensorType, x: Source) -> Element:
+        categories = self._categories
+        places = [constant(k, int64) for k in range(len(categories))]
+
+        def element(*i: Linear) -> Expr:
+            value = x[i[:-1]]
+            value = call("trunc", cast(value, float64)) if value.dtype.is_float else cast(value, int64)
+            at = looked_up(value, categories, places, constant(-1, int64))
+            if not self.zeros:
+                at = guard(at >= 0, at)
+            return cast(equal(at, position(i[-1])), float32)
+
+        return element
 
     @cached_property
     def _categories(self) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 
 from graphc.dims import ceildiv, unknown
 from graphc.errors import CompileError, ExecutionError
+from graphc.expr import Element, Expr, Linear, Source, bounded, clipped, guard, position, select
 from graphc.limits import check_tensor, current_limits
 from graphc.ops.base import (
     Array,
@@ -32,6 +33,7 @@ from graphc.ops.shape import (
     COMMON,
     Movement,
     at_run_time,
+    check_pick,
     entries,
     length,
     shape_of,
@@ -63,6 +65,11 @@ class Transpose(Movement):
 
     def eval(self, data: Array) -> Array:
         return np.transpose(data, self._order(data.ndim))
+
+    def element(self, y: TensorType, data: Source) -> Element:
+        perm = self._order(len(data.shape))
+        back = [perm.index(axis) for axis in range(len(perm))]
+        return lambda *i: data[[i[axis] for axis in back]]
 
     def grad(self, dy: Value, y: Value, data: Value) -> Sequence[Value | None]:
         if self.perm is None:
@@ -107,6 +114,29 @@ class Concat(Movement):
 
     def eval(self, *inputs: Array) -> Array:
         return np.concatenate(inputs, self.axis)
+
+    def element(self, y: TensorType, *inputs: Source) -> Element:
+        axis = normalize_axis(self.axis, len(inputs[0].shape))
+        parts: list[tuple[int, Source]] = []  # where each begins
+        start = 0
+        for x in inputs:
+            if x.shape[axis]:
+                parts.append((start, x))
+            start += x.shape[axis]
+
+        def element(*i: Linear) -> Expr:
+            def among(pieces: list[tuple[int, Source]]) -> Expr:
+                """The element, which lies in one of these; halving keeps many inputs from nesting deeply."""
+                if len(pieces) == 1:
+                    begin, x = pieces[0]
+                    return x[[*i[:axis], i[axis] - begin, *i[axis + 1 :]]]
+                middle = len(pieces) // 2
+                before = position(i[axis]) < pieces[middle][0]
+                return select(before, among(pieces[:middle]), among(pieces[middle:]))
+
+            return among(parts)
+
+        return element
 
     def grad(self, dy: Value, y: Value, *inputs: Value) -> Sequence[Value | None]:
         if len(inputs) == 1:
@@ -179,6 +209,18 @@ class Split(Movement):
                 raise ExecutionError(f"split {parts} has {len(parts)} entries, expected {self.outputs}")
         return tuple(np.split(input, np.cumsum(np.array(parts, np.int64))[:-1], self.axis))
 
+    def element(
+        self, y: TensorType | tuple[TensorType, ...], input: Source, split: Source | None = None
+    ) -> tuple[Element, ...]:
+        axis = normalize_axis(self.axis, len(input.shape))
+        pieces = y if isinstance(y, tuple) else (y,)
+        starts = [sum(p.sizes[axis] for p in pieces[:k]) for k in range(len(pieces))]
+
+        def piece(start: int) -> Element:
+            return lambda *i: input[[*i[:axis], i[axis] + start, *i[axis + 1 :]]]
+
+        return tuple(piece(s) for s in starts)
+
     def contents(self, xs: Sequence[Value | None], types: Sequence[object]) -> Array | None:
         data, split = xs[0], xs[1] if len(xs) > 1 else None
         if data is None or data.dims is None or (split is not None and split.const is None):
@@ -235,6 +277,9 @@ class Tile(Movement):
         times = [int(r) for r in repeats]
         check_tensor(sizes_at_run_time(_tiled, input.shape, times), input.dtype.itemsize, "tiled tensor")
         return np.tile(input, times)
+
+    def element(self, y: TensorType, input: Source, repeats: Source) -> Element:
+        return lambda *i: input[[k % n for k, n in zip(i, input.shape, strict=True)]]
 
     def grad(self, dy: Value, y: Value, input: Value, repeats: Value) -> Sequence[Value | None]:
         if input.rank is None:
@@ -293,6 +338,19 @@ class ReverseSequence(Movement):
         t = np.arange(steps)[:, None]
         source = np.where(t < sequence_lens, sequence_lens - 1 - t, t)
         return np.moveaxis(x[source, np.arange(x.shape[1])], (0, 1), (time, batch))
+
+    def element(self, y: TensorType, input: Source, sequence_lens: Source) -> Element:
+        batch, time = self._axes(len(input.shape))
+        steps = input.shape[time]
+        check_pick(input, sequence_lens)
+
+        def element(*i: Linear) -> Expr:
+            length, t = sequence_lens[i[batch]], position(i[time])
+            valid = (length >= 0) & (length <= steps)
+            source = clipped(guard(valid, select(t < length, length - 1 - t, t)), steps)
+            return input[[bounded(source, 0, steps - 1) if axis == time else k for axis, k in enumerate(i)]]
+
+        return element
 
     def grad(self, dy: Value, y: Value, input: Value, sequence_lens: Value) -> Sequence[Value | None]:
         return [self(dy, sequence_lens), None]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ExecutionError, InvalidModel, TypeMismatch
+from graphc.expr import Element, Source, constant
 from graphc.ir import Op, Value
 from graphc.ops.base import Array
 from graphc.types import OptionalType, TensorType, Type, bool_
@@ -48,6 +49,9 @@ class OptionalGetElement(Op):
             raise ExecutionError("the optional is empty")
         return input
 
+    def element(self, y: TensorType, input: Source) -> Element:
+        return lambda *i: input[i]
+
 
 @dataclass(frozen=True)
 class OptionalHasElement(Op):
@@ -58,3 +62,6 @@ class OptionalHasElement(Op):
 
     def eval(self, input: Any = None) -> Array:
         return np.array(input is not None)
+
+    def element(self, y: TensorType, input: Source | None = None) -> Element:
+        return lambda: constant(input is not None, bool_)

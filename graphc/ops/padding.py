@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ExecutionError, InvalidModel
+from graphc.errors import CompileError, ExecutionError, InvalidModel
+from graphc.expr import Element, Expr, ExprLike, IndexLike, Linear, Source, bounded, call, clipped, position
 from graphc.limits import check_tensor
 from graphc.ops.base import (
     Array,
@@ -30,6 +31,7 @@ from graphc.ops.generate import scatter_back, zeros_like
 from graphc.ops.shape import (
     Movement,
     at_run_time,
+    constants,
     entries,
     integers,
     length,
@@ -88,6 +90,41 @@ class Pad(Movement):
                 data = np.take(data, _source(self.mode, data.shape[axis], before, after), axis)
         return data
 
+    def element(
+        self,
+        y: TensorType,
+        data: Source,
+        pads: Source,
+        constant_value: Source | None = None,
+        axes: Source | None = None,
+    ) -> Element:
+        rank = len(data.shape)
+        given = constants(pads, "pads")
+        along = normalize_axes(range(rank) if axes is None else constants(axes, "axes"), rank)
+        before, after = [0] * rank, [0] * rank
+        for k, axis in enumerate(along):
+            before[axis], after[axis] = given[k], given[len(along) + k]
+        if self.mode == "constant":
+
+            def surrounded(*i: Linear) -> Expr:
+                fill: ExprLike = 0 if constant_value is None else constant_value.at(0)
+                return data.padded([k - b for k, b in zip(i, before, strict=True)], fill)
+
+            return surrounded
+        kept = [(max(0, -b), n - max(0, -a)) for b, a, n in zip(before, after, data.shape, strict=True)]
+        if any(low >= high and n for (low, high), n in zip(kept, y.sizes, strict=True)):
+            raise CompileError(f"an axis with no elements padded in mode {self.mode!r}")
+
+        def element(*i: Linear) -> Expr:
+            return data[
+                [
+                    _place(self.mode, k - max(b, 0), low, high) if b or a else k
+                    for k, b, a, (low, high) in zip(i, before, after, kept, strict=True)
+                ]
+            ]
+
+        return element
+
     def grad(self, dy: Value, y: Value, data: Value, pads: Value, *rest: Value | None) -> Sequence[Value | None]:
         value, axes = (*rest, None, None)[:2]
         none = [None] * len(rest)
@@ -136,6 +173,22 @@ def _surround(data: Array, amounts: Sequence[tuple[int, int]], sizes: Sequence[i
         target.append(slice(low + before, high + before))
     y[tuple(target)] = data[tuple(source)]
     return y
+
+
+def _place(mode: str, i: Linear, low: int, high: int) -> IndexLike:
+    """The index of what stands at `i` along an axis of which [low, high) is kept."""
+    n = high - low
+    first, last = i.range()
+    if n == 1 or (first >= 0 and last < n):
+        return low if n == 1 else i + low
+    if mode == "wrap":
+        return i % n + low
+    if mode == "edge":
+        return bounded(clipped(position(i), n), 0, n - 1) + low
+    period = 2 * (n - 1)
+    once = first > -n and last < 2 * n - 1
+    distance = call("abs", position(i if once else i % period))
+    return bounded(call("min", distance, period - distance), 0, n - 1) + low
 
 
 def _source(mode: str, size: int, before: int, after: int) -> Array:

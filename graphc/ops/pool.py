@@ -11,7 +11,22 @@ import numpy as np
 
 from graphc.dims import Dim, unknown
 from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError
-from graphc.expr import Element, Expr, Linear, Source, call, cast, constant, inside, over, select, wide
+from graphc.expr import (
+    Element,
+    Expr,
+    Linear,
+    Scatter,
+    Source,
+    as_position,
+    call,
+    cast,
+    constant,
+    inside,
+    over,
+    select,
+    unflatten,
+    wide,
+)
 from graphc.ir import OPERATORS, Cost, Op, elements, traffic
 from graphc.limits import check_tensor
 from graphc.ops.base import (
@@ -415,6 +430,17 @@ class MaxUnpool(Op):
         y: Array = np.zeros(shape, x.dtype)
         y[tuple(map(slice, part))] = spread.reshape(part)
         return y
+
+    def element(self, y: TensorType, x: Source, indices: Source, output_shape: Source | None = None) -> Scatter:
+        part = tuple(int(n) for n in self._spread(x.shape))  # type: ignore[arg-type]
+        if 0 in part and 0 not in x.shape:
+            raise CompileError("there is no place to write to")
+        return Scatter(
+            lambda *i: constant(0, y.dtype),
+            x.shape,
+            lambda *i: unflatten(as_position(indices[i], volume(part)), part),
+            lambda *i: x[i],
+        )
 
     def grad(
         self, dy: Value, y: Value, x: Value, indices: Value, output_shape: Value | None = None

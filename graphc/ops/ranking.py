@@ -10,6 +10,7 @@ import numpy as np
 
 from graphc.dims import Dim, unknown
 from graphc.errors import ExecutionError
+from graphc.expr import Element, Expr, Linear, Source, call, constant, equal, over, position, select, wide
 from graphc.ir import Cost, elements, traffic
 from graphc.limits import check_tensor, current_limits
 from graphc.ops.base import (
@@ -27,7 +28,7 @@ from graphc.ops.elementwise import widen
 from graphc.ops.generate import zeros_like
 from graphc.ops.scatter import ScatterElements
 from graphc.ops.shape import COMMON, at_run_time
-from graphc.types import NUMBERS, int64
+from graphc.types import NUMBERS, bool_, int64
 
 
 # -- extrema ----------------------------------------------------------------------------------------------------------
@@ -44,6 +45,7 @@ class ArgExtremum(Op):
     axis: int = 0
     keepdims: bool = True
     select_last_index: bool = False
+    extremum: ClassVar[str]
 
     def infer(self, data: Value) -> TensorType:
         check_dtype(data, NUMBERS, "data")
@@ -70,6 +72,30 @@ class ArgExtremum(Op):
             return np.asarray(data.shape[axis] - 1 - self.find(np.flip(x, axis), axis))
         return self.find(x, axis)
 
+    def element(self, y: TensorType, data: Source) -> Element:
+        if not data.shape:
+            return lambda: constant(0, int64)
+        axis = self._axis(len(data.shape))
+        size = data.shape[axis]
+
+        def element(*i: Linear) -> Expr:
+            rest = i[axis + 1 :] if self.keepdims else i[axis:]
+
+            def x(k: Linear) -> Expr:
+                return wide(data[[*i[:axis], k, *rest]])
+
+            best = over(self.extremum, [size], x)
+
+            def place(k: Linear) -> Expr:
+                found = equal(x(k), best)
+                if data.dtype.is_float:  # where there is a NaN, it is the extremum, and equals nothing
+                    found = found | call("isnan", x(k), dtype=bool_)
+                return select(found, position(k), -1 if self.select_last_index else size)
+
+            return over("max" if self.select_last_index else "min", [size], place)
+
+        return element
+
     def find(self, x: Array, axis: int) -> Array:
         """The first index along `axis`."""
         raise NotImplementedError(f"{self.name}.find")
@@ -85,6 +111,8 @@ class ArgExtremum(Op):
 class ArgMax(ArgExtremum):
     """y = argmax x along `axis`. ONNX ArgMax-13."""
 
+    extremum = "max"
+
     def find(self, x: Array, axis: int) -> Array:
         return np.asarray(np.argmax(x, axis=axis, keepdims=self.keepdims))
 
@@ -92,6 +120,8 @@ class ArgMax(ArgExtremum):
 @dataclass(frozen=True)
 class ArgMin(ArgExtremum):
     """y = argmin x along `axis`. ONNX ArgMin-13."""
+
+    extremum = "min"
 
     def find(self, x: Array, axis: int) -> Array:
         return np.asarray(np.argmin(x, axis=axis, keepdims=self.keepdims))

@@ -9,6 +9,7 @@ import numpy as np
 
 from graphc.dims import Dim, unknown
 from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError
+from graphc.expr import Element, Expr, Linear, Source, equal, flatten, inside, over, position, select
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
 from graphc.ops.base import (
@@ -23,7 +24,7 @@ from graphc.ops.base import (
 )
 from graphc.ops.indexing import Gather
 from graphc.ops.padding import Pad
-from graphc.ops.shape import COMMON, Movement, shape_of, unknown_sizes
+from graphc.ops.shape import COMMON, Movement, constants, shape_of, unknown_sizes
 from graphc.ops.windows import Grid, Ints, Window, after_two, elements_of, ending, volume
 from graphc.types import int32, int64, string
 
@@ -75,6 +76,16 @@ class DepthToSpace(Movement):
             y = input.reshape(n, depth, b, b, h, w).transpose(0, 1, 4, 2, 5, 3)
         return y.reshape(n, depth, h * b, w * b)
 
+    def element(self, y: TensorType, input: Source) -> Element:
+        b, depth = self.blocksize, y.sizes[1]
+
+        def element(n: Linear, c: Linear, h: Linear, w: Linear) -> Expr:
+            block = (h % b) * b + w % b
+            channel = block * depth + c if self.mode == "DCR" else c * (b * b) + block
+            return input[n, channel, h // b, w // b]
+
+        return element
+
     def grad(self, dy: Value, y: Value, input: Value) -> Sequence[Value | None]:
         return [SpaceToDepth(self.blocksize, self.mode)(dy)]
 
@@ -107,6 +118,15 @@ class SpaceToDepth(Movement):
         order = (0, 3, 5, 1, 2, 4) if self.mode == "DCR" else (0, 1, 3, 5, 2, 4)
         y = input.reshape(n, c, h // b, b, w // b, b).transpose(order)
         return y.reshape(n, c * b * b, h // b, w // b)
+
+    def element(self, y: TensorType, input: Source) -> Element:
+        b, depth = self.blocksize, input.shape[1]
+
+        def element(n: Linear, k: Linear, h: Linear, w: Linear) -> Expr:
+            block, c = (k // depth, k % depth) if self.mode == "DCR" else (k % (b * b), k // (b * b))
+            return input[n, c, h * b + block // b, w * b + block % b]
+
+        return element
 
     def grad(self, dy: Value, y: Value, input: Value) -> Sequence[Value | None]:
         return [DepthToSpace(self.blocksize, self.mode)(dy)]
@@ -170,6 +190,26 @@ class Col2Im(Op):
             view = y[ending(to)]
             np.add(view, columns[after_two(k)][ending(at)], out=view)
         return y
+
+    def element(self, y: TensorType, input: Source, image_shape: Source, block_shape: Source) -> Element:
+        """The sum over the elements k of a block for which some block has its k-th element here."""
+        constants(image_shape, "image_shape")
+        kernel = constants(block_shape, "block_shape")
+        windows = self._windows(np.array(y.sizes[2:], np.int64), np.array(kernel, np.int64))
+        counts = [w.count for w in windows]
+
+        def element(n: Linear, c: Linear, *i: Linear) -> Expr:
+            def term(*k: Linear) -> Expr:
+                place = [p + w.before - j * w.dilation for p, j, w in zip(i, k, windows, strict=True)]
+                block = [p // w.stride for p, w in zip(place, windows, strict=True)]
+                x = input[n, c * volume(kernel) + flatten(k, kernel), flatten(block, counts)]
+                for p, q, w in zip(place, block, windows, strict=True):
+                    x = select(equal(position(p % w.stride), 0) & inside(q, w.count), x, 0)
+                return x
+
+            return over("sum", kernel, term)
+
+        return element
 
     def grad(self, dy: Value, y: Value, input: Value, image_shape: Value, block_shape: Value) -> Sequence[Value | None]:
         image, block = image_shape.const, block_shape.const
@@ -242,6 +282,13 @@ class CenterCropPad(Movement):
         y: Array = np.full(sizes, empty, input_data.dtype)
         y[tuple(target)] = input_data[tuple(source)]
         return y
+
+    def element(self, y: TensorType, input_data: Source, shape: Source) -> Element:
+        def shift(old: int, new: int) -> int:
+            return (old - new) // 2 if new < old else -((new - old) // 2)
+
+        shifts = [shift(m, n) for m, n in zip(input_data.shape, y.sizes, strict=True)]
+        return lambda *i: input_data.padded([k + s for k, s in zip(i, shifts, strict=True)])
 
     def grad(self, dy: Value, y: Value, input_data: Value, shape: Value) -> Sequence[Value | None]:
         # Cropping takes out what padding has put around, because both round alike.

@@ -9,6 +9,7 @@ import numpy as np
 
 from graphc.dims import unknown
 from graphc.errors import CompileError
+from graphc.expr import Element, Source
 from graphc.limits import check_tensor, current_limits
 from graphc.ops.base import (
     Array,
@@ -270,6 +271,9 @@ class Expand(Movement):
         sizes = sizes_at_run_time(_expanded, input.shape, [int(n) for n in shape])
         check_tensor(sizes, input.dtype.itemsize, "expanded tensor")
         return np.broadcast_to(input, sizes)
+
+    def element(self, y: TensorType, input: Source, shape: Source) -> Element:
+        return lambda *i: input.broadcast(i)
 
     def grad(self, dy: Value, y: Value, input: Value, shape: Value) -> Sequence[Value | None]:
         return [unbroadcast(dy, input), None]

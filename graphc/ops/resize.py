@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 
 import numpy as np
 
 from graphc.dims import Dim, SymDim, unknown
 from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError
+from graphc.expr import Element, Expr, Linear, Source, call, cast, constant, select
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
 from graphc.ops.base import Array, Shape, TensorType, Value, check_dtype, check_rank, const, normalize_axes
 from graphc.ops.interpolation import COORDINATES, NEAREST, Taps, filtered, linear, nearest, original
 from graphc.ops.shape import at_run_time
+from graphc.ops.taps import Kernel, Pixel, coordinate, nearest_place, two_pixels, wide_type
 from graphc.ops.windows import Ints
-from graphc.types import COMPLEX, FLOATS, INTEGERS, Tensor, bool_, float16, float32, float64, int64, string
+from graphc.types import COMPLEX, FLOATS, INTEGERS, DType, Tensor, bool_, float16, float32, float64, int64, string
 
 NUMERIC = FLOATS | INTEGERS | COMPLEX
 POLICIES = ("stretch", "not_larger", "not_smaller")
@@ -228,6 +232,89 @@ class Resize(Op):
             return wide.astype(x.dtype, copy=False)
         bounds = np.iinfo(x.dtype)
         return np.clip(np.rint(wide), bounds.min, bounds.max).astype(x.dtype)
+
+    def element(
+        self,
+        y: TensorType,
+        x: Source,
+        roi: Source | None = None,
+        scales: Source | None = None,
+        sizes: Source | None = None,
+    ) -> Element:
+        cropped = self.coordinate_transformation_mode == "tf_crop_and_resize"
+        given = [None if v is None or v.shape == (0,) else v for v in (roi if cropped else None, scales, sizes)]
+        if any(v is not None and v.const is None for v in given):
+            raise CompileError("scales, sizes or roi are known only at run time")
+        region, factors, wanted = (None if v is None else v.const for v in given)
+        if (factors is None) == (wanted is None) or (cropped and region is None):
+            raise CompileError("roi, or one of scales and sizes, is missing")
+        changed = [t for t in self._targets(x.shape, factors, wanted, region) if not self._unchanged(t)]
+        changed.sort(key=lambda t: t.scale)
+        dtype = x.dtype if self.mode == "nearest" else wide_type(x.dtype)
+        mode = self.coordinate_transformation_mode
+
+        def element(*i: Linear) -> Expr:
+            places = {
+                t.axis: coordinate(mode, i[t.axis], t.inputs, t.outputs, t.scale, length=t.length, roi=t.roi)
+                for t in changed
+            }
+            pixels = {t.axis: self._pixels(t, places[t.axis], len(changed), dtype) for t in changed}
+
+            def read(index: tuple[Linear, ...], count: int) -> Expr:
+                """The element at `index` once the first `count` of the axes are resized."""
+                if count == 0:
+                    return cast(x[index], dtype)
+                t = changed[count - 1]
+
+                def at(place: Linear) -> Expr:
+                    return read((*index[: t.axis], place, *index[t.axis + 1 :]), count - 1)
+
+                if self.mode == "nearest":
+                    n = self._repeats(t)
+                    return at(i[t.axis] // n if n else nearest_place(places[t.axis], self.nearest_mode, t.inputs))
+                found = pixels[t.axis]
+                if not found:
+                    return self._kernel(t).sum(places[t.axis], t.inputs, at)
+                return reduce(add, (at(p.place) * p.weight for p in found))
+
+            value = read(i, len(changed))
+            if dtype.is_float and x.dtype.is_integer:
+                value = call("round", value)
+            value = cast(value, y.dtype)
+            for t in changed if cropped else ():
+                beyond = (places[t.axis] < 0) | (places[t.axis] > t.inputs - 1)
+                value = select(beyond, constant(np.asarray(self.extrapolation_value, y.dtype.numpy), y.dtype), value)
+            return value
+
+        return element
+
+    def _pixels(self, t: Target, x: Expr, axes: int, dtype: DType) -> list[Pixel]:
+        """The pixels of a sample along an axis at coordinate `x`; none where there are too many to write out."""
+        if self.mode == "nearest":
+            return []
+        if self.mode == "linear" and not self.antialias:
+            return two_pixels(x, t.inputs, dtype)
+        kernel = self._kernel(t)
+        return kernel.pixels(x, t.inputs, dtype) if kernel.count**axes <= 64 else []
+
+    def _kernel(self, t: Target) -> Kernel:
+        return Kernel(
+            1 if self.mode == "linear" else 2,
+            t.scale if self.antialias else 1.0,
+            self.cubic_coeff_a,
+            self.exclude_outside,
+            self.antialias,
+        )
+
+    def _repeats(self, t: Target) -> int:
+        """n, where each element is simply there n times in a row; else 0."""
+        n = int(t.scale)
+        if n != t.scale or t.outputs != n * t.inputs or t.outputs >= 1 << 20:  # float32 must tell elements apart
+            return 0
+        mode = self.coordinate_transformation_mode
+        if mode in ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel"):  # (i + ½)/n - ½, and no ties
+            return n if self.nearest_mode.startswith("round") else 0
+        return n if mode == "asymmetric" and self.nearest_mode == "floor" else 0
 
     def _outside(self, targets: Sequence[Target], shape: Sequence[int]) -> Array | None:
         """Where the extrapolation value stands, if anywhere."""

@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from graphc import expr
 from graphc.errors import CompileError, ExecutionError
+from graphc.expr import Element, Expr, Linear, Source, as_index, bounded, call, clipped, guard, position, select
 from graphc.ops.arithmetic import Mod
 from graphc.ops.base import (
     Array,
@@ -33,12 +35,13 @@ from graphc.ops.indexing import (
     GatherND,
     check_elements,
     element_positions,
+    named_places,
     slice_shape,
     tuple_positions,
 )
 from graphc.ops.logic import Equal, Where
 from graphc.ops.reshaping import Expand
-from graphc.ops.shape import shape_of, size_of
+from graphc.ops.shape import check_pick, shape_of, size_of
 from graphc.types import ALL, COMPLEX, Type, bool_, float6e2m3, float6e3m2, int2, int64, string, uint2, unify
 
 REDUCTIONS: dict[str, Any] = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
@@ -52,6 +55,10 @@ class Scatter(Op):
 
     def positions(self, indices: Array, shape: Sequence[int]) -> tuple[Array, ...]:
         """NumPy's index of the elements that are written."""
+        raise NotImplementedError
+
+    def places(self, data: Source, indices: Source, i: Sequence[Linear]) -> list[Linear]:
+        """The index of the element that is written with element `i` of the updates."""
         raise NotImplementedError
 
     def pick(self, x: Value, indices: Value) -> Value:
@@ -92,6 +99,16 @@ class Scatter(Op):
         else:
             REDUCTIONS[self.reduction].at(result, at, updates)
         return result
+
+    def element(self, y: TensorType, data: Source, indices: Source, updates: Source) -> expr.Scatter:
+        check_pick(data, indices)
+        return expr.Scatter(
+            lambda *i: data[i],
+            updates.shape,
+            lambda *i: self.places(data, indices, i),
+            lambda *i: updates[i],
+            None if self.reduction == "none" else self.reduction,
+        )
 
     def grad(self, dy: Value, y: Value, data: Value, indices: Value, updates: Value) -> Sequence[Value | None]:
         picked = self.pick(dy, indices)
@@ -144,6 +161,10 @@ class ScatterElements(Scatter):
     def positions(self, indices: Array, shape: Sequence[int]) -> tuple[Array, ...]:
         return element_positions(indices, shape, normalize_axis(self.axis, len(shape)))
 
+    def places(self, data: Source, indices: Source, i: Sequence[Linear]) -> list[Linear]:
+        axis = normalize_axis(self.axis, len(data.shape))
+        return [*i[:axis], as_index(indices[i], data.shape[axis]), *i[axis + 1 :]]
+
     def pick(self, x: Value, indices: Value) -> Value:
         return GatherElements(self.axis).apply((x, indices))[0]
 
@@ -166,6 +187,10 @@ class ScatterND(Scatter):
 
     def positions(self, indices: Array, shape: Sequence[int]) -> tuple[Array, ...]:
         return tuple_positions(indices, shape)
+
+    def places(self, data: Source, indices: Source, i: Sequence[Linear]) -> list[Linear]:
+        lead = len(indices.shape) - 1
+        return [*named_places(indices, i[:lead], data.shape), *i[lead:]]
 
     def pick(self, x: Value, indices: Value) -> Value:
         return GatherND().apply((x, indices))[0]
@@ -239,6 +264,29 @@ class TensorScatter(Op):
         result = np.array(past_cache)
         np.moveaxis(result, axis, 1)[np.arange(len(result))[:, None], at] = np.moveaxis(update, axis, 1)
         return result
+
+    def element(
+        self, y: TensorType, past_cache: Source, update: Source, write_indices: Source | None = None
+    ) -> Element:
+        axis = self._axis(len(past_cache.shape))
+        size, steps = past_cache.shape[axis], update.shape[axis]
+
+        def element(*i: Linear) -> Expr:
+            """The last of the steps that end up here, or the old element."""
+            if steps == 0:
+                return past_cache[i]
+            step: Expr = position(i[axis])
+            if write_indices is not None:
+                first = write_indices[i[0]]
+                if self.mode == "circular":
+                    step = call("mod", step - first, size)
+                else:
+                    step = guard((first >= 0) & (first <= size - steps), step - first)
+            at = bounded(clipped(step, steps), 0, steps - 1)
+            written = (step >= 0) & (step < steps)
+            return select(written, update[[*i[:axis], at, *i[axis + 1 :]]], past_cache[i])
+
+        return element
 
     def grad(self, dy: Value, y: Value, past_cache: Value, *others: Value) -> Sequence[Value | None]:
         update, first = others[0], others[1] if len(others) > 1 else None

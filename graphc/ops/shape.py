@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from graphc.dims import unknown
-from graphc.errors import ExecutionError, ShapeError
-from graphc.expr import Element, Source, flatten
+from graphc.errors import CompileError, ExecutionError, ShapeError
+from graphc.expr import Element, Expr, Linear, Source, constant, equal, flatten, position, select
 from graphc.ir import Cost, traffic
 from graphc.limits import current_limits
 from graphc.ops.base import Array, Dim, Op, SymDim, TensorType, Value, check_dtype, const, static_shape
@@ -58,6 +58,19 @@ def integers(x: Value, what: str) -> list[int] | None:
     """The elements of the integer vector `x`, or None where one of them is not known."""
     check_vector(x, what)
     return None if x.const is None else [int(v) for v in x.const.flat]
+
+
+def constants(x: Source, what: str) -> list[int]:
+    """The elements of the integer tensor `x`. Raises `CompileError` where they are not known."""
+    if x.const is None:
+        raise CompileError(f"{what} is known only at run time")
+    return [int(v) for v in x.const.flat]
+
+
+def check_pick(data: Source, indices: Source) -> None:
+    """Raise `CompileError` where there are indices, but nothing that they can name: that is an error of the run."""
+    if 0 in data.shape and 0 not in indices.shape:
+        raise CompileError("there is nothing to pick from")
 
 
 def check_vector(x: Value, what: str) -> None:
@@ -135,6 +148,15 @@ class Shape(Op):
     def eval(self, data: Array) -> Array:
         return np.array(data.shape[self._part(data.ndim)], np.int64)
 
+    def element(self, y: TensorType, data: Source) -> Element:
+        def element(k: Linear) -> Expr:
+            size: Expr = constant(0, int64)
+            for axis, n in enumerate(data.shape[self._part(len(data.shape))]):
+                size = select(equal(position(k), axis), constant(n, int64), size)
+            return size
+
+        return element
+
     def grad(self, dy: Value, y: Value, data: Value) -> Sequence[Value | None]:
         return [None]
 
@@ -156,6 +178,9 @@ class Size(Op):
 
     def eval(self, data: Array) -> Array:
         return np.array(data.size, np.int64)
+
+    def element(self, y: TensorType, data: Source) -> Element:
+        return lambda: constant(count(data.shape), int64)
 
     def grad(self, dy: Value, y: Value, data: Value) -> Sequence[Value | None]:
         return [None]

@@ -10,15 +10,29 @@ import numpy as np
 
 from graphc.dims import Dim, unknown
 from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError, TypeMismatch
+from graphc.expr import Element, Expr, Linear, Source, call, cast, constant, position
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
-from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype, const, normalize_axis
+from graphc.ops.base import (
+    Array,
+    Tensor,
+    TensorType,
+    Value,
+    check_dtype,
+    check_rank,
+    check_same_dtype,
+    const,
+    normalize_axis,
+    static_shape,
+)
 from graphc.ops.elementwise import widen
 from graphc.ops.fused import decomposed_grad
 from graphc.ops.indexing import Gather
 from graphc.ops.padding import Pad
 from graphc.ops.slicing import Slice
-from graphc.types import FLOATS, NUMBERS, DType, Shape, float32, int32, int64
+from graphc.types import FLOATS, NUMBERS, DType, Shape, float32, float64, int32, int64
+
+MOST_WEIGHTS = 1 << 20  # of a transform as a matrix: beyond, a fast transform wins
 
 
 # -- what they share --------------------------------------------------------------------------------------------------
@@ -146,6 +160,46 @@ class DFT(Op):
         if self.onesided:
             return _parted(np.fft.rfft(x, length, at), input.dtype)
         return _parted((np.fft.ifft if self.inverse else np.fft.fft)(x, length, at), input.dtype)
+
+    def decompose(
+        self, input: Value, dft_length: Value | None = None, axis: Value | None = None
+    ) -> tuple[Value] | None:
+        """A product with the matrix of the transform, where that is small enough to beat a fast one."""
+        at, length = self._known(input, dft_length, axis)
+        sizes = static_shape(input)
+        if sizes is None:
+            return None
+        points = min(sizes[at], length // 2 + 1 if self.onesided and self.inverse else length)
+        matrix = self._matrix(points, sizes[-1], length)
+        if matrix.size > MOST_WEIGHTS or not points:
+            return None
+        dtype = float64 if input.dtype is float64 else float32
+        x = _slice(input, at, points) if points < sizes[at] else input
+        rank = len(sizes)
+        order = [*(i for i in range(rank - 1) if i != at), at, rank - 1]
+        rows = (x if x.dtype is dtype else x.cast(dtype)).transpose(order).reshape([-1, points * sizes[-1]])
+        parts = 1 if self.onesided and self.inverse else 2
+        product = rows @ const(Tensor(matrix.astype(dtype.numpy), dtype))
+        others = [sizes[i] for i in order[:-2]]
+        y = product.reshape([*others, matrix.shape[1] // parts, parts]).transpose([order.index(i) for i in range(rank)])
+        return (y if dtype is input.dtype else y.cast(input.dtype),)
+
+    def _matrix(self, points: int, given: int, length: int) -> Array:
+        """The transform of `points` real (`given` = 1) or complex numbers as a matrix of real ones."""
+        outputs = length // 2 + 1 if self.onesided and not self.inverse else length
+        turns = np.arange(points)[:, None] * np.arange(outputs) % length
+        angle = 2 * math.pi / length * turns
+        cos, sin = np.cos(angle), np.sin(angle) if self.inverse else -np.sin(angle)
+        scale = np.full((points, 1), 1 / length if self.inverse else 1.0)
+        if self.onesided and self.inverse:  # what is between the two ends of the spectrum stands for its conjugate too
+            scale[1 : (length + 1) // 2] *= 2
+            weights = np.stack([cos, -sin], 1)[:, :, :, None]
+        elif given == 1:
+            weights = np.stack([cos, sin], -1)[:, None]
+        else:
+            weights = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], 1)
+        weights = weights * scale[:, None, :, None]
+        return np.asarray(weights.reshape(points * given, -1))
 
     def grad(
         self, dy: Value, y: Value, input: Value, dft_length: Value | None = None, axis: Value | None = None
@@ -325,6 +379,24 @@ class CosineWindow(Op):
         y = a - b * np.cos(angle) + c * np.cos(2 * angle)
         # The sum may be an ulp below a whole number, which integers would round down by one.
         return (np.round(y, 12) if self.output_datatype.is_integer else y).astype(self.output_datatype.numpy)
+
+    def element(self, y: TensorType, size: Source) -> Element:
+        count = y.sizes[0]
+        period = count if self.periodic else count - 1
+        if period == 0:
+            return lambda n: constant(1, y.dtype)
+        a, b, c = self.factors
+
+        def element(n: Linear) -> Expr:
+            angle = cast(position(n), float64) * (2 * math.pi) / period
+            w = a - b * call("cos", angle)
+            if c:
+                w = w + c * call("cos", angle * 2)
+            if y.dtype.is_integer:
+                w = call("round", w * 1e12) / 1e12
+            return cast(w, y.dtype)
+
+        return element
 
     def grad(self, dy: Value, y: Value, size: Value) -> Sequence[Value | None]:
         return [None]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.dims import ceildiv, dim_max, dim_min, provably_nonnegative, unknown
+from graphc.expr import Element, Source
 from graphc.ops.base import (
     Array,
     Dim,
@@ -23,7 +24,7 @@ from graphc.ops.base import (
 from graphc.ops.base import Shape as Sizes
 from graphc.ops.generate import scatter_back, zeros_like
 from graphc.ops.padding import Pad
-from graphc.ops.shape import COMMON, Movement, at_run_time, entries, integers, length, unknown_sizes
+from graphc.ops.shape import COMMON, Movement, at_run_time, constants, entries, integers, length, unknown_sizes
 from graphc.types import int32, int64
 
 FAR = 2**31 - 1  # a bound from here on is a way to write "to the end"
@@ -69,6 +70,25 @@ class Slice(Movement):
         self, data: Array, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None
     ) -> Array:
         return data[at_run_time(_slices, data.shape, starts, ends, axes, steps)]
+
+    def element(
+        self,
+        y: TensorType,
+        data: Source,
+        starts: Source,
+        ends: Source,
+        axes: Source | None = None,
+        steps: Source | None = None,
+    ) -> Element:
+        begin, rank = constants(starts, "starts"), len(data.shape)
+        along = normalize_axes(range(len(begin)) if axes is None else constants(axes, "axes"), rank)
+        by = [1] * len(begin) if steps is None else constants(steps, "steps")
+        first, stride = [0] * rank, [1] * rank
+        for axis, b, s in zip(along, begin, by, strict=True):
+            n = data.shape[axis]
+            first[axis] = min(max(b + n if b < 0 else b, 0), n if s > 0 else n - 1)
+            stride[axis] = s
+        return lambda *i: data[[k * s + b for k, b, s in zip(i, first, stride, strict=True)]]
 
     def grad(self, dy: Value, y: Value, data: Value, *parameters: Value | None) -> Sequence[Value | None]:
         none = [None] * len(parameters)
