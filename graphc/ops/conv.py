@@ -229,12 +229,12 @@ class ConvTranspose(Op):
         if volume(taps) * volume(phases) > MAX_WASTE * volume([v.kernel for v in windows]):
             return None
         filters = _phases(w, windows, self.group)
-        pads, count, starts = [], [], []
-        for v, t in zip(windows, taps, strict=True):
+        pads: list[tuple[int, int]] = []
+        starts: list[int] = []
+        for v, t, size in zip(windows, taps, sizes[2:], strict=True):
             reach = (t - 1) * v.dilation
             lead = min(v.before // v.stride, reach)
-            count.append(-(-(v.before + v.size) // v.stride) - lead)
-            pads.append((reach - lead, max(count[-1] + lead - sizes[2 + len(starts)], 0)))
+            pads.append((reach - lead, max(-(-(v.before + v.size) // v.stride) - size, 0)))
             starts.append(v.before - lead * v.stride)
         conv = Conv(
             dilations=tuple(v.dilation for v in windows), group=self.group,
@@ -321,7 +321,7 @@ def _phases(w: Value, windows: Sequence[Window], group: int) -> Value:
     w = w.reshape([-1, channels // group, *split[::2]])
     # Taps count backwards from the position that is read last.
     last, before, every = np.full(rank, -1), np.full(rank, np.iinfo(np.int64).min), np.arange(2, 2 + rank)
-    return Slice()(w, const(last), const(before), const(every), const(last))
+    return Slice().apply((w, const(last), const(before), const(every), const(last)))[0]
 
 
 def _interleave(y: Value, maps: int, phases: Sequence[int]) -> Value:

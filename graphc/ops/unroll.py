@@ -15,8 +15,15 @@ MAX_NODES = 512  # a loop that would become more nodes than this stays one
 
 
 def fits(body: Graph, trips: int) -> bool:
-    """Whether `trips` copies of `body` are few enough nodes."""
-    return trips * max(1, sum(not isinstance(n.op, Constant) for n in body.nodes)) <= MAX_NODES
+    """Whether `trips` copies of `body` are few enough nodes, none of which draws random numbers anew in each trip."""
+    size, waiting = 0, [body]
+    while waiting:
+        for n in waiting.pop().nodes:
+            if not n.op.is_pure(*n.inputs):
+                return False
+            size += not isinstance(n.op, Constant)
+            waiting += n.op.graphs().values()
+    return trips * max(1, size) <= MAX_NODES
 
 
 def part(x: Value, axis: int, start: int, stop: int) -> Value:
