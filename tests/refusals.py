@@ -7,6 +7,11 @@ graph () {
   %1: f32[1000000] = ConstantOfShape(%0)
   return %1 as "y"
 }""",
+    "decompose": """
+graph (%x: f32[1,1,4], %w: f32[1,1,2]) {
+  %0: f32[1,1,9] = ConvTranspose(%x, %w) {dilations=(2,), strides=(2,)}
+  return %0 as "y"
+}""",
     "fold_shapes": """
 graph (%x: f32[batch,seq,4], %s: i64[2]) {
   %0: i64[3] = Shape(%x)

@@ -375,6 +375,8 @@ class Emitter:
             return offset.lanes
         assert self.lane is not None
         n = self.lane.extent
+        if n == 1:  # what is left over of a loop that was split: a vector of one is a scalar
+            return self.op(f"add i64 {offset.base or 0}, {offset.constant}")
         steps = ", ".join(f"i64 {offset.constant + i * offset.stride}" for i in range(n))
         if not offset.base:
             return f"<{steps}>"

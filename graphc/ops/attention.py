@@ -11,19 +11,21 @@ import numpy as np
 
 from graphc.dims import Dim, unknown
 from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError, TypeMismatch
+from graphc.expr import Element, Expr, Linear, Source, as_index, cast, equal, linear, position, select, wide
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
 from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype, const, known_sizes
 from graphc.ops.elementwise import widen
 from graphc.ops.fused import decomposed_grad
 from graphc.ops.indexing import Gather
-from graphc.ops.logic import And, Greater, LessOrEqual, Not, Or, Where
+from graphc.ops.logic import And, Equal, Greater, LessOrEqual, Not, Or, Where
 from graphc.ops.math import Tanh
 from graphc.ops.movement import Concat
+from graphc.ops.padding import Pad
 from graphc.ops.reduction import ReduceMax
 from graphc.ops.slicing import Slice
 from graphc.ops.softmax import Softmax
-from graphc.types import FLOATS, NUMBERS, Shape, bool_, float32, int64, unify
+from graphc.types import BY_ONNX, FLOATS, NUMBERS, DType, Shape, bfloat16, bool_, float16, float32, int64, unify
 
 RAW, CAPPED, BIASED, PROBABILITIES = range(4)  # the values of qk_matmul_output_mode
 
@@ -194,9 +196,9 @@ class Attention(Op):
         if mask is not None:
             if mask.shape[-1] > keys:
                 raise ExecutionError(f"attn_mask has {mask.shape[-1]} columns for {keys} keys")
-            bias = np.where(mask, 0, -np.inf) if mask.dtype == np.bool_ else widen(mask)
+            bias = np.where(mask, 0, -np.inf) if mask.dtype == np.bool_ else mask
             missing = [(0, 0)] * (mask.ndim - 1) + [(0, keys - mask.shape[-1])]
-            bias = np.pad(bias, missing, constant_values=-np.inf).astype(scores.dtype)
+            bias = np.pad(bias.astype(scores.dtype), missing, constant_values=-np.inf)
         allowed = self._visible(queries, keys, past, lengths)
         if allowed is None:
             return bias
@@ -224,51 +226,53 @@ class Attention(Op):
     def decompose(self, Q: Value, K: Value, V: Value, *others: Value | None) -> tuple[Value, ...]:
         """The outputs in terms of other ops; needs known numbers of heads, queries and keys."""
         mask, past_key, past_value, lengths = (*others, *(None,) * 4)[:4]
-        if self.softmax_precision is not None or Q.rank is None:
-            raise CompileError("the gradient needs inputs of known rank, and no softmax_precision")
+        if Q.rank is None:
+            raise CompileError("inputs of unknown rank have no simpler form")
         q, k, v = Q, K, V
         if Q.rank == 3:
             q, k, v = (
                 x.reshape([0, 0, n or 1, -1]).transpose([0, 2, 1, 3])
                 for x, n in ((Q, self.q_num_heads), (K, self.kv_num_heads), (V, self.kv_num_heads))
             )
-        if past_key is not None:
+        if past_key is not None and past_value is not None:
             k, v = Concat(2)(past_key, k), Concat(2)(past_value, v)
         present = (k, v)
-        (heads, queries, size), (shared, keys) = known_sizes(q, 1, 2, 3), known_sizes(k, 1, 2)
-        if heads != shared:
-            repeated = const(np.repeat(np.arange(shared), heads // shared))
-            k, v = Gather(1)(k, repeated), Gather(1)(v, repeated)
-        scores = (q * (size**-0.5 if self.scale is None else self.scale)) @ k.transpose([0, 1, 3, 2])
+        (queries, size), (keys,) = known_sizes(q, 2, 3), known_sizes(k, 2)
+        q, k, v = in_wide(q), in_wide(k), in_wide(v)
+        scale = size**-0.5 if self.scale is None else self.scale
+        scores = grouped_matmul(q * scale, k.transpose([0, 1, 3, 2]))
         shown = [scores]
         if self.softcap > 0:
             scores = Tanh()(scores / self.softcap) * self.softcap
         shown.append(scores)
         past = 0 if past_key is None else known_sizes(past_key, 2)[0]
-        if mask is not None and known_sizes(mask, (mask.rank or 0) - 1)[0] != keys:
-            raise CompileError("the gradient needs an attn_mask with a column for each key")
         allowed = self._visible_graph(queries, keys, past, lengths)
         if mask is not None:
-            if mask.dtype is bool_:
-                seen = mask
-            else:
-                mask = mask if mask.dtype is scores.dtype else mask.cast(scores.dtype)
-                seen = Greater()(mask, const(-np.inf, scores.dtype))
+            seen, mask = _mask_graph(mask, keys, scores.dtype)
+            if mask is not None:
                 scores = scores + Where()(seen, mask, const(0.0, scores.dtype))
             allowed = seen if allowed is None else And()(allowed, seen)
-        weights = Softmax()(scores)
-        if allowed is not None:
-            some = Greater()(ReduceMax()(allowed.cast(float32), const([-1])), const(0.0, float32))
-            # A row without any key is left as it is here, where -inf throughout would give NaN, and zeroed below.
-            kept = Or()(allowed, Not()(some))
-            lowest = const(-np.inf, scores.dtype)
-            weights = Where()(some, Softmax()(Where()(kept, scores, lowest)), const(0.0, scores.dtype))
-            scores = Where()(allowed, scores, lowest)
-        shown += [scores, weights]
-        y = weights @ v
+        shown.append(scores if allowed is None else Where()(allowed, scores, const(-np.inf, scores.dtype)))
+        weights = self._weights_graph(scores, allowed)
+        shown.append(weights)
+        y = grouped_matmul(weights, in_dtype(v, weights.dtype))
         if Q.rank == 3:
             y = y.transpose([0, 2, 1, 3]).reshape([0, 0, -1])
-        return (y, *present, shown[self.qk_matmul_output_mode])[: self.outputs]
+        results = (in_dtype(y, Q.dtype), *present, in_dtype(shown[self.qk_matmul_output_mode], Q.dtype))
+        return results[: self.outputs]
+
+    def _weights_graph(self, scores: Value, allowed: Value | None) -> Value:
+        """The probabilities, as `eval` rounds them; zeros for a query that sees no key."""
+        dtype = scores.dtype
+        if self.softmax_precision is not None:
+            scores = in_wide(in_dtype(scores, BY_ONNX[self.softmax_precision]))
+        if allowed is None:
+            return in_dtype(Softmax()(scores), dtype)
+        some = Greater()(ReduceMax()(allowed.cast(float32), const([-1])), const(0.0, float32))
+        # A row without any key is left as it is here, where -inf throughout would give NaN, and zeroed below.
+        kept = Or()(allowed, Not()(some))
+        weights = Softmax()(Where()(kept, scores, const(-np.inf, scores.dtype)))
+        return in_dtype(Where()(some, weights, const(0.0, scores.dtype)), dtype)
 
     def _visible_graph(self, queries: int, keys: int, past: int, lengths: Value | None) -> Value | None:
         if lengths is None:
@@ -300,6 +304,42 @@ class Attention(Op):
         past = xs[4] if len(xs) > 4 else None
         keys = b[2] + (past.shape[2] if past is not None and past.shape is not None else 0)
         return Cost(a[0] * a[1] * a[2] * keys * (2 * a[3] + 2 * c[3] + 6), traffic(xs, ys))
+
+
+def in_dtype(x: Value, dtype: DType) -> Value:
+    """`x` as `dtype`."""
+    return x if x.dtype is dtype else x.cast(dtype)
+
+
+def in_wide(x: Value) -> Value:
+    """`x` in the element type in which `eval` computes."""
+    return in_dtype(x, float32) if x.dtype in (float16, bfloat16) else x
+
+
+def grouped_matmul(a: Value, b: Value) -> Value:
+    """a (batch, heads, rows, k) times b (batch, shared heads, k, columns), each of which serves equally many heads."""
+    (heads, rows, k), (shared, columns) = known_sizes(a, 1, 2, 3), known_sizes(b, 1, 3)
+    if heads == shared:
+        return a @ b
+    assert a.shape is not None
+    batch = a.shape[0]
+    # The rows of all heads that share one are rows of one matrix.
+    product = a.reshape([batch, shared, heads // max(shared, 1) * rows, k]) @ b
+    return product.reshape([batch, heads, rows, columns])
+
+
+def _mask_graph(mask: Value, keys: int, dtype: DType) -> tuple[Value, Value | None]:
+    """Which keys `mask` leaves, and what it adds to the scores; missing columns leave none."""
+    (columns,) = known_sizes(mask, (mask.rank or 0) - 1)
+    if columns > keys:
+        raise CompileError(f"attn_mask has {columns} columns for {keys} keys")
+    is_bool = mask.dtype is bool_
+    if not is_bool:
+        mask = in_dtype(mask, dtype)
+    if columns < keys:
+        fill = const(False, bool_) if is_bool else const(-np.inf, dtype)
+        mask = Pad()(mask, const([0, keys - columns]), fill, const([-1]))
+    return (mask, None) if is_bool else (Not()(Equal()(mask, const(-np.inf, dtype))), mask)
 
 
 _PRECISIONS = {1: np.float32, 10: np.float16, 11: np.float64, 16: ml_dtypes.bfloat16}
@@ -411,8 +451,34 @@ class RotaryEmbedding(Op):
         y = y.reshape(X.shape) if X.ndim == 3 else y.swapaxes(1, 2)
         return y.astype(X.dtype, copy=False)
 
-    def decompose(self, X: Value, cos: Value, sin: Value, position_ids: Value | None = None) -> tuple[Value]:
-        """y in terms of other ops; needs a known head size."""
+    def element(
+        self, y: TensorType, x: Source, cos: Source, sin: Source, position_ids: Source | None = None
+    ) -> Element:
+        split = len(x.shape) == 3
+        size = x.shape[-1] // (self.num_heads or 1) if split else x.shape[-1]
+        rotated = self.rotary_embedding_dim or size
+        half = rotated // 2
+
+        def element(*index: Linear) -> Expr:
+            start, i = (index[-1] // size * size, index[-1] % size) if split else (linear(0), index[-1])
+            row: tuple[Linear, ...] = (index[0], index[1] if split else index[2])
+            if position_ids is not None:
+                row = (as_index(position_ids[row], cos.shape[0]),)
+            # The pair that element i is in, and whether it is the second of the two.
+            pair, second = (i // 2, i % 2) if self.interleaved else (i % half, i // half)
+            places = (pair * 2, pair * 2 + 1) if self.interleaved else (pair, pair + half)
+
+            def turned() -> Expr:
+                a, b = (wide(x[(*index[:-1], start + at)]) for at in places)
+                c, s = (wide(source[(*row, pair)]) for source in (cos, sin))
+                return cast(select(equal(position(second), 0), c * a - s * b, s * a + c * b), y.dtype)
+
+            return turned() if rotated == size else select(position(i) < rotated, turned(), x[index])
+
+        return element if half else lambda *index: x[index]
+
+    def _in_parts(self, X: Value, cos: Value, sin: Value, position_ids: Value | None = None) -> tuple[Value]:
+        """y in terms of other ops, for the gradient; needs a known head size."""
         x = X.reshape([0, 0, self.num_heads or 1, -1]) if X.rank == 3 else X.transpose([0, 2, 1, 3])
         (size,) = known_sizes(x, 3)
         if position_ids is not None:
@@ -431,7 +497,7 @@ class RotaryEmbedding(Op):
     def grad(self, dy: Value, y: Value, *xs: Value | None) -> Sequence[Value | None]:
         if xs[0] is None or xs[0].rank is None:
             raise CompileError("the gradient needs an X of known rank")
-        return decomposed_grad(self.decompose, dy, y, xs)
+        return decomposed_grad(self._in_parts, dy, y, xs)
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return Cost(elements(ys[0]) * 3, traffic(xs, ys))

@@ -20,9 +20,10 @@ from graphc.interpret import interpret
 from graphc.ir import Cost, Graph, Op, Value, substitute
 from graphc.limits import check_deadline, current_limits
 from graphc.ops.adjoint import TripGradient, branch_gradients, trip_gradient
-from graphc.ops.base import normalize_axis
+from graphc.ops.base import const, normalize_axis
 from graphc.ops.bodies import body_cost, fitted_inputs, leaving, widen_type
 from graphc.ops.generate import zeros_like
+from graphc.ops.unroll import fits, slice_at, stacked
 from graphc.types import Array, OptionalType, TensorType, Type, bool_, int64, join, unify
 
 # True while a body is fitted once more because a value that it carries became wider. Bodies inside it then start from
@@ -74,6 +75,11 @@ class If(Op):
 
     def eval(self, cond: Array, *captured: Any) -> tuple[Any, ...]:
         return tuple(interpret(self.then_branch if _single(cond) else self.else_branch, captured))
+
+    def decompose(self, cond: Value, *captured: Value) -> Sequence[Value] | None:
+        """The branch that is taken, where that is known."""
+        taken = _known_condition(cond)
+        return None if taken is None else (self.then_branch if taken else self.else_branch)(*captured)
 
     def grad(self, dy: Any, y: Any, cond: Value, *captured: Value) -> Sequence[Value | None]:
         """An If over the gradients of the branches."""
@@ -258,6 +264,21 @@ class Loop(Op):
         stacked = [_stack(s, t, 0, bindings) for s, t in zip(scans.slices, slice_types, strict=True)]
         return (*carried, *stacked)
 
+    def decompose(
+        self, trip_count: Value | None = None, cond: Value | None = None, *xs: Value
+    ) -> Sequence[Value] | None:
+        """Trip after trip, where their number is known and small."""
+        trips, (carried, captured) = self._trips(trip_count, cond), self._split((trip_count, cond, *xs))
+        if not isinstance(trips, int) or not fits(self.body, trips) or not _are_tensors(carried):
+            return None
+        scans: list[Sequence[Value]] = []
+        for i in range(trips):
+            _, *made = self.body(const(i, int64), const(True, bool_), *carried, *captured)
+            carried = made[: len(carried)]
+            scans.append(made[len(carried) :])
+        slices = [stacked(column, 0) for column in zip(*scans, strict=True)]
+        return [*carried, *slices] if trips or len(self.body.outputs) == 1 + len(carried) else None
+
     def grad(self, dy: Any, y: Any, *xs: Value | None) -> Sequence[Value | None]:
         """Runs again, recording what each trip starts from, and then scans the records backwards."""
         carried, captured = self._split(xs)
@@ -385,6 +406,22 @@ class Scan(Op):
             stacked.append(_stack(slices[::-1] if reverse else slices, v.tensor, at, bindings))
         return (*states, *stacked)
 
+    def decompose(self, *xs: Value) -> Sequence[Value] | None:
+        """Trip after trip, where their number is known and small."""
+        states, scanned, captured = self._split(xs)
+        trips = self._trips(scanned)
+        if not isinstance(trips, int) or not trips or not fits(self.body, trips) or not _are_tensors(states):
+            return None
+        read = list(zip(scanned, self._input_axes, self._directions(True), strict=True))
+        scans: list[Sequence[Value]] = []
+        for i in range(trips):
+            cut = [slice_at(x, normalize_axis(a, x.rank or 0), trips - 1 - i if r else i) for x, a, r in read]
+            made = self.body(*states, *cut, *captured)
+            states = list(made[: len(states)])
+            scans.append(made[len(states) :])
+        columns = zip(zip(*scans, strict=True), self._output_axes, self._directions(False), strict=True)
+        return [*states, *(stacked(c[::-1] if reverse else c, axis) for c, axis, reverse in columns)]
+
     def grad(self, dy: Any, y: Any, *xs: Value) -> Sequence[Value | None]:
         """Runs again, recording the states before each trip, and then scans everything backwards."""
         states, scanned, captured = self._split(xs)
@@ -488,6 +525,10 @@ def _place(positions: Sequence[int], values: Sequence[Value], count: int) -> lis
     """`values` at `positions` in a list of `count`, None elsewhere."""
     placed = dict(zip(positions, values, strict=False))
     return [placed.get(i) for i in range(count)]
+
+
+def _are_tensors(values: Iterable[Value]) -> bool:
+    return all(isinstance(v.type, TensorType) for v in values)
 
 
 def _slice_type(x: Value, axis: int) -> TensorType:

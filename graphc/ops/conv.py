@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from math import gcd
+from operator import and_
 
 import numpy as np
 
 from graphc.dims import dim_max, unknown
 from graphc.errors import InvalidModel, ShapeError
-from graphc.expr import Element, Expr, Linear, Source, cast, linear, over, wide
+from graphc.expr import Element, Expr, Linear, Source, cast, equal, linear, over, position, select, wide
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.ops.base import (
     Array,
@@ -22,11 +25,14 @@ from graphc.ops.base import (
     check_same_dtype,
     const,
     known_sizes,
+    static_shape,
 )
 from graphc.ops.conv_kernels import convolve, convolve_transposed
 from graphc.ops.elementwise import widen
+from graphc.ops.indexing import Gather
+from graphc.ops.padding import Pad
 from graphc.ops.slicing import Slice
-from graphc.ops.windows import Grid, Ints, Window, check_ints, positions, span
+from graphc.ops.windows import Grid, Ints, Window, check_ints, positions, span, volume
 from graphc.types import FLOATS, count
 
 
@@ -184,6 +190,67 @@ class ConvTranspose(Op):
         windows = self._windows(x.shape[2:], w.shape)
         return _finish(convolve_transposed(widen(x), widen(w), windows, self.group), b, x)
 
+    def element(self, y: TensorType, x: Source, w: Source, b: Source | None = None) -> Element:
+        """Each output position gathers from the taps of its residue class: no product with a zero between elements."""
+        windows = self._windows(x.shape[2:], w.shape)
+        inner, maps = w.shape[0] // self.group, w.shape[1]
+        axes = [Taps.of(v) for v in windows]
+
+        def element(n: Linear, m: Linear, *p: Linear) -> Expr:
+            first = m // maps * inner
+            starts = [a.start(i) for a, i in zip(axes, p, strict=True)]
+
+            def term(c: Linear, *j: Linear) -> Expr:
+                taps = [k + t * a.step for a, (k, _), t in zip(axes, starts, j, strict=True)]
+                at = [i - t * a.jump for a, (_, i), t in zip(axes, starts, j, strict=True)]
+                return wide(x.padded((n, first + c, *at))) * wide(w.padded((first + c, m % maps, *taps)))
+
+            total = over("sum", [inner, *(a.count for a in axes)], term)
+            met = [a.meets(i) for a, i in zip(axes, p, strict=True)]
+            total = select(reduce(and_, met), total, 0)
+            return cast(total if b is None else total + wide(b[m]), y.dtype)
+
+        return element
+
+    def decompose(self, x: Value, w: Value, b: Value | None = None) -> Value | None:
+        """A convolution that makes the s₁·s₂·… residue classes of the output as maps, which then are interleaved.
+
+        y[n, m, s·q + r − before] = Σ_{c,j} x[n, c, q − j] · w[c, m, s·j + r]  for stride s, 0 ≤ r < s, dilation 1;
+        with stride 1 the kernel keeps its dilation. None where both are more than 1.
+        """
+        sizes, weights = static_shape(x), static_shape(w)
+        if sizes is None or weights is None or 0 in (*sizes, *weights):
+            return None
+        windows = self._windows(sizes[2:], weights)
+        if any(v.stride > 1 and v.dilation > 1 for v in windows):
+            return None
+        phases = [v.stride for v in windows]
+        taps = [-(-v.kernel // v.stride) for v in windows]
+        if volume(taps) * volume(phases) > MAX_WASTE * volume([v.kernel for v in windows]):
+            return None
+        filters = _phases(w, windows, self.group)
+        pads: list[tuple[int, int]] = []
+        starts: list[int] = []
+        for v, t, size in zip(windows, taps, sizes[2:], strict=True):
+            reach = (t - 1) * v.dilation
+            lead = min(v.before // v.stride, reach)
+            pads.append((reach - lead, max(-(-(v.before + v.size) // v.stride) - size, 0)))
+            starts.append(v.before - lead * v.stride)
+        conv = Conv(
+            dilations=tuple(v.dilation for v in windows), group=self.group,
+            pads=(*(a for a, _ in pads), *(a for _, a in pads)),
+        )  # fmt: skip
+        maps = self.group * weights[1]
+        bias = b if b is None or volume(phases) == 1 else Gather(0)(b, const(np.arange(maps).repeat(volume(phases))))
+        y: Value = conv(x, filters, bias)
+        if volume(phases) > 1:
+            y = _interleave(y, maps, phases)
+        ends = [a + v.size for a, v in zip(starts, windows, strict=True)]
+        if any(starts) or tuple(ends) != (y.shape or ())[2:]:
+            axes = const(np.arange(2, 2 + len(ends)))
+            y = Slice()(y, const(np.array(starts, np.int64)), const(np.array(ends, np.int64)), axes)
+        return y
+
     def grad(self, dy: Value, y: Value, x: Value, w: Value, b: Value | None = None) -> Sequence[Value | None]:
         windows = self._windows(static_sizes(x), (0, 0, *static_sizes(w)))
         # Without the rows that only output_padding made, which could give more windows than there were.
@@ -193,6 +260,78 @@ class ConvTranspose(Op):
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return _cost(xs, ys, windows_of=xs[0])
+
+
+MAX_WASTE = 4  # a transposed convolution becomes a direct one if that multiplies by at most so many times its numbers
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Along one axis, the kernel elements that reach an output position P = p + before: those with k·d ≡ P mod s.
+
+    With g = gcd(s, d) there are none unless g divides P; then they are k₀(P) + t·(s/g), t = 0, 1, …, and read the
+    input at (P − k₀·d)/s − t·d/g.
+    """
+
+    window: Window
+    divisor: int  # g
+    inverse: int  # of d/g modulo s/g
+
+    @classmethod
+    def of(cls, v: Window) -> Taps:
+        g = gcd(v.stride, v.dilation)
+        return cls(v, g, pow(v.dilation // g, -1, v.stride // g) if v.stride > g else 0)
+
+    @property
+    def step(self) -> int:
+        return self.window.stride // self.divisor
+
+    @property
+    def jump(self) -> int:
+        return self.window.dilation // self.divisor
+
+    @property
+    def count(self) -> int:
+        """The largest number of taps of one position."""
+        return -(-self.window.kernel // self.step)
+
+    def meets(self, p: Linear) -> Expr:
+        """Whether any tap can reach p."""
+        return equal(position((p + self.window.before) % self.divisor), 0)
+
+    def start(self, p: Linear) -> tuple[Linear, Linear]:
+        """k₀ and the input position that it reads."""
+        at = p + self.window.before
+        tap = (at // self.divisor * self.inverse) % self.step if self.step > 1 else linear(0)
+        return tap, (at - tap * self.window.dilation) // self.window.stride
+
+
+def _phases(w: Value, windows: Sequence[Window], group: int) -> Value:
+    """The kernels of a direct convolution with a map for each residue class: (group · M · phases, C/group, taps…)."""
+    channels, maps = static_shape(w)[:2]  # type: ignore[index]
+    rank = len(windows)
+    short = [-v.kernel % v.stride for v in windows]
+    if any(short):
+        axes = const(np.arange(2, 2 + rank))
+        w = Pad()(w, const(np.array([0] * rank + short, np.int64)), None, axes)
+    split = [n for v in windows for n in (-(-v.kernel // v.stride), v.stride)]
+    w = w.reshape([group, channels // group, maps, *split])
+    taps = [3 + 2 * i for i in range(rank)]
+    w = w.transpose([0, 2, *(t + 1 for t in taps), 1, *taps])
+    w = w.reshape([-1, channels // group, *split[::2]])
+    # Taps count backwards from the position that is read last.
+    last, before, every = np.full(rank, -1), np.full(rank, np.iinfo(np.int64).min), np.arange(2, 2 + rank)
+    return Slice().apply((w, const(last), const(before), const(every), const(last)))[0]
+
+
+def _interleave(y: Value, maps: int, phases: Sequence[int]) -> Value:
+    """(N, maps · phases, q…) as (N, maps, q · phase…)."""
+    sizes = static_shape(y)
+    assert sizes is not None
+    n, rank, counts = sizes[0], len(phases), sizes[2:]
+    order = [k for i in range(rank) for k in (2 + rank + i, 2 + i)]
+    y = y.reshape([n, maps, *phases, *counts]).transpose([0, 1, *order])
+    return y.reshape([n, maps, *(q * s for q, s in zip(counts, phases, strict=True))])
 
 
 # -- what both share --------------------------------------------------------------------------------------------------

@@ -13,12 +13,11 @@ from graphc.errors import InvalidModel, ShapeError, TypeMismatch
 from graphc.interpret import interpret
 from graphc.ir import Cost, Graph, Op, Value, elements, substitute, traffic
 from graphc.limits import check_tensor
-from graphc.ops.attention import heads_of, same_size
-from graphc.ops.base import Array, TensorType, check_dtype, check_rank, check_same_dtype, const, known_sizes
+from graphc.ops.attention import grouped_matmul, heads_of, in_dtype, in_wide, same_size
+from graphc.ops.base import Array, TensorType, check_dtype, check_rank, check_same_dtype, known_sizes
 from graphc.ops.bodies import body_cost, fitted_inputs
 from graphc.ops.elementwise import widen
 from graphc.ops.fused import decomposed_grad
-from graphc.ops.indexing import Gather
 from graphc.ops.softmax import Softmax
 from graphc.types import BY_ONNX, FLOATS, DType, dtype_of, float32, float64, same_type
 
@@ -125,19 +124,18 @@ class FlexAttention(Op):
         return np.asarray(y.reshape(batch, heads, queries, V.shape[3]), Q.dtype)
 
     def decompose(self, Q: Value, K: Value, V: Value, *captured: Value) -> tuple[Value]:
-        """y in terms of other ops; needs known numbers of heads and a known head size."""
-        (heads, size), (shared,) = known_sizes(Q, 1, 3), known_sizes(K, 1)
-        if heads != shared:
-            repeated = const(np.repeat(np.arange(shared), heads // shared))
-            K, V = Gather(1)(K, repeated), Gather(1)(V, repeated)
+        """y in terms of other ops; needs known sizes but for the batch."""
+        (size,) = known_sizes(Q, 3)
         exact = precision(Q.dtype, self.softmax_precision)
-        scores = ((Q * self._scale(size)) @ K.transpose([0, 1, 3, 2])).cast(exact)
+        scores = grouped_matmul(in_wide(Q) * self._scale(size), in_wide(K).transpose([0, 1, 3, 2]))
+        scores = in_dtype(scores, exact)
         if self.score_mod is not None:
             (scores,) = self.score_mod(scores, *captured)
-        weights = Softmax()(scores)
+        weights: Value = Softmax()(scores)
         if self.prob_mod is not None:
             (weights,) = self.prob_mod(weights, *captured)
-        return ((weights @ V.cast(exact)).cast(Q.dtype),)
+        weights = in_wide(weights)
+        return (in_dtype(grouped_matmul(weights, in_dtype(in_wide(V), weights.dtype)), Q.dtype),)
 
     def grad(self, dy: Value, y: Value, *xs: Value) -> Sequence[Value | None]:
         return decomposed_grad(self.decompose, dy, y, xs)

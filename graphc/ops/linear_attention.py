@@ -13,7 +13,7 @@ from graphc.errors import InvalidModel, ShapeError
 from graphc.ir import Cost, Graph, Op, elements, traffic
 from graphc.limits import check_deadline, check_tensor
 from graphc.ops.activation import Sigmoid, Swish
-from graphc.ops.attention import heads_of, same_size
+from graphc.ops.attention import heads_of, in_dtype, in_wide, same_size
 from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype, const, known_sizes
 from graphc.ops.control import Scan
 from graphc.ops.conv import Conv
@@ -133,7 +133,18 @@ class LinearAttention(Op):
     def _scale(self, size: int) -> float:
         return float(self.scale or size**-0.5)
 
-    def decompose(
+    def decompose(self, *xs: Value | None) -> tuple[Value, Value] | None:
+        """The outputs position after position; None where these are not known, or many."""
+        query, past_state = xs[0], (*xs, None, None, None)[3]
+        assert query is not None
+        scan, inputs = self._scan(*xs)  # type: ignore[arg-type]
+        unrolled = scan.decompose(*inputs)
+        if unrolled is None:
+            return None
+        last, ys = unrolled
+        return in_dtype(ys, query.dtype), in_dtype(last, (past_state or query).dtype)
+
+    def _scan(
         self,
         query: Value,
         key: Value,
@@ -141,12 +152,12 @@ class LinearAttention(Op):
         past_state: Value | None = None,
         decay: Value | None = None,
         beta: Value | None = None,
-    ) -> tuple[Value, Value]:
-        """The outputs as a scan over the positions; needs known sizes of the batch and the heads."""
+    ) -> tuple[Scan, list[Value]]:
+        """The scan over the positions that gives the last state and y; needs known sizes of the batch and the heads."""
         n, group = self.kv_num_heads, self.q_num_heads // self.kv_num_heads
         batch, size, width = (*known_sizes(key, 0, 2), *known_sizes(value, 2))
         size, width = size // n, width // n
-        scanned = [_wide(x) for x in (query, key, value, decay, beta) if x is not None]
+        scanned = [in_wide(x) for x in (query, key, value, decay, beta) if x is not None]
         wide = scanned[0].dtype
         if past_state is None:
             start = const(np.zeros((batch, n, size, width), wide.numpy), wide)
@@ -166,11 +177,17 @@ class LinearAttention(Op):
         y = (q.reshape([batch, n, group, size]) * self._scale(size)) @ after
         body = Graph([state, *slices], [after, y.reshape([batch, self.q_num_heads * width])])
         axes = (1,) * len(slices)
-        last, ys = Scan(body, len(slices), scan_input_axes=axes, scan_output_axes=(1,)).apply((start, *scanned))
-        return ys.cast(query.dtype), last.cast(query.dtype if past_state is None else past_state.dtype)
+        return Scan(body, len(slices), scan_input_axes=axes, scan_output_axes=(1,)), [start, *scanned]
 
     def grad(self, dy: Any, y: Any, *xs: Value | None) -> Sequence[Value | None]:
-        return decomposed_grad(self.decompose, dy, y, xs)
+        def parts(
+            query: Value, key: Value, value: Value, past_state: Value | None = None, *others: Value
+        ) -> list[Value]:
+            scan, inputs = self._scan(query, key, value, past_state, *others)
+            last, ys = scan.apply(inputs)
+            return [in_dtype(ys, query.dtype), in_dtype(last, (past_state or query).dtype)]
+
+        return decomposed_grad(parts, dy, y, xs)
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         """For each position and state: the update, its read of the state before, and a read for each query head."""
@@ -178,11 +195,6 @@ class LinearAttention(Op):
         group = self.q_num_heads // self.kv_num_heads
         passes = 2 * group + 2 + ("gated" in self.update_rule) + 2 * ("delta" in self.update_rule)
         return Cost(elements(ys[1]) * length * passes, traffic(xs, ys))
-
-
-def _wide(x: Value) -> Value:
-    """`x` in the type in which it is computed."""
-    return x.cast(float32) if x.dtype in (float16, bfloat16) else x
 
 
 def _check_shape(x: Value | None, what: str, expected: Sequence[Dim | None], last: Sequence[Dim]) -> None:
@@ -264,9 +276,10 @@ class CausalConvWithState(Op):
             padded = Pad()(input, const([size - 1, 0]), None, const([2]))
         else:
             padded = Concat(2)(past_state, input)
-        y = Conv(group=channels)(padded, weight, bias)
+        y = Conv(group=channels)(in_wide(padded), in_wide(weight), None if bias is None else in_wide(bias))
         if self.activation != "none":
             y = y * Sigmoid().apply((y,))[0]
+        y = in_dtype(y, input.dtype)
         far = np.iinfo(np.int64).max
         first = const([1 - size if size > 1 else far])
         return y, Slice()(padded, first, const([far]), const([2]))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 
 from graphc.dims import Dim, unknown
 from graphc.errors import CompileError, ExecutionError
+from graphc.expr import Element, Expr, Linear, Source, call, cast, linear, over, wide
 from graphc.ir import Cost, elements, traffic
 from graphc.limits import current_limits
 from graphc.ops.base import (
@@ -28,9 +30,10 @@ from graphc.ops.base import (
 from graphc.ops.elementwise import widen
 from graphc.ops.generate import zeros_like
 from graphc.ops.math import Sqrt
+from graphc.ops.reduction import square
 from graphc.ops.reshaping import reshape_like
 from graphc.ops.shape import Size, at_run_time
-from graphc.types import BY_ONNX, FLOATS, DType, bfloat16, count, float16, float32, unify
+from graphc.types import BY_ONNX, FLOATS, DType, bfloat16, count, float16, float32, float64, unify
 
 
 # -- what the family shares -------------------------------------------------------------------------------------------
@@ -42,6 +45,22 @@ def standardize(x: Array, axes: tuple[int, ...], epsilon: float) -> tuple[Array,
     inverse = np.asarray(1 / np.sqrt(variance + x.dtype.type(epsilon)))
     centred *= inverse
     return centred, mean, inverse
+
+
+def moments(x: Callable[..., Expr], extents: Sequence[int]) -> tuple[Expr, Expr]:
+    """The mean and the variance of `x(i, j, …)` over 0 ≤ i < extents[0], …"""
+    mean = average(x, extents)
+    return mean, average(lambda *k: square(x(*k) - mean), extents)
+
+
+def average(x: Callable[..., Expr], extents: Sequence[int]) -> Expr:
+    """The mean of `x(i, j, …)` over 0 ≤ i < extents[0], …"""
+    return over("sum", extents, x) / float(prod(extents))
+
+
+def deviation(variance: Expr, epsilon: float) -> Expr:
+    """√(variance + epsilon)."""
+    return call("sqrt", variance + epsilon)
 
 
 def standardized(x: Value, axes: Sequence[int], epsilon: float) -> tuple[Value, Value]:
@@ -69,7 +88,12 @@ def in_dtype(x: Value, dtype: DType) -> Value:
 
 def wide_dtype(x: Value) -> DType:
     """The element type in which `eval` computes."""
-    return float32 if x.dtype in (float16, bfloat16) else x.dtype
+    return wide_type(x.dtype)
+
+
+def wide_type(dtype: DType) -> DType:
+    """The element type in which tensors of `dtype` are computed."""
+    return float32 if dtype in (float16, bfloat16) else dtype
 
 
 def known_rank(x: Value) -> int:
@@ -168,6 +192,43 @@ class BatchNormalization(Op):
             results.append(np.asarray(running).astype(old.dtype, copy=False))
         return tuple(results[: self.outputs])
 
+    def element(
+        self,
+        y: TensorType | tuple[TensorType, ...],
+        x: Source,
+        scale: Source,
+        b: Source,
+        mean: Source,
+        var: Source,
+    ) -> Element | tuple[Element, ...]:
+        exact = wide_type(x.dtype)
+        axes = self._axes(len(x.shape))
+        extents = [x.shape[a] for a in axes]
+
+        def batch(channel: Linear) -> tuple[Expr, Expr]:
+            def term(*k: Linear) -> Expr:
+                at = dict(zip(axes, k, strict=True))
+                return wide(x[[at.get(a, channel) for a in range(len(x.shape))]])
+
+            return moments(term, extents)
+
+        def normal(*i: Linear) -> Expr:
+            c = i[1] if len(i) > 1 else linear(0)
+            k, shift, old_mean, old_var = (cast(p[c], exact) for p in (scale, b, mean, var))
+            centre, spread = batch(c) if self.training_mode else (old_mean, old_var)
+            result = (wide(x[i]) - centre) * (k / deviation(spread, self.epsilon)) + shift
+            return cast(result, x.dtype)
+
+        def running(old: Source, which: int) -> Element:
+            def element(c: Linear) -> Expr:
+                before, new = wide(old[c]), batch(c)[which]
+                kept = cast(before * self.momentum, _joined(before, new))
+                return cast(kept + cast(new * (1 - self.momentum), kept.dtype), old.dtype)
+
+            return element
+
+        return (normal, running(mean, 0), running(var, 1))[: self.outputs]
+
     def _axes(self, rank: int) -> tuple[int, ...]:
         return tuple(i for i in range(rank) if i != 1)
 
@@ -212,6 +273,11 @@ class BatchNormalization(Op):
         return Cost((8 if self.training_mode else 2) * elements(xs[0]), traffic(xs, ys))
 
 
+def _joined(a: Expr, b: Expr) -> DType:
+    """The element type in which NumPy adds `a` and `b`."""
+    return float64 if float64 in (a.dtype, b.dtype) else a.dtype
+
+
 def _sum_like(dy: Value, parameter: Value, axes: Sequence[int]) -> Value:
     """The gradient of a parameter with one number for each channel."""
     return in_dtype(dy.sum(axes).reshape([-1]), parameter.dtype)
@@ -239,6 +305,14 @@ class InstanceNormalization(Normalization):
         y *= column(scale, wide)
         y += column(b, wide)
         return y.astype(x.dtype, copy=False)
+
+    def element(self, y: TensorType, x: Source, scale: Source, b: Source) -> Element:
+        def element(n: Linear, c: Linear, *p: Linear) -> Expr:
+            mean, variance = moments(lambda *k: wide(x[(n, c, *k)]), x.shape[2:])
+            normal = (wide(x[(n, c, *p)]) - mean) * (1 / deviation(variance, self.epsilon))
+            return cast(normal * wide(scale[c]) + wide(b[c]), y.dtype)
+
+        return element
 
     def grad(self, dy: Value, y: Value, x: Value, scale: Value, b: Value) -> Sequence[Value | None]:
         axes = range(2, known_rank(x))
@@ -292,6 +366,19 @@ class GroupNormalization(Normalization):
         y *= column(scale, wide)
         y += column(bias, wide)
         return y.astype(x.dtype, copy=False)
+
+    def element(self, y: TensorType, x: Source, scale: Source, bias: Source) -> Element:
+        if x.shape[1] % self.num_groups:
+            raise CompileError("the channels do not divide into groups")
+        size = x.shape[1] // self.num_groups
+
+        def element(n: Linear, c: Linear, *p: Linear) -> Expr:
+            first = c // size * size if size else c
+            mean, variance = moments(lambda j, *k: wide(x[(n, first + j, *k)]), [size, *x.shape[2:]])
+            normal = (wide(x[(n, c, *p)]) - mean) * (1 / deviation(variance, self.epsilon))
+            return cast(normal * wide(scale[c]) + wide(bias[c]), y.dtype)
+
+        return element
 
     def grad(self, dy: Value, y: Value, x: Value, scale: Value, bias: Value) -> Sequence[Value | None]:
         others = (0, *range(2, known_rank(x)))
@@ -353,6 +440,28 @@ class LayerNormalization(Normalization):
         results = (y.astype(x.dtype, copy=False), mean.astype(stash, copy=False), inverse.astype(stash, copy=False))
         return results[: self.outputs]
 
+    def element(
+        self, y: TensorType | tuple[TensorType, ...], x: Source, scale: Source, b: Source | None = None
+    ) -> tuple[Element, ...]:
+        axis = normalize_axis(self.axis, len(x.shape))
+        stash = BY_ONNX[self.stash_type]
+
+        def statistics(lead: tuple[Linear, ...]) -> tuple[Expr, Expr]:
+            mean, variance = moments(lambda *k: wide(x[(*lead, *k)]), x.shape[axis:])
+            return mean, 1 / deviation(variance, self.epsilon)
+
+        def normal(*i: Linear) -> Expr:
+            mean, inverse = statistics(i[:axis])
+            result = (wide(x[i]) - mean) * inverse * wide(scale.broadcast(i))
+            return cast(result if b is None else result + wide(b.broadcast(i)), x.dtype)
+
+        made = (
+            normal,
+            lambda *i: cast(statistics(i[:axis])[0], stash),
+            lambda *i: cast(statistics(i[:axis])[1], stash),
+        )
+        return made[: self.outputs]
+
     def grad(
         self,
         dy: Value | Sequence[Value | None],
@@ -411,6 +520,17 @@ class RMSNormalization(Normalization):
         y = y.astype(np.result_type(y.dtype, widen(scale).dtype), copy=False)
         y *= widen(scale)
         return y.astype(scale.dtype, copy=False)
+
+    def element(self, y: TensorType, x: Source, scale: Source) -> Element:
+        axis = normalize_axis(self.axis, len(x.shape))
+
+        def element(*i: Linear) -> Expr:
+            mean = average(lambda *k: square(wide(x[(*i[:axis], *k)])), x.shape[axis:])
+            normal, factor = wide(x[i]) * (1 / deviation(mean, self.epsilon)), wide(scale.broadcast(i))
+            joined = _joined(normal, factor)
+            return cast(cast(normal, joined) * cast(factor, joined), y.dtype)
+
+        return element
 
     def grad(self, dy: Value, y: Value, x: Value, scale: Value) -> Sequence[Value | None]:
         axes = self._axes(known_rank(x))

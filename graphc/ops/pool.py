@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from math import prod
+from operator import and_
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,11 +20,15 @@ from graphc.expr import (
     Scatter,
     Source,
     as_position,
+    bounded,
     call,
     cast,
     constant,
+    equal,
+    flatten,
     inside,
     over,
+    position,
     select,
     unflatten,
     wide,
@@ -61,7 +67,7 @@ from graphc.ops.windows import (
     volume,
     window_sizes,
 )
-from graphc.types import FLOATS, DType, Tensor, int8, int32, int64, uint8
+from graphc.types import FLOATS, DType, Tensor, bool_, int8, int32, int64, uint8
 
 
 @dataclass(frozen=True)
@@ -137,15 +143,33 @@ class MaxPool(Pool):
             return _maxima(x, windows, self.storage_order)
         return fold(x, windows, np.maximum, _lowest(x.dtype))
 
-    def element(self, y: TensorType | tuple[TensorType, ...], x: Source) -> Element:
-        if self.outputs == 2:
-            raise CompileError("the positions of maxima have no loop-level form")
+    def element(self, y: TensorType | tuple[TensorType, ...], x: Source) -> Element | tuple[Element, ...]:
         windows, lowest = self.grid().windows(x.shape[2:]), _lowest(x.dtype.numpy)
+        count = prod(x.shape[2:])
 
-        def element(n: Linear, c: Linear, *p: Linear) -> Expr:
+        def highest(n: Linear, c: Linear, *p: Linear) -> Expr:
             return over("max", self.kernel_shape, lambda *k: x.padded((n, c, *positions(windows, p, k)), lowest))
 
-        return element
+        def where(n: Linear, c: Linear, *p: Linear) -> Expr:
+            best = highest(n, c, *p)
+
+            def place(*k: Linear) -> Expr:
+                at = positions(windows, p, k)
+                value = x.padded((n, c, *at), lowest)
+                is_best = equal(value, best)
+                if x.dtype.is_float:  # a NaN is the maximum of its window
+                    is_best = is_best | call("isnan", value, dtype=bool_)
+                on = reduce(and_, (inside(i, size) for i, size in zip(at, x.shape[2:], strict=True)))
+                return select(on & is_best, position(flatten(at, x.shape[2:])), count)
+
+            first = over("min", self.kernel_shape, place)
+            at: Linear = bounded(first, 0, count)
+            if self.storage_order:
+                inner = unflatten(at, x.shape[2:])
+                at = flatten(inner[::-1], x.shape[:1:-1])
+            return select(first < count, position(flatten((n, c), x.shape[:2]) * count + at), -1)
+
+        return (highest, where) if self.outputs == 2 else highest
 
     def grad(
         self, dy: Value | tuple[Value | None, ...], y: Value | tuple[Value, ...], x: Value
@@ -234,7 +258,7 @@ class AveragePool(Pool):
         def one(*k: Linear) -> Expr:
             at = positions(windows, p, k)
             on = [inside(i + b, w.size + b + a) for i, w, (b, a) in zip(at, windows, pads, strict=True)]
-            return select(reduce(lambda x, y: x & y, on), constant(1, int32), 0)
+            return select(reduce(and_, on), constant(1, int32), 0)
 
         return call("max", over("sum", self.kernel_shape, one), 1)
 
@@ -258,6 +282,17 @@ class LpPool(Pool):
         total = fold(_power(widen(x), self.p), windows, np.add, 0)
         return _root(total, self.p).astype(x.dtype, copy=False)
 
+    def element(self, y: TensorType, x: Source) -> Element:
+        windows = self.grid().windows(x.shape[2:])
+
+        def element(n: Linear, c: Linear, *p: Linear) -> Expr:
+            def term(*k: Linear) -> Expr:
+                return power(wide(x.padded((n, c, *positions(windows, p, k)))), self.p)
+
+            return cast(root(over("sum", self.kernel_shape, term), self.p), y.dtype)
+
+        return element
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         windows = self.grid().windows(static_sizes(x))
         outer, inner = _norm_slopes(dy, y, x, self.p)
@@ -277,6 +312,27 @@ def _power(x: Array, p: int) -> Array:
 def _root(x: Array, p: int) -> Array:
     """x^(1/p)."""
     return np.sqrt(x) if p == 2 else np.power(x, 1 / p)
+
+
+def power(x: Expr, p: int) -> Expr:
+    """|x|^p, p ≥ 1, by squaring."""
+    result: Expr | None = None
+    square = x if p % 2 == 0 else call("abs", x)
+    while True:
+        if p & 1:
+            result = square if result is None else result * square
+        p >>= 1
+        if not p:
+            assert result is not None
+            return result
+        square = square * square
+
+
+def root(x: Expr, p: int) -> Expr:
+    """x^(1/p), x ≥ 0."""
+    if p <= 2:
+        return x if p == 1 else call("sqrt", x)
+    return call("pow", x, 1 / p)
 
 
 def _norm_slopes(dy: Value, y: Value, x: Value, p: int) -> tuple[Value, Value]:
@@ -317,6 +373,16 @@ class GlobalPool(Op):
         """The reduction over `axes`, which stay as axes of size 1."""
         raise NotImplementedError(f"{self.name}.reduce")
 
+    def element(self, y: TensorType, x: Source) -> Element:
+        def element(n: Linear, c: Linear, *p: Linear) -> Expr:
+            return cast(self.combined(lambda *k: wide(x[(n, c, *k)]), x.shape[2:]), y.dtype)
+
+        return element
+
+    def combined(self, x: Callable[..., Expr], extents: Ints) -> Expr:
+        """The reduction of `x(i, j, …)` over 0 ≤ i < extents[0], 0 ≤ j < extents[1], …"""
+        raise CompileError("has no loop-level form", node=self.name)
+
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return Cost(elements(xs[0]), traffic(xs, ys))
 
@@ -325,15 +391,11 @@ class GlobalPool(Op):
 class GlobalAveragePool(GlobalPool):
     """y[n,c] = the mean of x[n,c] over all spatial axes. ONNX GlobalAveragePool-22."""
 
-    def element(self, y: TensorType, x: Source) -> Element:
-        def element(n: Linear, c: Linear, *p: Linear) -> Expr:
-            total = over("sum", x.shape[2:], lambda *k: wide(x[(n, c, *k)]))
-            return cast(total / float(volume(x.shape[2:])), y.dtype)
-
-        return element
-
     def reduce(self, x: Array, axes: Ints) -> Array:
         return np.asarray(np.add.reduce(x, axis=axes, keepdims=True) / x.dtype.type(volume(x.shape[2:])))
+
+    def combined(self, x: Callable[..., Expr], extents: Ints) -> Expr:
+        return over("sum", extents, x) / float(prod(extents))
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [expand_like(dy / float(volume(static_sizes(x))), x)]
@@ -345,6 +407,9 @@ class GlobalMaxPool(GlobalPool):
 
     def reduce(self, x: Array, axes: Ints) -> Array:
         return np.asarray(np.max(x, axis=axes, keepdims=True, initial=-np.inf))
+
+    def combined(self, x: Callable[..., Expr], extents: Ints) -> Expr:
+        return over("max", extents, x)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         # Shared out evenly among equal maxima, as for ReduceMax.
@@ -364,6 +429,9 @@ class GlobalLpPool(GlobalPool):
 
     def reduce(self, x: Array, axes: Ints) -> Array:
         return _root(np.add.reduce(_power(x, self.p), axis=axes, keepdims=True), self.p)
+
+    def combined(self, x: Callable[..., Expr], extents: Ints) -> Expr:
+        return root(over("sum", extents, lambda *k: power(x(*k), self.p)), self.p)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         outer, inner = _norm_slopes(dy, y, x, self.p)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,39 +12,28 @@ from graphc.dims import unknown
 from graphc.errors import ExecutionError, InvalidModel, ShapeError
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_deadline
-from graphc.ops.activation import sigmoid
-from graphc.ops.base import Array, Dim, TensorType, Value, check_dtype, check_rank, check_same_dtype
+from graphc.ops.base import (
+    Array,
+    Dim,
+    TensorType,
+    Value,
+    check_dtype,
+    check_rank,
+    check_same_dtype,
+    const,
+    static_shape,
+)
 from graphc.ops.elementwise import widen
+from graphc.ops.linear import Gemm
+from graphc.ops.logic import where
+from graphc.ops.recurrent_cells import ACTIVATIONS, Activation, Cell, checked_lengths, in_wide
 from graphc.ops.shape import at_run_time, value_of
+from graphc.ops.unroll import joined, part, slice_at, stacked
 from graphc.types import FLOATS, int32, unify
 
 Function = Callable[[Array], Array]
 DIRECTIONS = ("forward", "reverse", "bidirectional")
-
-
-# -- activations ------------------------------------------------------------------------------------------------------
-# Name -> the function of (x, alpha, beta), and the defaults of alpha and beta; None where the function has none.
-ACTIVATIONS: dict[str, tuple[Callable[[Array, Any, Any], Any], float | None, float | None]] = {
-    "relu": (lambda x, a, b: np.maximum(x, 0), None, None),
-    "tanh": (lambda x, a, b: np.tanh(x), None, None),
-    "sigmoid": (lambda x, a, b: sigmoid(x), None, None),
-    "affine": (lambda x, a, b: a * x + b, 1.0, 0.0),
-    "leakyrelu": (lambda x, a, b: np.where(x < 0, a * x, x), 0.01, None),
-    "thresholdedrelu": (lambda x, a, b: np.where(x > a, x, 0), 1.0, None),
-    "scaledtanh": (lambda x, a, b: a * np.tanh(b * x), 1.0, 1.0),
-    "hardsigmoid": (lambda x, a, b: np.clip(a * x + b, 0, 1), 0.2, 0.5),
-    "elu": (lambda x, a, b: np.where(x < 0, a * np.expm1(np.minimum(x, 0)), x), 1.0, None),
-    "softsign": (lambda x, a, b: x / (1 + np.abs(x)), None, None),
-    "softplus": (lambda x, a, b: np.logaddexp(x, 0), None, None),
-}
-
-
-def _bind(function: Callable[[Array, Any, Any], Any], a: float | None, b: float | None, clip: float | None) -> Function:
-    def apply(x: Array) -> Array:
-        bounded = x if clip is None else np.clip(x, -clip, clip)
-        return np.asarray(function(bounded, a, b), x.dtype)
-
-    return apply
+MAX_STEPS = 256  # with more of them, unrolled code costs more than it gives
 
 
 # -- what the three have in common ------------------------------------------------------------------------------------
@@ -117,11 +106,90 @@ class Recurrent(Op):
         """
         raise NotImplementedError
 
+    def decompose(
+        self,
+        X: Value,
+        W: Value,
+        R: Value,
+        B: Value | None = None,
+        sequence_lens: Value | None = None,
+        *others: Value | None,
+    ) -> list[Value] | None:
+        """One product for the inputs of all steps, then step after step; None for unknown sizes or many steps."""
+        sizes = static_shape(X)
+        hidden = None if R.shape is None else R.shape[2]
+        if sizes is None or static_shape(W) is None or not isinstance(hidden, int) or 0 in (*sizes, hidden):
+            return None
+        steps, batch = (sizes[1], sizes[0]) if self.layout else (sizes[0], sizes[1])
+        if steps * self._directions > MAX_STEPS:
+            return None
+        given = [*others, *(None,) * (self._states + 1)]
+        initial, P = given[: self._states], given[self._states]
+        x, w, r, b, p = (None if v is None else in_wide(v) for v in (X, W, R, B, P))
+        assert x is not None
+        rows = (x.transpose([1, 0, 2]) if self.layout else x).reshape([steps * batch, sizes[2]])
+        lengths = None if sequence_lens is None else checked_lengths(sequence_lens, steps).reshape([batch, 1])
+        ys, finals = [], []
+        for d, functions in enumerate(self._activations()):
+            own = [None if v is None else slice_at(v, 0, d) for v in (w, r, b, p)]
+            cell = self._cell(rows, own, functions, batch, hidden)
+            states = tuple(
+                const(np.zeros((batch, hidden), x.dtype.numpy), x.dtype)
+                if v is None
+                else slice_at(in_wide(v), 1 if self.layout else 0, d)
+                for v in initial
+            )
+            y: list[Value] = []
+            backwards = self.direction == "reverse" or d == 1
+            for t in range(steps)[:: -1 if backwards else 1]:
+                after = self.advance(cell, t, states)
+                shown = after[0]
+                if lengths is not None:
+                    active = lengths > t
+                    after = tuple(where(active, new, old) for new, old in zip(after, states, strict=True))
+                    shown = where(active, shown, 0.0)
+                states = after
+                y.append(shown)
+            ys.append(joined(y[::-1] if backwards else y, 0).reshape([steps, 1, batch, hidden]))
+            finals.append(states)
+        results = [joined(ys, 1), *(stacked(states, 0) for states in zip(*finals, strict=True))]
+        if self.layout:
+            results = [v.transpose([2, 0, 1, 3] if k == 0 else [1, 0, 2]) for k, v in enumerate(results)]
+        return [v if v.dtype is X.dtype else v.cast(X.dtype) for v in results[: self.outputs]]
+
+    def _cell(
+        self,
+        rows: Value,
+        weights: Sequence[Value | None],
+        functions: Sequence[Activation],
+        batch: int,
+        hidden: int,
+    ) -> Cell:
+        """What the steps of one direction read, from its W, R, B and P."""
+        w, r, b, p = weights
+        assert w is not None
+        assert r is not None
+        bias = outside = None
+        if b is not None:
+            n = self.gates * hidden
+            first, second = part(b, 0, 0, n), part(b, 0, n, 2 * n)
+            bias, outside = first + self._inside(second, hidden), second
+        projected = Gemm(transB=True)(rows, w, bias)
+        return Cell(projected, r, outside, functions, p, batch, hidden)
+
+    def _inside(self, bias: Value, hidden: int) -> Value:
+        """The part of the second bias that may be added to the product with W."""
+        return bias
+
+    def advance(self, cell: Cell, t: int, states: tuple[Value, ...]) -> tuple[Value, ...]:
+        """`step` number `t` on values."""
+        raise NotImplementedError
+
     @property
     def _directions(self) -> int:
         return 2 if self.direction == "bidirectional" else 1
 
-    def _activations(self) -> list[list[Function]]:
+    def _activations(self) -> list[list[Activation]]:
         """The functions of each direction. alpha and beta go to the functions that have one, in order."""
         names = self.activations or self.functions * self._directions
         count = len(self.functions) * self._directions
@@ -130,15 +198,15 @@ class Recurrent(Op):
             raise InvalidModel(f"activations is {list(names)}, expected {count} names")
         per = len(self.functions)
         alphas, betas = iter(self.activation_alpha or ()), iter(self.activation_beta or ())
-        found: list[Function] = []
+        found: list[Activation] = []
         for i, name in enumerate(names[:count]):
             if name.lower() not in ACTIVATIONS:
                 raise InvalidModel(f"activation '{name}' is not known")
-            function, alpha, beta = ACTIVATIONS[name.lower()]
+            _, alpha, beta = ACTIVATIONS[name.lower()]
             a = None if alpha is None else next(alphas, alpha)
             b = None if beta is None else next(betas, beta)
             # As onnxruntime does: the gates and the candidate are clipped, the cell of an LSTM is not.
-            found.append(_bind(function, a, b, self.clip if i % per < 2 else None))
+            found.append(Activation(name.lower(), a, b, self.clip if i % per < 2 else None))
         return [found[i : i + per] for i in range(0, count, per)]
 
     def _infer(
@@ -275,6 +343,9 @@ class RNN(Recurrent):
     ) -> tuple[Array, ...]:
         return (f[0](x + states[0] @ r.T + bias),)
 
+    def advance(self, cell: Cell, t: int, states: tuple[Value, ...]) -> tuple[Value, ...]:
+        return (cell.f[0].of(cell.gates(t, states[0], 0, 1)),)
+
 
 @dataclass(frozen=True)
 class GRU(Recurrent):
@@ -302,6 +373,23 @@ class GRU(Recurrent):
         else:
             recurrent = (reset * h) @ r[2 * n :].T + bias[2 * n :]
         return ((1 - z) * f[1](x[:, 2 * n :] + recurrent) + z * h,)
+
+    def _inside(self, bias: Value, hidden: int) -> Value:
+        if not self.linear_before_reset:
+            return bias
+        zeros = const(np.zeros(hidden, bias.dtype.numpy), bias.dtype)
+        return joined([part(bias, 0, 0, 2 * hidden), zeros], 0)
+
+    def advance(self, cell: Cell, t: int, states: tuple[Value, ...]) -> tuple[Value, ...]:
+        (h,) = states
+        z, reset = (cell.f[0].of(v) for v in cell.split(cell.gates(t, h, 0, 2)))
+        if self.linear_before_reset:
+            bias = None if cell.bias is None else cell.of_gates(cell.bias, 2, 3)
+            product = Gemm(transB=True)(h, cell.of_gates(cell.recurrent, 2, 3), bias)
+            candidate = cell.gates(t, None, 2, 3) + reset * product
+        else:
+            candidate = cell.gates(t, reset * h, 2, 3)
+        return ((1 - z) * cell.f[1].of(candidate) + z * h,)
 
 
 @dataclass(frozen=True)
@@ -358,8 +446,22 @@ class LSTM(Recurrent):
         h, c = states
         n = h.shape[-1]
         i, o, forget, candidate = _split(x + h @ r.T + bias, n)
-        pi, po, pf = (0, 0, 0) if p is None else _split(p, n)
-        i = f[0](i + pi * c)
-        forget = 1 - i if self.input_forget else f[0](forget + pf * c)
+        pi, po, pf = (None, None, None) if p is None else _split(p, n)
+        i = f[0](i if pi is None else i + pi * c)
+        forget = 1 - i if self.input_forget else f[0](forget if pf is None else forget + pf * c)
         c = forget * c + i * f[1](candidate)
-        return f[0](o + po * c) * f[2](c), c
+        return f[0](o if po is None else o + po * c) * f[2](c), c
+
+    def advance(self, cell: Cell, t: int, states: tuple[Value, ...]) -> tuple[Value, ...]:
+        h, c = states
+        i, o, forget, candidate = cell.split(cell.gates(t, h, 0, 4))
+        p = cell.peepholes
+        peepholes = None if p is None else [cell.of_gates(p, k, k + 1) for k in range(3)]
+        if peepholes is not None:
+            i, forget = i + peepholes[0] * c, forget + peepholes[2] * c
+        i = cell.f[0].of(i)
+        forget = 1 - i if self.input_forget else cell.f[0].of(forget)
+        c = forget * c + i * cell.f[1].of(candidate)
+        if peepholes is not None:
+            o = o + peepholes[1] * c
+        return cell.f[0].of(o) * cell.f[2].of(c), c

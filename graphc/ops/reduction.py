@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
 
 from graphc.dims import dim_max, dim_min, unknown
 from graphc.errors import CompileError, ExecutionError
+from graphc.expr import INFINITY, Element, Expr, Linear, Source, call, cast, over, select, wide
 from graphc.ir import Cost, elements, traffic
 from graphc.ops.arithmetic import truncated_divide
 from graphc.ops.base import (
@@ -32,7 +34,7 @@ from graphc.ops.math import Exp
 from graphc.ops.minmax import Max
 from graphc.ops.reshaping import Expand, Unsqueeze
 from graphc.ops.shape import Size, at_run_time, shape_of
-from graphc.types import FLOATS, DType, bool_, int8, int32, int64, uint8, uint32, uint64
+from graphc.types import FLOATS, DType, bool_, float64, int8, int32, int64, uint8, uint32, uint64
 
 REDUCIBLE = FLOATS | {int32, int64, uint32, uint64}
 ORDERED = REDUCIBLE | {int8, uint8, bool_}
@@ -41,12 +43,16 @@ _maximum_of_dims = np.frompyfunc(dim_max, 2, 1)
 _minimum_of_dims = np.frompyfunc(dim_min, 2, 1)
 
 
+Terms = Callable[..., Expr]  # the elements that a reduction combines, by their indices
+
+
 # -- what the family shares -------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Reduce(Op):
     """y = f(x over `axes`). Without axes (or with none in them) all are reduced; none with `noop_with_empty_axes`.
 
-    A subclass defines `reduce(x, axes)`, which keeps the reduced axes, for x in the element type of `widen`.
+    A subclass defines `reduce(x, axes)`, which keeps the reduced axes, for x in the element type of `widen`, and
+    `combined`, the same as an expression.
     """
 
     keepdims: bool = True
@@ -98,6 +104,29 @@ class Reduce(Op):
     def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
         """f over `axes`, which stay as axes of size 1."""
         raise NotImplementedError(f"{self.name}.reduce")
+
+    def element(self, y: TensorType, x: Source, axes: Source | None = None) -> Element:
+        if axes is not None and axes.const is None:
+            raise CompileError("the axes are known only at run time")
+        given = [] if axes is None or axes.const is None else [int(a) for a in axes.const.flat]
+        reduced = self._axes(given, len(x.shape))
+        extents = [x.shape[a] for a in reduced]
+
+        def element(*index: Linear) -> Expr:
+            kept = iter(index)
+            fixed = [next(kept) if self.keepdims or a not in reduced else None for a in range(len(x.shape))]
+
+            def term(*k: Linear) -> Expr:
+                inner = dict(zip(reduced, k, strict=True))
+                return wide(x[[inner.get(a, i) for a, i in enumerate(fixed)]])  # type: ignore[misc]
+
+            return cast(self.combined(term, extents), y.dtype)
+
+        return element
+
+    def combined(self, x: Terms, extents: Sequence[int]) -> Expr:
+        """f of `x(i, j, …)` over 0 ≤ i < extents[0], 0 ≤ j < extents[1], …"""
+        raise CompileError("has no loop-level form", node=self.name)
 
     def contents(self, xs: Sequence[Value | None], types: Sequence[TensorType]) -> Array | None:  # type: ignore[override]
         if len(xs) > 1 and xs[1] is not None and xs[1].const is None:
@@ -165,6 +194,11 @@ def _greatest(dtype: np.dtype[Any]) -> float | int | bool:
     return int(np.iinfo(dtype).max) if dtype.kind in "iu" else np.inf
 
 
+def square(x: Expr) -> Expr:
+    """x²."""
+    return x * x
+
+
 # -- the family -------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class ReduceSum(Reduce):
@@ -174,6 +208,9 @@ class ReduceSum(Reduce):
 
     def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
         return np.add.reduce(x, axis=axes, dtype=x.dtype, keepdims=True)
+
+    def combined(self, x: Terms, extents: Sequence[int]) -> Expr:
+        return over("sum", extents, x)
 
     def slope(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
         return expand_like(dy, x)
@@ -192,6 +229,12 @@ class ReduceMean(Reduce):
             raise ExecutionError(f"the mean of no integers is not defined: {x.dtype}{list(x.shape)} over {list(axes)}")
         return truncated_divide(total, np.asarray(max(count, 1), x.dtype))
 
+    def combined(self, x: Terms, extents: Sequence[int]) -> Expr:
+        total, count = over("sum", extents, x), prod(extents)
+        if count == 0 and not total.dtype.is_float:
+            raise CompileError("the mean of no integers is not defined")
+        return total / count
+
     def slope(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
         return expand_like(dy / _ratio(x, y), x)
 
@@ -207,6 +250,9 @@ class ReduceMax(Reduce):
         if x.dtype == object:
             return _fold(_maximum_of_dims, x, axes)
         return np.asarray(np.max(x, axis=axes, keepdims=True, initial=_least(x.dtype)))
+
+    def combined(self, x: Terms, extents: Sequence[int]) -> Expr:
+        return over("max", extents, x)
 
     def slope(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
         return self._to_extrema(dy, y, x, axes)
@@ -224,6 +270,9 @@ class ReduceMin(Reduce):
             return _fold(_minimum_of_dims, x, axes)
         return np.asarray(np.min(x, axis=axes, keepdims=True, initial=_greatest(x.dtype)))
 
+    def combined(self, x: Terms, extents: Sequence[int]) -> Expr:
+        return over("min", extents, x)
+
     def slope(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
         return self._to_extrema(dy, y, x, axes)
 
@@ -236,6 +285,9 @@ class ReduceProd(Reduce):
 
     def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
         return np.multiply.reduce(x, axis=axes, dtype=x.dtype, keepdims=True)
+
+    def combined(self, x: Terms, extents: Sequence[int]) -> Expr:
+        return over("prod", extents, x)
 
     def slope(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
         if x.shape is None or (axes is not None and axes.const is None):
@@ -261,6 +313,9 @@ class ReduceL1(Reduce):
     def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
         return np.add.reduce(np.abs(x), axis=axes, dtype=x.dtype, keepdims=True)
 
+    def combined(self, x: Terms, extents: Sequence[int]) -> Expr:
+        return over("sum", extents, lambda *k: call("abs", x(*k)))
+
     def slope(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
         return where(x > 0, dy, where(x < 0, -dy, 0.0))
 
@@ -272,6 +327,10 @@ class ReduceL2(Reduce):
     def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
         return np.sqrt(np.add.reduce(np.square(x), axis=axes, dtype=x.dtype, keepdims=True))
 
+    def combined(self, x: Terms, extents: Sequence[int]) -> Expr:
+        total = over("sum", extents, lambda *k: square(x(*k)))
+        return call("sqrt", total if total.dtype.is_float else cast(total, float64))
+
     def slope(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
         return dy * x / where(y > 0, y, 1.0)
 
@@ -282,6 +341,9 @@ class ReduceSumSquare(Reduce):
 
     def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
         return np.add.reduce(np.square(x), axis=axes, dtype=x.dtype, keepdims=True)
+
+    def combined(self, x: Terms, extents: Sequence[int]) -> Expr:
+        return over("sum", extents, lambda *k: square(x(*k)))
 
     def slope(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
         return 2 * (dy * x)
@@ -295,6 +357,9 @@ class ReduceLogSum(Reduce):
 
     def reduce(self, x: Array, axes: tuple[int, ...]) -> Array:
         return np.log(np.add.reduce(x, axis=axes, keepdims=True))
+
+    def combined(self, x: Terms, extents: Sequence[int]) -> Expr:
+        return call("log", over("sum", extents, x))
 
     def slope(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
         return expand_like(dy / Exp().apply((y,))[0], x)
@@ -312,6 +377,11 @@ class ReduceLogSumExp(Reduce):
         shifted = np.asarray(np.subtract(x, m))
         np.exp(shifted, out=shifted)
         return np.log(np.add.reduce(shifted, axis=axes, keepdims=True)) + m
+
+    def combined(self, x: Terms, extents: Sequence[int]) -> Expr:
+        highest = over("max", extents, x)
+        m = select(call("abs", highest) < INFINITY, highest, 0)
+        return call("log", over("sum", extents, lambda *k: call("exp", x(*k) - m))) + m
 
     def slope(self, dy: Value, y: Value, x: Value, axes: Value | None) -> Value:
         return dy * Exp().apply((x - y,))[0]

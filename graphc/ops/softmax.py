@@ -8,12 +8,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from graphc.expr import Element, Expr, Linear, Source, call, cast, over, wide
+from graphc.expr import Element, Expr, Linear, Source, call, cast, constant, equal, over, position, select, wide
 from graphc.ir import Cost, elements, traffic
 from graphc.ops.base import Array, Op, TensorType, Value, check_dtype, normalize_axis
 from graphc.ops.elementwise import widen
 from graphc.ops.math import Exp
-from graphc.types import FLOATS
+from graphc.types import FLOATS, bool_
 
 
 class Rows(Op):
@@ -81,6 +81,16 @@ class LogSoftmax(Rows):
         y -= np.log(np.exp(y).sum(self.axis, keepdims=True))
         return y
 
+    def element(self, y: TensorType, x: Source) -> Element:
+        def shifted(*i: Linear) -> Expr:
+            return wide(x[i]) - self.along("max", x, lambda *j: wide(x[j]), i)
+
+        def element(*i: Linear) -> Expr:
+            total = self.along("sum", x, lambda *j: call("exp", shifted(*j)), i)
+            return cast(shifted(*i) - call("log", total), y.dtype)
+
+        return element
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [dy - Exp().apply((y,))[0] * dy.sum(self.axis, keepdims=True)]
 
@@ -96,6 +106,22 @@ class Hardmax(Rows):
         y = np.zeros_like(x)
         np.put_along_axis(y, np.expand_dims(x.argmax(self.axis), self.axis), 1, self.axis)
         return y
+
+    def element(self, y: TensorType, x: Source) -> Element:
+        axis = normalize_axis(self.axis, len(x.shape))
+
+        def element(*i: Linear) -> Expr:
+            highest = self.along("max", x, lambda *j: wide(x[j]), i)
+
+            def place(*j: Linear) -> Expr:  # a NaN is the highest of its row
+                value = wide(x[j])
+                best = equal(value, highest) | call("isnan", value, dtype=bool_)
+                return select(best, position(j[axis]), x.shape[axis])
+
+            first = equal(position(i[axis]), self.along("min", x, place, i))
+            return select(first, constant(1, y.dtype), 0)
+
+        return element
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [None]

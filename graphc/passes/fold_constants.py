@@ -43,29 +43,34 @@ def fold_constants(graph: Graph) -> Graph:
 
 
 def _fold(graph: Graph, *, strict: bool) -> Graph:
-    def visit(node: Node, inputs: tuple[Value | None, ...]) -> tuple[Value, ...] | None:
-        if not node.inputs or node.op.graphs() or not is_pure(node):
-            return None
-        if not all(x is None or _constant(x) is not None for x in inputs):
-            return None
-        if not all(isinstance(v.type, TensorType) for v in node.outputs):
-            return None
-        node = node.op.apply(inputs, node.name)[0].node or node  # the same node on the folded inputs
-        try:
-            tensors = _evaluate(node)
-        except ResourceLimit as e:
-            refused("fold_constants", node, str(e.message))
-            return None
-        except ExecutionError as e:
-            if strict:
-                raise
-            refused("fold_constants", node, f"fails: {e.message}")
-            return None
-        names = [v.name or _name_of_source(node) for v in node.outputs]
-        fired("fold_constants", [node], f"Constant '{names[0]}'" if names[0] else "Constant")
-        return tuple(Constant(t).apply((), name)[0] for t, name in zip(tensors, names, strict=True))
+    return rebuild(graph, lambda node, inputs: fold_node(node, inputs, strict=strict))
 
-    return rebuild(graph, visit)
+
+def fold_node(node: Node, inputs: tuple[Value | None, ...], *, strict: bool) -> tuple[Value, ...] | None:
+    """The outputs of `node` on `inputs` as constants; None where that cannot be, or is not worth it.
+
+    Raises `ExecutionError` where the node fails and `strict` is set.
+    """
+    if not node.inputs or node.op.graphs() or not is_pure(node):
+        return None
+    if not all(x is None or _constant(x) is not None for x in inputs):
+        return None
+    if not all(isinstance(v.type, TensorType) for v in node.outputs):
+        return None
+    node = node.op.apply(inputs, node.name)[0].node or node  # the same node on the folded inputs
+    try:
+        tensors = _evaluate(node)
+    except ResourceLimit as e:
+        refused("fold_constants", node, str(e.message))
+        return None
+    except ExecutionError as e:
+        if strict:
+            raise
+        refused("fold_constants", node, f"fails: {e.message}")
+        return None
+    names = [v.name or _name_of_source(node) for v in node.outputs]
+    fired("fold_constants", [node], f"Constant '{names[0]}'" if names[0] else "Constant")
+    return tuple(Constant(t).apply((), name)[0] for t, name in zip(tensors, names, strict=True))
 
 
 def _constant(x: Value) -> Tensor | None:
