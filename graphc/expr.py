@@ -629,6 +629,37 @@ class Prefix:
     reverse: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """Tensors side by side along `axis`: part k has `sizes[k]` there, and indices of its own from 0 on.
+
+    It may be read like any other element; a backend writes each part where it belongs, or has it computed there.
+    """
+
+    axis: int
+    sizes: tuple[int, ...]
+    parts: tuple[Element, ...]
+
+    @property
+    def starts(self) -> list[int]:
+        """Where each part begins."""
+        return list(itertools.accumulate(self.sizes, initial=0))[:-1]
+
+    def __call__(self, *index: Linear) -> Expr:
+        return self._among(index, [k for k, n in enumerate(self.sizes) if n])
+
+    def _among(self, index: tuple[Linear, ...], chosen: list[int]) -> Expr:
+        """The element, which lies in one of these parts; halving keeps many parts from nesting deeply."""
+        starts = self.starts
+        if len(chosen) == 1:
+            own = list(index)
+            own[self.axis] = index[self.axis] - starts[chosen[0]]
+            return self.parts[chosen[0]](*own)
+        middle = len(chosen) // 2
+        before = position(index[self.axis]) < starts[chosen[middle]]
+        return select(before, self._among(index, chosen[:middle]), self._among(index, chosen[middle:]))
+
+
 Form = Element | Scatter | Prefix  # what `Op.element` may give for an output
 
 

@@ -12,14 +12,14 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 from graphc.errors import CompileError
-from graphc.expr import Buffer, Expr, Form, Index, Linear, Load, Prefix, Scatter, Source, linear, walk
+from graphc.expr import Boxes, Buffer, Element, Expr, Form, Index, Linear, Load, Prefix, Scatter, Source, linear, walk
 from graphc.ir import Node, Value
 from graphc.loops.compose import contents, elements, immediate, sizes, stored
 from graphc.loops.contraction import MAX_HALO, Contraction, Read, contract, fits, match, order, packed, tiling
 from graphc.loops.layout import Layout, blocked, padded, row_major
-from graphc.loops.lower import buffers, lower, zero_halo
-from graphc.loops.nest import For, Nest, Store, statements
-from graphc.loops.schedule import exprs, schedule
+from graphc.loops.lower import kernel, lower, part, zero_halo
+from graphc.loops.nest import Block, For, Nest, Store
+from graphc.loops.schedule import schedule
 from graphc.ops.base import Constant
 from graphc.types import Array
 
@@ -44,24 +44,48 @@ class Lowered:
 
     Attributes:
         kernels: in order.
-        shared: a value -> the one whose memory it is in.
+        shared: a value -> the one whose memory it is in, and where it begins there, in elements.
         layouts: how each value lies in its memory.
         constants: the contents of constants, as they lie.
     """
 
     kernels: list[Kernel] = field(default_factory=list)
-    shared: dict[Value, Value] = field(default_factory=dict)
+    shared: dict[Value, tuple[Value, int]] = field(default_factory=dict)
     layouts: dict[Value, Layout] = field(default_factory=dict)
     constants: dict[Value, Array] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What is read for the elements of an output from `start` on along `axis`, which have `indices`."""
+
+    axis: int
+    start: int
+    indices: list[Index]
+    reads: list[Read]
+    whole: Read | None  # where the part is one tensor as it is
+
+    def plain(self, read: Read, split: tuple[int, int] | None) -> tuple[int, int] | None:
+        """(axis of the output, block) if the tensor is blocked along an axis that is read index by index."""
+        if split is None:
+            return None
+        at, block = split
+        i = read.index[at]
+        if len(i.terms) != 1 or i.constant % block:
+            return None
+        ((atom, c),) = i.terms.items()
+        if c != 1 or atom not in self.indices:
+            return None
+        axis = self.indices.index(atom)
+        return None if axis == self.axis and self.start % block else (axis, block)
+
+
 @dataclass(eq=False)
 class _Output:
-    """What is known of one output before layouts are: its contraction, and what it reads how."""
+    """What is known of one output before layouts are: its contraction, or what its parts read."""
 
     contraction: Contraction | None
-    reads: list[Read]
-    indices: list[Index]
+    parts: list[_Part]
 
 
 def check(node: Node, target: Target) -> None:
@@ -71,11 +95,12 @@ def check(node: Node, target: Target) -> None:
 
 def lower_region(nodes: Sequence[Node], outputs: Sequence[Value], target: Target) -> Lowered:
     """The kernels of `nodes`, which are in order; `outputs` end up row-major in memory of their own or of another."""
-    return _Lowering(nodes, target).run(outputs)
+    return _Lowering(nodes, outputs, target).run()
 
 
 class _Lowering:
-    def __init__(self, nodes: Sequence[Node], target: Target):
+    def __init__(self, nodes: Sequence[Node], outputs: Sequence[Value], target: Target):
+        self.outputs = set(outputs)
         self.nodes = [n for n in nodes if not isinstance(n.op, Constant)]
         self.target, self.machine = target, target.schedule
         self.result = Lowered()
@@ -83,7 +108,7 @@ class _Lowering:
         self.halos: dict[Value, Halo] = {}
         self.copies: dict[tuple[Value, Layout], Value] = {}
 
-    def run(self, outputs: Sequence[Value]) -> Lowered:
+    def run(self) -> Lowered:
         for node in self.nodes:
             self._analyse(node)
         for node in self.nodes:
@@ -100,19 +125,34 @@ class _Lowering:
             register_type(v.dtype)
             shape = sizes(v)
             if 0 in shape or isinstance(element, (Scatter, Prefix)):
-                self.found[v] = _Output(None, [], [])
+                self.found[v] = _Output(None, [])
+                continue
+            if isinstance(element, Boxes):
+                parts = zip(element.starts, element.sizes, element.parts, strict=True)
+                found = [self._part(e, shape, reads, element.axis, start, n) for start, n, e in parts if n]
+                self.found[v] = _Output(None, found)
                 continue
             contraction = match(element, shape, reads, lambda x: contents(x) is not None)  # type: ignore[arg-type]
-            if contraction is not None and not self._takes(contraction):
-                contraction = None
-            indices = [Index(f"o{k}", n) for k, n in enumerate(shape)]
-            found = []
-            if contraction is None:
-                expr = element(*(linear(i) if i.extent != 1 else linear(0) for i in indices))
-                found = [reads[e] for e in walk(expr) if isinstance(e, Load) and e in reads]
-            else:
+            if contraction is not None and self._takes(contraction):
                 self._demand(contraction)
-            self.found[v] = _Output(contraction, found, indices)
+                self.found[v] = _Output(contraction, [])
+            else:
+                self.found[v] = _Output(None, [self._part(element, shape, reads, 0, 0, None)])
+
+    def _part(
+        self, element: Element, shape: Sequence[int], reads: dict[Load, Read], axis: int, start: int, size: int | None
+    ) -> _Part:
+        sizes = list(shape)
+        if size is not None:
+            sizes[axis] = size
+        indices = [Index(f"o{k}", n) for k, n in enumerate(sizes)]
+        logical = [linear(i) if i.extent != 1 else linear(0) for i in indices]
+        expr = element(*logical)
+        whole = reads.get(expr) if isinstance(expr, Load) else None
+        if whole is not None and list(whole.index) != logical:
+            whole = None
+        found = [reads[e] for e in walk(expr) if isinstance(e, Load) and e in reads]
+        return _Part(axis, start, indices, found, whole)
 
     def _recorded(self, x: Value, reads: dict[Load, Read]) -> Source:
         """`x`, row-major; what is read of it is noted down."""
@@ -166,25 +206,14 @@ class _Lowering:
         if c is not None and c.lane_axis != len(shape) - 1:
             axis, block = c.lane_axis, self._lanes(c)
         elif c is None:
-            for read in found.reads:
-                plain = self._plain(read, found.indices)
-                if plain is not None:
-                    axis, block = plain
+            for part in found.parts:
+                for read in part.reads:
+                    plain = part.plain(read, self._blocked(read.tensor))
+                    if plain is not None:
+                        axis, block = plain
         if axis is not None and halo[axis] == (0, 0):
             return blocked(shape, axis, block, halo)
         return padded(shape, halo)
-
-    def _plain(self, read: Read, indices: Sequence[Index]) -> tuple[int, int] | None:
-        """(axis of the output, block) if the read tensor is blocked along an axis that is read index by index."""
-        split = self._blocked(read.tensor)
-        if split is None:
-            return None
-        at, block = split
-        i = read.index[at]
-        if len(i.terms) != 1 or i.constant % block:
-            return None
-        ((atom, c),) = i.terms.items()
-        return (indices.index(atom), block) if c == 1 and atom in indices else None
 
     def _blocked(self, x: Hashable) -> tuple[int, int] | None:
         layout = self.result.layouts.get(x)  # type: ignore[arg-type]
@@ -244,21 +273,55 @@ class _Lowering:
             element = self._elements(node, given)[number]
             names.update(self._names)
             buffer = Buffer("y", v.dtype, layout.size)
+            if isinstance(element, Boxes) and found.parts:
+                self._boxes(node, v, element, buffer, names)
+                continue
             nest = lower(buffer, layout, element)
             shared = copied(nest)
-            if shared is not None and self._layout(names[shared]).size == layout.size:
-                self.result.shared[v] = names[shared]
+            if shared is not None:
+                self.result.shared[v] = names[shared[0]], shared[1]
             else:
                 self._add(schedule(nest, self.machine), {**names, buffer: v}, node)
+
+    def _boxes(self, node: Node, v: Value, boxes: Boxes, buffer: Buffer, names: dict[Buffer, Value]) -> None:
+        """What is a tensor of its own is computed where it belongs in `v`; the other parts are written there."""
+        layout = self.result.layouts[v]
+        parts = {p.start: p for p in self.found[v].parts}
+        body: Block = ()
+        for k, (start, n) in enumerate(zip(boxes.starts, boxes.sizes, strict=True)):
+            if not n:
+                continue
+            at = self._within(parts[start], layout)
+            if at is None:
+                body += part(buffer, layout, boxes, k)
+            else:
+                self.result.shared[parts[start].whole.tensor] = v, at  # type: ignore[union-attr, index]
+        body += zero_halo(buffer, layout)
+        if body:
+            self._add(schedule(kernel(buffer, body), self.machine), {**names, buffer: v}, node)
+
+    def _within(self, p: _Part, layout: Layout) -> int | None:
+        """Where the tensor that is this part would begin in memory of `layout`; None where it cannot lie in it."""
+        x = None if p.whole is None else p.whole.tensor
+        if x not in self.found or x in self.outputs or x in self.result.shared:
+            return None
+        own = self.result.layouts[x]  # type: ignore[index]
+        split = self._blocked(x)
+        if own.has_halo or (split is not None and own.shape[split[0]] % split[1]):
+            return None
+        index = [linear(i) if i.extent != 1 else linear(0) for i in p.indices]
+        moved = [i + p.start if axis == p.axis else i for axis, i in enumerate(index)]
+        return (layout.offset(moved) - own.offset(index)).number
 
     def _layout(self, x: Value) -> Layout:
         return self.result.layouts.get(x) or row_major(sizes(x))
 
     def _serves(self, x: Value, found: _Output) -> Callable[[Layout], bool]:
         """A blocked tensor is read index by index along the blocked axis, or else as a row-major copy."""
-        reads = [r for r in found.reads if r.tensor is x]
-        blocked_well = bool(reads) and all(self._plain(r, found.indices) is not None for r in reads)
-        return lambda layout: self._blocked(x) is None or blocked_well
+        split = self._blocked(x)
+        reads = [(part, r) for part in found.parts for r in part.reads if r.tensor is x]
+        well = bool(reads) and all(part.plain(r, split) is not None for part, r in reads)
+        return lambda layout: split is None or well
 
     def _contract(self, node: Node, number: int, v: Value, c: Contraction, layout: Layout) -> None:
         lanes = self._lanes(c)
@@ -287,9 +350,8 @@ class _Lowering:
             c, element, buffer, layout, tiles,
             lanes=lanes, padded=is_packed, whole=self._whole(node, c, layout), sums=sums, machine=self.machine,
         )  # fmt: skip
-        body += schedule(Nest((), (), zero_halo(buffer, layout)), self.machine).body
-        used = [x for s in statements(body) for x in buffers(*exprs(s))]
-        self._add(Nest(tuple(dict.fromkeys([*used, buffer])), (buffer,), body), {**names, buffer: v}, node)
+        body += schedule(kernel(buffer, zero_halo(buffer, layout)), self.machine).body
+        self._add(kernel(buffer, body), {**names, buffer: v}, node)
 
     def _whole(self, node: Node, c: Contraction, layout: Layout) -> bool:
         """True if lanes beyond the output's end have memory, there and in what is read beside the factors."""
@@ -336,15 +398,15 @@ def is_number(x: Value) -> bool:
     return x.node is not None and isinstance(x.node.op, Constant) and x.node.op.value.size == 1
 
 
-def copied(nest: Nest) -> Buffer | None:
-    """The input that `nest` copies as it is, if it does nothing else."""
+def copied(nest: Nest) -> tuple[Buffer, int] | None:
+    """The input that `nest` copies as it is, and where in it the copy begins, if it does nothing else."""
     body = nest.body
     while len(body) == 1 and isinstance(body[0], For):
         body = body[0].body
     if len(body) != 1 or not isinstance(store := body[0], Store) or not isinstance(read := store.value, Load):
         return None
-    same = read.offset == store.offset and read.buffer.size == store.buffer.size
-    return read.buffer if same and read.buffer.dtype is store.buffer.dtype else None
+    at = (read.offset - store.offset).number
+    return None if at is None or read.buffer.dtype is not store.buffer.dtype else (read.buffer, at)
 
 
 def copy_kernel(x: Value, layout: Layout, y: Value, target: Target) -> Kernel:

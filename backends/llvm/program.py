@@ -82,13 +82,24 @@ class Program:
 class _Memory:
     """Where values are: the root that each one shares memory with, and the place of each root."""
 
-    shared: dict[Value, Value] = field(default_factory=dict)
+    shared: dict[Value, tuple[Value, int]] = field(default_factory=dict)
     place: dict[Value, str] = field(default_factory=dict)
 
     def root(self, v: Value) -> Value:
+        return self.find(v)[0]
+
+    def find(self, v: Value) -> tuple[Value, int]:
+        """The value whose memory `v` is in, and how many bytes from its start."""
+        at = 0
         while v in self.shared:
-            v = self.shared[v]
-        return v
+            v, elements = self.shared[v]
+            at += elements * v.dtype.numpy.itemsize
+        return v, at
+
+    def where(self, v: Value) -> str:
+        root, at = self.find(v)
+        kind, number = self.place[root].split()
+        return f"{kind} {number} {at}"
 
 
 def build(nodes: Sequence[Node], inputs: Sequence[Value], outputs: Sequence[Value], target: Target) -> Program:
@@ -114,10 +125,11 @@ def _place_outputs(
     """Outputs are written where the caller gets them; those that lie otherwise, or are there already, are copied."""
     copies = []
     for i, v in enumerate(outputs):
-        root = memory.root(v)
+        root, at = memory.find(v)
         place = f"argument {2 + len(inputs) + i}"
         layout = lowered.layouts.get(root) or row_major(sizes(root))
-        if root in inputs or root in memory.place or root in lowered.constants or not layout.is_row_major:
+        whole = layout.is_row_major and layout.size == row_major(sizes(v)).size
+        if at or root in inputs or root in memory.place or root in lowered.constants or not whole:
             copy = Value(v.type)
             shape = lowered.layouts.get(v) or row_major(sizes(v))
             copies.append(copy_kernel(v, shape, copy, target))
@@ -169,7 +181,7 @@ def _texts(
         if name not in texts:
             debug.log(4, f"{step.nest}\n{text}")
             texts[name] = text.replace("@kernel(", f"@{name}(")
-        calls.append((name, [memory.place[memory.root(v)] for v in step.values]))
+        calls.append((name, [memory.where(v) for v in step.values]))
     return texts, calls
 
 
@@ -185,11 +197,10 @@ def _driver(calls: Sequence[tuple[str, list[str]]], names: Sequence[str], argume
     for name, places in calls:
         pointers = []
         for place in places:
-            kind, number = place.split()
-            if kind == "argument":
-                pointers.append(f"ptr %p{number}")
-                continue
-            lines.append(f"%q{count} = getelementptr i8, ptr %p{0 if kind == 'arena' else 1}, i64 {number}")
+            kind, number, at = place.split()
+            base = number if kind == "argument" else "0" if kind == "arena" else "1"
+            offset = int(at) + (0 if kind == "argument" else int(number))
+            lines.append(f"%q{count} = getelementptr i8, ptr %p{base}, i64 {offset}")
             pointers.append(f"ptr %q{count}")
             count += 1
         lines.append(f"call void @{name}({', '.join(pointers)}, ptr %status, i64 %thread, i64 %threads)")

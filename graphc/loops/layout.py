@@ -112,6 +112,14 @@ class Layout:
                 found.append((indices, at))
         return found
 
+    def box(self, axis: int, start: int, size: int) -> Layout:
+        """How to run over `size` elements of `axis` from `start` on: blocks stay blocks where they begin there."""
+        shape = (*self.shape[:axis], size, *self.shape[axis + 1 :])
+        split = next(((p.axis, p.step) for p in self.parts if p.step > 1), None)
+        if split is None or (split[0] == axis and start % split[1]):
+            return row_major(shape)
+        return blocked(shape, *split)
+
     def pack(self, array: Array) -> Array:
         """The buffer that holds `array`: flat, with zeros for padding."""
         if self.is_row_major:

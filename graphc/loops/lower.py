@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 
 from graphc.expr import (
     REDUCTIONS,
+    Boxes,
     Buffer,
     Const,
+    Element,
     Expr,
     Form,
     Index,
@@ -24,7 +26,7 @@ from graphc.expr import (
     walk,
 )
 from graphc.loops.layout import Layout
-from graphc.loops.nest import Alloc, Block, For, Nest, Stmt, Store, Update
+from graphc.loops.nest import Alloc, Block, For, Nest, Stmt, Store, Update, exprs, statements
 from graphc.loops.scatter import running, scattered
 
 
@@ -36,16 +38,39 @@ def lower(target: Buffer, layout: Layout, element: Form) -> Nest:
         return scattered(target, layout, element, lower(target, layout, element.initial), _build)
     if isinstance(element, Prefix):
         return running(target, layout, element, _build, zero_halo(target, layout))
+    made: list[Stmt] = []
+    if isinstance(element, Boxes):
+        for k, n in enumerate(element.sizes):
+            if n:
+                made += part(target, layout, element, k)
+    else:
+        made += _stored(target, layout, layout, [0] * len(layout.shape), element)
+    return kernel(target, (*made, *zero_halo(target, layout)))
+
+
+def kernel(target: Buffer, body: Block) -> Nest:
+    """`body`, which writes `target`, as a kernel on the buffers that it reads."""
+    read = [b for s in statements(body) for b in buffers(*exprs(s))]
+    return Nest(tuple(dict.fromkeys([*(b for b in read if b is not target), target])), (target,), body)
+
+
+def part(target: Buffer, layout: Layout, boxes: Boxes, number: int) -> Block:
+    """The statements that store one of the boxes."""
+    start = [0] * len(layout.shape)
+    start[boxes.axis] = boxes.starts[number]
+    domain = layout.box(boxes.axis, start[boxes.axis], boxes.sizes[number])
+    return _stored(target, layout, domain, start, boxes.parts[number])
+
+
+def _stored(target: Buffer, layout: Layout, domain: Layout, start: Sequence[int], element: Element) -> Block:
+    """Loops over `domain` that store `element` at its index plus `start`."""
     body: list[Stmt] = []
-    read: list[Buffer] = []
-    for indices, logical in layout.regions():
+    for indices, logical in domain.regions():
         expr = element(*logical)
-        at = layout.offset(logical)
+        at = layout.offset([i + s for i, s in zip(logical, start, strict=True)])
         order = _order(expr, [i for i in indices if i.extent != 1])
         body += _build(order, frozenset(), expr, lambda e, at=at: Store(target, at, e))  # type: ignore[misc]
-        read += buffers(expr)
-    body += zero_halo(target, layout)
-    return Nest(tuple(dict.fromkeys([*read, target])), (target,), tuple(body))
+    return tuple(body)
 
 
 def zero_halo(target: Buffer, layout: Layout) -> Block:

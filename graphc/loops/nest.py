@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from graphc.expr import Buffer, Expr, Index, Linear, show, show_index
+from graphc.expr import Buffer, Expr, Index, Linear, Position, children, show, show_index, walk
 
 Kind = Literal["serial", "parallel", "unrolled", "vector"]
 
@@ -101,6 +101,13 @@ def statements(body: Block) -> Iterator[Stmt]:
         yield s
         if isinstance(s, (For, If)):
             yield from statements(s.body)
+
+
+def exprs(s: Stmt) -> list[Expr]:
+    """The expressions of one statement, each once; those of statements inside it not included."""
+    if isinstance(s, (Store, Update)):
+        return walk(s.value, *children(Position(s.offset)))
+    return walk(s.condition) if isinstance(s, If) else []
 
 
 def format_nest(nest: Nest) -> str:

@@ -24,7 +24,6 @@ from graphc.expr import (
     Load,
     Position,
     Select,
-    children,
     data_of,
     identity,
     index_variables,
@@ -34,7 +33,7 @@ from graphc.expr import (
     variables,
     walk,
 )
-from graphc.loops.nest import Alloc, Block, For, If, Nest, Stmt, Store, Update, map_exprs, statements
+from graphc.loops.nest import Alloc, Block, For, If, Nest, Stmt, Store, Update, exprs, map_exprs, statements
 
 GRAIN = 1 << 15  # operations below which a loop is not worth sharing out
 SHARES = 16  # iterations that a shared loop should have, so that threads get equal parts
@@ -95,13 +94,6 @@ def indices(body: Block) -> Iterator[Linear]:
         for e in exprs(s):
             if isinstance(e, (Load, Position)):
                 yield e.offset if isinstance(e, Load) else e.index
-
-
-def exprs(s: Stmt) -> list[Expr]:
-    """The expressions of one statement, each once; those of statements inside it not included."""
-    if isinstance(s, (Store, Update)):
-        return walk(s.value, *children(Position(s.offset)))
-    return walk(s.condition) if isinstance(s, If) else []
 
 
 def with_index(body: Block, values: dict[Index, IndexLike]) -> Block:

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc.dims import ceildiv, unknown
 from graphc.errors import CompileError, ExecutionError
-from graphc.expr import Element, Expr, Linear, Source, bounded, clipped, guard, position, select
+from graphc.expr import Boxes, Element, Expr, Linear, Source, bounded, clipped, guard, position, select
 from graphc.limits import check_tensor, current_limits
 from graphc.ops.base import (
     Array,
@@ -115,28 +115,13 @@ class Concat(Movement):
     def eval(self, *inputs: Array) -> Array:
         return np.concatenate(inputs, self.axis)
 
-    def element(self, y: TensorType, *inputs: Source) -> Element:
+    def element(self, y: TensorType, *inputs: Source) -> Boxes:
         axis = normalize_axis(self.axis, len(inputs[0].shape))
-        parts: list[tuple[int, Source]] = []  # where each begins
-        start = 0
-        for x in inputs:
-            if x.shape[axis]:
-                parts.append((start, x))
-            start += x.shape[axis]
 
-        def element(*i: Linear) -> Expr:
-            def among(pieces: list[tuple[int, Source]]) -> Expr:
-                """The element, which lies in one of these; halving keeps many inputs from nesting deeply."""
-                if len(pieces) == 1:
-                    begin, x = pieces[0]
-                    return x[[*i[:axis], i[axis] - begin, *i[axis + 1 :]]]
-                middle = len(pieces) // 2
-                before = position(i[axis]) < pieces[middle][0]
-                return select(before, among(pieces[:middle]), among(pieces[middle:]))
+        def part(x: Source) -> Element:
+            return lambda *i: x[i]
 
-            return among(parts)
-
-        return element
+        return Boxes(axis, tuple(x.shape[axis] for x in inputs), tuple(map(part, inputs)))
 
     def grad(self, dy: Value, y: Value, *inputs: Value) -> Sequence[Value | None]:
         if len(inputs) == 1:
