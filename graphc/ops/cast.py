@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from graphc.errors import ExecutionError
+from graphc.expr import Element, Source, call, cast
 from graphc.ops.base import Array, InvalidModel, Op, TensorType, TypeMismatch, Value
 from graphc.ops.elementwise import fold_small
 from graphc.types import (
@@ -174,6 +175,9 @@ class Cast(Op):
     def eval(self, x: Array) -> Array:
         return convert(x, self.to, saturate=self.saturate, round_mode=self.round_mode)
 
+    def element(self, y: TensorType, x: Source) -> Element:
+        return lambda *i: cast(x[i], y.dtype)
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [dy.cast(x.dtype) if x.dtype.is_float and y.dtype.is_float else None]
 
@@ -197,6 +201,9 @@ class CastLike(Op):
     def eval(self, x: Array, target: Array) -> Array:
         return convert(x, dtype_of(target.dtype), saturate=self.saturate, round_mode=self.round_mode)
 
+    def element(self, y: TensorType, x: Source, target: Source) -> Element:
+        return lambda *i: cast(x[i], y.dtype)
+
     def grad(self, dy: Value, y: Value, x: Value, target: Value) -> Sequence[Value | None]:
         return [dy.cast(x.dtype) if x.dtype.is_float and y.dtype.is_float else None, None]
 
@@ -216,6 +223,9 @@ class BitCast(Op):
 
     def eval(self, x: Array) -> Array:
         return x.view(self.to.numpy)
+
+    def element(self, y: TensorType, x: Source) -> Element:
+        return lambda *i: call("bitcast", x[i], dtype=y.dtype)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [None]
