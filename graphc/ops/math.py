@@ -367,7 +367,7 @@ class Pow(Op):
         if x.dtype.is_integer and y.dtype.is_integer:
             return lambda *i: _integer_power_of(x.broadcast(i), y.broadcast(i))
         if x.dtype.is_integer:
-            return lambda *i: cast(call("pow", cast(x.broadcast(i), float64), cast(y.broadcast(i), float64)), x.dtype)
+            return lambda *i: cast(_nearly_exact(cast(x.broadcast(i), float64), cast(y.broadcast(i), float64)), x.dtype)
         if y.const is not None and y.const.size == 1 and (simple := _SIMPLE.get(float(y.const.item()))):
             return lambda *i: cast(simple(wide(x.broadcast(i))), x.dtype)
         base = float64 if x.dtype is float64 else float32
@@ -405,6 +405,13 @@ def _integer_power(x: Array, y: Array) -> Array:
         inverse = np.where(x == 0, np.iinfo(x.dtype).max, inverse)
         result = np.where(y < 0, inverse, result).astype(x.dtype)
     return result
+
+
+def _nearly_exact(x: Expr, y: Expr) -> Expr:
+    """x^y, and exactly so where it is an integer: truncating what is a little below one would lose 1."""
+    power = call("pow", x, y)
+    whole = call("round", power)
+    return select(call("abs", power - whole) <= call("abs", whole) * 2.0**-50, whole, power)
 
 
 def _integer_power_of(x: Expr, y: Expr) -> Expr:
