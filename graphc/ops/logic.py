@@ -267,8 +267,8 @@ class Where(Op):
     def eval(self, condition: Array, x: Array, y: Array) -> Array:
         return np.where(condition, x, y)
 
-    def element(self, result: TensorType, condition: Source, x: Source, y: Source) -> Element:
-        return lambda *i: select(condition.broadcast(i), x.broadcast(i), y.broadcast(i))
+    def element(self, y: TensorType, condition: Source, a: Source, b: Source) -> Element:
+        return lambda *i: select(condition.broadcast(i), a.broadcast(i), b.broadcast(i))
 
     def grad(self, dy: Value, y: Value, condition: Value, a: Value, b: Value) -> Sequence[Value | None]:
         return [

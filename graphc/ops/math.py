@@ -363,17 +363,19 @@ class Pow(Op):
             result = np.power(base, exponent)
         return np.asarray(result).astype(x.dtype, copy=False)
 
-    def element(self, result: TensorType, x: Source, y: Source) -> Element:
-        if x.dtype.is_integer and y.dtype.is_integer:
-            return lambda *i: _integer_power_of(x.broadcast(i), y.broadcast(i))
+    def element(self, y: TensorType, x: Source, power: Source) -> Element:
+        if x.dtype.is_integer and power.dtype.is_integer:
+            return lambda *i: _integer_power_of(x.broadcast(i), power.broadcast(i))
         if x.dtype.is_integer:
-            return lambda *i: cast(_nearly_exact(cast(x.broadcast(i), float64), cast(y.broadcast(i), float64)), x.dtype)
-        if y.const is not None and y.const.size == 1 and (simple := _SIMPLE.get(float(y.const.item()))):
+            return lambda *i: cast(
+                _nearly_exact(cast(x.broadcast(i), float64), cast(power.broadcast(i), float64)), x.dtype
+            )
+        if power.const is not None and power.const.size == 1 and (simple := _SIMPLE.get(float(power.const.item()))):
             return lambda *i: cast(simple(wide(x.broadcast(i))), x.dtype)
         base = float64 if x.dtype is float64 else float32
         # Exponents that a float32 does not hold are not rounded to one.
-        common = base if y.dtype.bits <= 16 or y.dtype is float32 else float64
-        return lambda *i: cast(call("pow", cast(x.broadcast(i), common), cast(y.broadcast(i), common)), x.dtype)
+        common = base if power.dtype.bits <= 16 or power.dtype is float32 else float64
+        return lambda *i: cast(call("pow", cast(x.broadcast(i), common), cast(power.broadcast(i), common)), x.dtype)
 
     def grad(self, dy: Value, y: Value, x: Value, power: Value) -> Sequence[Value | None]:
         dx = dexponent = None

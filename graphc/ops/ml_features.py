@@ -90,13 +90,13 @@ class ArrayFeatureExtractor(FeatureOp):
         check_tensor((*x.shape[:-1], len(at)), x.itemsize)
         return np.take(np.atleast_2d(x), at, -1)
 
-    def element(self, z: TensorType, x: Source, y: Source) -> Element:
+    def element(self, y: TensorType, x: Source, indices: Source) -> Element:
         n = x.shape[-1]
         if not n:
             raise CompileError("there are no features")
 
         def element(*i: Linear) -> Expr:
-            at = y.at(i[-1])
+            at = indices.at(i[-1])
             valid = guard((at >= 0) & (at < n), at)
             k = bounded(call("min", call("max", valid, 0), n - 1), 0, n - 1)
             return x[(*i[: len(x.shape) - 1], k) if len(x.shape) > 1 else (k,)]
@@ -297,6 +297,6 @@ class Imputer(FeatureOp):
             values = _by_feature(np.array(self.imputed_value_int64s), x.dtype)
             bounds = np.iinfo(x.dtype.numpy)
             if not bounds.min <= self.replaced_value_int64 <= bounds.max:
-                return Identity()(x)
+                return Identity().apply((x,))[0]
             missing = Equal()(x, const(np.array(self.replaced_value_int64), x.dtype))
         return where(missing, values, x)

@@ -25,9 +25,9 @@ def transform(scores: Value, name: str) -> Value:
     if name == "NONE" or scores.shape[1] < 2:
         return scores
     if name == "LOGISTIC":
-        return Sigmoid()(scores)
+        return Sigmoid().apply((scores,))[0]
     if name == "SOFTMAX":
-        return Softmax(1)(scores)
+        return Softmax(1).apply((scores,))[0]
     top = ReduceMax(True)(scores, const(np.array([1], np.int64)))
     powers = where(Abs()(scores) > 1e-7, Exp()(scores - top), scores * Exp()(-top))
     total = powers.sum(1, keepdims=True)
