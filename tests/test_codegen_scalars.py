@@ -11,6 +11,7 @@ import pytest
 
 from graphc.backends.codegen.emit import emit
 from graphc.backends.codegen.jit import compile_object, link
+from graphc.backends.codegen.small_types import SMALL
 from graphc.backends.codegen.target import LEVELS, Target, host_target
 from graphc.errors import CompileError
 from graphc.expr import Buffer, Call, Const, Expr, Index, Linear, Load, linear, select
@@ -343,6 +344,39 @@ def test_casts(target: Target, vector: bool, dtype: DType) -> None:
     with np.errstate(all="ignore"):
         for to, y in zip(others, got, strict=True):
             check(f"{dtype} to {to}", y, convert(x, to))
+
+
+@pytest.mark.parametrize("dtype", sorted(SMALL, key=str), ids=str)
+def test_small_types(target: Target, vector: bool, dtype: DType) -> None:
+    """Every number of 8 bits and fewer to every type, and from every type to them."""
+    x = np.arange(1 << dtype.bits, dtype=np.uint8).view(dtype.numpy)
+    inputs = buffers((dtype, x))
+    (source,) = inputs
+    others = [d for d in (*FLOATS, *INTEGERS, bool_, *sorted(SMALL, key=str)) if target.half or d is not float16]
+    got, _ = run(target, vector, inputs, lambda at: [Call("cast", (Load(source, at),), d) for d in others])
+    with np.errstate(all="ignore"):
+        for to, y in zip(others, got, strict=True):
+            check_numbers(f"{dtype} to {to}", y, convert(x, to))
+    near = np.random.default_rng(0).normal(size=500) * 2.0 ** np.random.default_rng(1).integers(-20, 12, size=500)
+    ties = (np.concatenate([x[:-1], x[1:]]).astype(np.float64) + np.concatenate([x[1:], x[:-1]]).astype(np.float64)) / 2
+    for old in [d for d in others if d not in SMALL]:
+        with np.errstate(all="ignore"):
+            values = np.concatenate([near, ties, ties * (1 + 2**-12)]).astype(old.numpy) if old.is_float else edges(old)
+            values = np.concatenate([values, edges(old)])
+        given = buffers((old, values))
+        (read,) = given
+        (y,), _ = run(target, vector, given, lambda at, read=read: [Call("cast", (Load(read, at),), dtype)])
+        with np.errstate(all="ignore"):
+            check_numbers(f"{old} to {dtype}", y, convert(values, dtype))
+
+
+def check_numbers(name: str, got: Array, want: Array) -> None:
+    """`check`, of small types too."""
+    small = {d.numpy for d in SMALL}
+    if want.dtype in small:
+        assert got.dtype == want.dtype, name
+        got, want = got.astype(np.float32), want.astype(np.float32)
+    check(name, got, want)
 
 
 @pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS], ids=str)

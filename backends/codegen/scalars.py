@@ -8,13 +8,25 @@ from typing import Any, Protocol
 import numpy as np
 
 from graphc.errors import CompileError
-from graphc.types import DType, bfloat16, bool_, float16, float32, float64
+from graphc.types import SMALL_FLOATS, DType, bfloat16, bool_, float8e8m0, float16, float32, float64, int8, int64, uint8
+
+from .small_types import (
+    SMALL,
+    SMALL_INTEGERS,
+    code,
+    from_float32,
+    from_int8,
+    power_of_two,
+    to_float32,
+    to_int8,
+)
 
 # Element types that have instructions: in registers, and in memory (a bool is a byte there).
 REGISTER = {
     "float32": "float", "float64": "double", "float16": "half", "bool_": "i1",
     "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64",
     "uint8": "i8", "uint16": "i16", "uint32": "i32", "uint64": "i64", "bfloat16": "i16",
+    **{d.name: "i8" for d in SMALL},
 }  # fmt: skip
 
 
@@ -37,6 +49,8 @@ def literal(value: Any, dtype: DType) -> str:
     """A constant as LLVM writes it."""
     if dtype is bool_:
         return "true" if value else "false"
+    if dtype in SMALL:
+        return str(code(value, dtype))
     if dtype is bfloat16:
         return str(int(np.asarray(value, bfloat16.numpy).view(np.uint16)))
     if dtype is float16:
@@ -82,13 +96,18 @@ _ORDER = {
 }
 
 
+_STORED_ONLY = SMALL_FLOATS | {float16, bfloat16}
+
+
 def instruction(w: Writer, function: str, args: list[str], source: DType, result: DType, lanes: int) -> str:
     """Write `function` of `args` (of element type `source`) and return the name of its result."""
     if function == "cast":
         return convert(w, args[0], source, result, lanes)
     if function == "bitcast":
         return _reinterpret(w, args[0], source, result, lanes)
-    if source in (float16, bfloat16):  # stored so, computed in float32
+    if source in SMALL_INTEGERS:
+        raise CompileError(f"{function} of {source.name}")
+    if source in _STORED_ONLY:  # stored so, computed in float32
         if function in _ORDER or function in ("isnan", "isinf"):
             wide = [convert(w, a, source, float32, lanes) for a in args]
             return instruction(w, function, wide, float32, result, lanes)
@@ -104,7 +123,7 @@ def instruction(w: Writer, function: str, args: list[str], source: DType, result
 def _reinterpret(w: Writer, x: str, old: DType, new: DType, lanes: int) -> str:
     """The bits of `x` as another type of their number; any byte but 0 is true."""
     if old is bool_ or new is bool_:
-        return convert(w, x, old, new, lanes)
+        return convert(w, x, bool_ if old is bool_ else uint8, bool_ if new is bool_ else uint8, lanes)
     before, after = register_type(old, lanes), register_type(new, lanes)
     return x if before == after else w.op(f"bitcast {before} {x} to {after}")
 
@@ -279,6 +298,8 @@ def convert(w: Writer, x: str, old: DType, new: DType, lanes: int) -> str:
     """`x` converted as ONNX Cast: floats saturate on the way to integers (NaN gives 0), integers wrap."""
     if old is new:
         return x
+    if old in SMALL or new in SMALL:
+        return _convert_small(w, x, old, new, lanes)
     if bfloat16 in (old, new):
         return _convert_bfloat16(w, x, old, new, lanes)
     before, after = register_type(old, lanes), register_type(new, lanes)
@@ -302,6 +323,20 @@ def convert(w: Writer, x: str, old: DType, new: DType, lanes: int) -> str:
     if old is not bool_ and new.bits < old.bits:
         return w.op(f"trunc {before} {x} to {after}")
     return w.op(f"{'sext' if old.kind == 'int' else 'zext'} {before} {x} to {after}")
+
+
+def _convert_small(w: Writer, x: str, old: DType, new: DType, lanes: int) -> str:
+    """Where a type is small: integers wrap, floats saturate on the way to small floats."""
+    if old in SMALL_FLOATS:
+        return convert(w, to_float32(w, x, old, lanes), float32, new, lanes)
+    if old in SMALL_INTEGERS:
+        return convert(w, to_int8(w, x, old, lanes), uint8 if old.kind == "uint" else int8, new, lanes)
+    if new in SMALL_INTEGERS:
+        whole = convert(w, convert(w, x, old, int64, lanes), int64, int8, lanes) if old.is_float else None
+        return from_int8(w, whole or convert(w, x, old, int8, lanes), new, lanes)
+    if new is float8e8m0:
+        return power_of_two(w, convert(w, x, old, float64, lanes), lanes)
+    return from_float32(w, convert(w, x, old, float32, lanes), new, lanes)
 
 
 def _convert_float16(w: Writer, x: str, old: DType, new: DType, lanes: int) -> str:

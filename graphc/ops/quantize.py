@@ -209,6 +209,8 @@ class QuantizeLinear(Op):
         return saturate(ratio, to, zero_point, saturating=self.saturate)
 
     def element(self, y: TensorType, x: Source, y_scale: Source, y_zero_point: Source | None = None) -> Element:
+        if not self.saturate and y.dtype in FLOAT8:
+            raise CompileError(f"to {y.dtype.name} without saturation")
         precision = float64 if y_scale.dtype is int32 else self.precision or y_scale.dtype
         if precision is float8e8m0:
             precision = float32
