@@ -23,6 +23,7 @@ from graphc.expr import (
     Position,
     Quotient,
     Select,
+    data_of,
     walk,
 )
 from graphc.loops.functions import expand
@@ -481,10 +482,10 @@ class Emitter:
 
     def _select(self, e: Select) -> Value:
         condition = self.value(e.condition)
-        reads = any(isinstance(x, Load) for x in walk(e.then, e.other))
-        if reads and condition.lanes == 1:
+        matters = any(self._matters(x) for x in walk(e.then, e.other))
+        if matters and condition.lanes == 1:
             return self._branch(e, condition.name)
-        if reads and self.lane is not None:
+        if matters and self.lane is not None:
             return self._lane_by_lane(e, condition)
         then, other = self.value(e.then), self.value(e.other)
         lanes = max(condition.lanes, then.lanes, other.lanes)
@@ -492,6 +493,18 @@ class Emitter:
         mask = condition.name if condition.lanes == 1 else self.widened(condition, bool_, lanes)
         kind = register_type(e.dtype, lanes)
         return Value(self.op(f"select {register_type(bool_, condition.lanes)} {mask}, {kind} {a}, {kind} {b}"), lanes)
+
+    def _matters(self, e: Expr) -> bool:
+        """Whether it matters if `e` is computed where it is not chosen: it may fail, or read outside of its buffer."""
+        if isinstance(e, Load):
+            if e in self.scopes[-1].values:
+                return False
+            low, high = e.offset.range()
+            return low < 0 or high >= e.buffer.size or any(True for _ in data_of(e.offset))
+        if not isinstance(e, Call) or e.function == "guard":
+            return isinstance(e, Call)
+        divides = e.function in ("div", "floordiv", "mod", "fmod") and e.dtype.is_integer
+        return divides and not (isinstance(e.args[1], Const) and e.args[1].value != 0)
 
     def _branch(self, e: Select, condition: str) -> Value:
         """Only one side is computed, so that it alone reads memory."""

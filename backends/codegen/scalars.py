@@ -8,13 +8,25 @@ from typing import Any, Protocol
 import numpy as np
 
 from graphc.errors import CompileError
-from graphc.types import DType, bfloat16, bool_, float16, float32
+from graphc.types import SMALL_FLOATS, DType, bfloat16, bool_, float8e8m0, float16, float32, float64, int8, int64, uint8
+
+from .small_types import (
+    SMALL,
+    SMALL_INTEGERS,
+    code,
+    from_float32,
+    from_int8,
+    power_of_two,
+    to_float32,
+    to_int8,
+)
 
 # Element types that have instructions: in registers, and in memory (a bool is a byte there).
 REGISTER = {
     "float32": "float", "float64": "double", "float16": "half", "bool_": "i1",
     "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64",
     "uint8": "i8", "uint16": "i16", "uint32": "i32", "uint64": "i64", "bfloat16": "i16",
+    **{d.name: "i8" for d in SMALL},
 }  # fmt: skip
 
 
@@ -37,6 +49,8 @@ def literal(value: Any, dtype: DType) -> str:
     """A constant as LLVM writes it."""
     if dtype is bool_:
         return "true" if value else "false"
+    if dtype in SMALL:
+        return str(code(value, dtype))
     if dtype is bfloat16:
         return str(int(np.asarray(value, bfloat16.numpy).view(np.uint16)))
     if dtype is float16:
@@ -82,14 +96,18 @@ _ORDER = {
 }
 
 
+_STORED_ONLY = SMALL_FLOATS | {float16, bfloat16}
+
+
 def instruction(w: Writer, function: str, args: list[str], source: DType, result: DType, lanes: int) -> str:
     """Write `function` of `args` (of element type `source`) and return the name of its result."""
     if function == "cast":
         return convert(w, args[0], source, result, lanes)
     if function == "bitcast":
-        old, new = register_type(source, lanes), register_type(result, lanes)
-        return args[0] if old == new else w.op(f"bitcast {old} {args[0]} to {new}")
-    if source in (float16, bfloat16):  # stored so, computed in float32
+        return _reinterpret(w, args[0], source, result, lanes)
+    if source in SMALL_INTEGERS:
+        raise CompileError(f"{function} of {source.name}")
+    if source in _STORED_ONLY:  # stored so, computed in float32
         if function in _ORDER or function in ("isnan", "isinf"):
             wide = [convert(w, a, source, float32, lanes) for a in args]
             return instruction(w, function, wide, float32, result, lanes)
@@ -100,6 +118,14 @@ def instruction(w: Writer, function: str, args: list[str], source: DType, result
     if source is bool_:
         return _logic(w, function, args, lanes)
     return (_float if source.is_float else _integer)(w, function, args, source, lanes)
+
+
+def _reinterpret(w: Writer, x: str, old: DType, new: DType, lanes: int) -> str:
+    """The bits of `x` as another type of their number; any byte but 0 is true."""
+    if old is bool_ or new is bool_:
+        return convert(w, x, bool_ if old is bool_ else uint8, bool_ if new is bool_ else uint8, lanes)
+    before, after = register_type(old, lanes), register_type(new, lanes)
+    return x if before == after else w.op(f"bitcast {before} {x} to {after}")
 
 
 def _compare(w: Writer, function: str, args: list[str], dtype: DType, lanes: int) -> str:
@@ -148,22 +174,25 @@ def _float(w: Writer, function: str, args: list[str], dtype: DType, lanes: int) 
     if function == "sign":
         zero, one = splat(literal(0, dtype), scalar, lanes), splat(literal(1, dtype), scalar, lanes)
         minus = splat(literal(-1, dtype), scalar, lanes)
-        below = _choose(w, w.op(f"fcmp olt {typed[0]}, {zero}"), minus, args[0], kind, lanes)  # keeps zeros and NaN
+        same = w.op(f"fadd {typed[0]}, {zero}")  # 0 for −0, NaN for NaN
+        below = _choose(w, w.op(f"fcmp olt {typed[0]}, {zero}"), minus, same, kind, lanes)
         return _choose(w, w.op(f"fcmp ogt {typed[0]}, {zero}"), one, below, kind, lanes)
-    if function == "mod":  # the divisor's sign
-        rest = w.op(f"frem {typed[0]}, {args[1]}")
-        zero = splat(literal(0, dtype), scalar, lanes)
-        bits_type = f"i{dtype.bits}" if lanes == 1 else f"<{lanes} x i{dtype.bits}>"
-        signs = w.op(
-            f"xor {bits_type} {w.op(f'bitcast {kind} {rest} to {bits_type}')}, "
-            f"{w.op(f'bitcast {typed[1]} to {bits_type}')}"
-        )
-        apart = w.op(f"icmp slt {bits_type} {signs}, {splat('0', f'i{dtype.bits}', lanes)}")
-        moved = w.op(f"fadd {kind} {rest}, {args[1]}")
-        mask = register_type(bool_, lanes)
-        nonzero = w.op(f"fcmp une {kind} {rest}, {zero}")
-        return _choose(w, w.op(f"and {mask} {apart}, {nonzero}"), moved, rest, kind, lanes)
+    if function == "mod":
+        return _floor_remainder(w, args, dtype, lanes)
     raise CompileError(f"{function} of {dtype.name}")
+
+
+def _floor_remainder(w: Writer, args: list[str], dtype: DType, lanes: int) -> str:
+    """a mod b with the sign of b, also where it is 0."""
+    scalar, kind, mask = register_type(dtype), register_type(dtype, lanes), register_type(bool_, lanes)
+    zero = splat(literal(0, dtype), scalar, lanes)
+    rest = w.op(f"frem {kind} {args[0]}, {args[1]}")
+    below = [w.op(f"fcmp olt {kind} {x}, {zero}") for x in (rest, args[1])]
+    one_below = w.op(f"xor {mask} {below[0]}, {below[1]}")
+    moved = _choose(w, one_below, w.op(f"fadd {kind} {rest}, {args[1]}"), rest, kind, lanes)
+    name = f"llvm.copysign.{_suffix(dtype, lanes)}"
+    nothing = w.intrinsic(name, kind, f"{kind} {zero}", f"{kind} {args[1]}")
+    return _choose(w, w.op(f"fcmp oeq {kind} {rest}, {zero}"), nothing, moved, kind, lanes)
 
 
 def _choose(w: Writer, condition: str, a: str, b: str, kind: str, lanes: int) -> str:
@@ -207,10 +236,20 @@ def _integer(w: Writer, function: str, args: list[str], dtype: DType, lanes: int
     raise CompileError(f"{function} of {dtype.name}")
 
 
+def _number(text: str) -> int | None:
+    """The integer that a literal, or a literal in every lane, stands for; None for a register."""
+    digits = text[text.rindex(" ") + 1 :].rstrip(")") if text.startswith("splat") else text
+    return int(digits) if digits.lstrip("-").isdigit() else None
+
+
 def _shift(w: Writer, name: str, args: list[str], dtype: DType, lanes: int) -> str:
     """Shifts by the width or more give 0 (or the sign), where LLVM's are undefined."""
     scalar, kind = register_type(dtype), register_type(dtype, lanes)
-    if args[1].startswith("splat") or args[1].lstrip("-").isdigit():
+    if (known := _number(args[1])) is not None:
+        if not 0 <= known < dtype.bits:
+            if name != "ashr":
+                return splat("0", scalar, lanes)
+            return w.op(f"ashr {kind} {args[0]}, {splat(str(dtype.bits - 1), scalar, lanes)}")
         return w.op(f"{name} {kind} {args[0]}, {args[1]}")
     most = splat(str(dtype.bits - 1), scalar, lanes)
     fits = w.op(f"icmp ule {kind} {args[1]}, {most}")
@@ -224,15 +263,21 @@ def _divide(w: Writer, function: str, args: list[str], dtype: DType, lanes: int)
     scalar, kind = register_type(dtype), register_type(dtype, lanes)
     signed = dtype.kind == "int"
     zero, one, minus = (splat(n, scalar, lanes) for n in ("0", "1", "-1"))
-    ok = w.op(f"icmp ne {kind} {args[1]}, {zero}")
-    w.fail_unless(ok, lanes)
-    divisor = _choose(w, ok, args[1], one, kind, lanes)
+    known = _number(args[1])
+    divisor = args[1]
+    if not known:
+        ok = w.op(f"icmp ne {kind} {args[1]}, {zero}")
+        w.fail_unless(ok, lanes)
+        divisor = _choose(w, ok, args[1], one, kind, lanes)
     if not signed:
         return w.op(f"{'udiv' if function in ('div', 'floordiv') else 'urem'} {kind} {args[0]}, {divisor}")
-    negating = w.op(f"icmp eq {kind} {divisor}, {minus}")
-    safe = _choose(w, negating, one, divisor, kind, lanes)
-    negative = w.op(f"sub {kind} {zero}, {args[0]}")
-    quotient = _choose(w, negating, negative, w.op(f"sdiv {kind} {args[0]}, {safe}"), kind, lanes)
+    if known and known != -1:
+        quotient = w.op(f"sdiv {kind} {args[0]}, {divisor}")
+    else:
+        negating = w.op(f"icmp eq {kind} {divisor}, {minus}")
+        safe = _choose(w, negating, one, divisor, kind, lanes)
+        negative = w.op(f"sub {kind} {zero}, {args[0]}")
+        quotient = _choose(w, negating, negative, w.op(f"sdiv {kind} {args[0]}, {safe}"), kind, lanes)
     if function == "div":
         return quotient
     rest = w.op(f"sub {kind} {args[0]}, {w.op(f'mul {kind} {quotient}, {divisor}')}")
@@ -251,6 +296,8 @@ def convert(w: Writer, x: str, old: DType, new: DType, lanes: int) -> str:
     """`x` converted as ONNX Cast: floats saturate on the way to integers (NaN gives 0), integers wrap."""
     if old is new:
         return x
+    if old in SMALL or new in SMALL:
+        return _convert_small(w, x, old, new, lanes)
     if bfloat16 in (old, new):
         return _convert_bfloat16(w, x, old, new, lanes)
     before, after = register_type(old, lanes), register_type(new, lanes)
@@ -259,6 +306,8 @@ def convert(w: Writer, x: str, old: DType, new: DType, lanes: int) -> str:
         return w.op(f"{'fcmp une' if old.is_float else 'icmp ne'} {before} {x}, {zero}")
     if float16 in (old, new) and not w.half:
         raise CompileError("float16 needs a target with float16 conversions (x86-64-v3)")
+    if float16 in (old, new):
+        return _convert_float16(w, x, old, new, lanes)
     if old.is_float and new.is_float:
         return w.op(f"{'fpext' if new.bits > old.bits else 'fptrunc'} {before} {x} to {after}")
     if old.is_float:
@@ -272,6 +321,41 @@ def convert(w: Writer, x: str, old: DType, new: DType, lanes: int) -> str:
     if old is not bool_ and new.bits < old.bits:
         return w.op(f"trunc {before} {x} to {after}")
     return w.op(f"{'sext' if old.kind == 'int' else 'zext'} {before} {x} to {after}")
+
+
+def _convert_small(w: Writer, x: str, old: DType, new: DType, lanes: int) -> str:
+    """Where a type is small: integers wrap, floats saturate on the way to small floats."""
+    if old in SMALL_FLOATS:
+        return convert(w, to_float32(w, x, old, lanes), float32, new, lanes)
+    if old in SMALL_INTEGERS:
+        return convert(w, to_int8(w, x, old, lanes), uint8 if old.kind == "uint" else int8, new, lanes)
+    if new in SMALL_INTEGERS:
+        whole = convert(w, convert(w, x, old, int64, lanes), int64, int8, lanes) if old.is_float else None
+        return from_int8(w, whole or convert(w, x, old, int8, lanes), new, lanes)
+    if new is float8e8m0:
+        return power_of_two(w, convert(w, x, old, float64, lanes), lanes)
+    return from_float32(w, convert(w, x, old, float32, lanes), new, lanes)
+
+
+def _convert_float16(w: Writer, x: str, old: DType, new: DType, lanes: int) -> str:
+    """By way of float32; from float64 that is rounded to odd first, so that rounding twice is rounding once."""
+    half, single = register_type(float16, lanes), register_type(float32, lanes)
+    if old is float16:
+        return convert(w, w.op(f"fpext {half} {x} to {single}"), float32, new, lanes)
+    y = convert(w, x, old, float32, lanes)
+    if old is float64:
+        double = register_type(float64, lanes)
+        i32 = "i32" if lanes == 1 else f"<{lanes} x i32>"
+        size = w.intrinsic(f"llvm.fabs.{_suffix(float64, lanes)}", double, f"{double} {x}")
+        near = w.op(f"fpext {single} {y} to {double}")
+        near = w.intrinsic(f"llvm.fabs.{_suffix(float64, lanes)}", double, f"{double} {near}")
+        bits = w.op(f"bitcast {single} {y} to {i32}")
+        mask = register_type(bool_, lanes)
+        beyond = w.op(f"sext {mask} {w.op(f'fcmp ogt {double} {near}, {size}')} to {i32}")
+        inexact = w.op(f"zext {mask} {w.op(f'fcmp one {double} {near}, {size}')} to {i32}")
+        odd = w.op(f"or {i32} {w.op(f'add {i32} {bits}, {beyond}')}, {inexact}")
+        y = w.op(f"bitcast {i32} {odd} to {single}")
+    return w.op(f"fptrunc {single} {y} to {half}")
 
 
 def _suffix(dtype: DType, lanes: int) -> str:

@@ -179,7 +179,8 @@ def _texts(
         text = emit(step.nest, "kernel", target)
         name = f"k{hashlib.sha256(text.encode()).hexdigest()[:24]}"
         if name not in texts:
-            debug.log(4, f"{step.nest}\n{text}")
+            if debug.level() >= 4:  # the text of an expression that is a DAG can be very long
+                debug.log(4, f"{step.nest}\n{text}")
             texts[name] = text.replace("@kernel(", f"@{name}(")
         calls.append((name, [memory.where(v) for v in step.values]))
     return texts, calls

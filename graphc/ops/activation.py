@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.errors import ExecutionError
-from graphc.expr import Expr, call
+from graphc.expr import Element, Expr, Linear, Source, call, cast, select, wide
 from graphc.ir import Cost, elements, traffic
 from graphc.ops.base import (
     Array,
@@ -30,7 +30,20 @@ from graphc.ops.logic import where
 from graphc.ops.math import Abs, Erf, Exp, Tanh
 from graphc.ops.shape import at_run_time, value_of
 from graphc.ops.special import erf
-from graphc.types import FLOATS, NUMBERS, SIGNED, bfloat16, broadcast, dtype_of, int32, int64, uint32, uint64, unify
+from graphc.types import (
+    FLOATS,
+    NUMBERS,
+    SIGNED,
+    bfloat16,
+    broadcast,
+    dtype_of,
+    float64,
+    int32,
+    int64,
+    uint32,
+    uint64,
+    unify,
+)
 
 
 # -- rectifiers -------------------------------------------------------------------------------------------------------
@@ -60,6 +73,9 @@ class LeakyRelu(Function):
     def function(self, x: Array) -> Array:
         return np.where(x >= 0, x, self.alpha * x)
 
+    def scalar(self, x: Expr) -> Expr:
+        return select(x >= 0, x, x * self.alpha)
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [where(x >= 0, dy, self.alpha * dy)]
 
@@ -83,6 +99,13 @@ class PRelu(Op):
         wide = widen(x)
         return np.where(wide >= 0, wide, wide * widen(slope)).astype(x.dtype, copy=False)
 
+    def element(self, y: TensorType, x: Source, slope: Source) -> Element:
+        def element(*i: Linear) -> Expr:
+            value = wide(x[i])
+            return cast(select(value >= 0, value, value * wide(slope.broadcast(i))), y.dtype)
+
+        return element
+
     def grad(self, dy: Value, y: Value, x: Value, slope: Value) -> Sequence[Value | None]:
         negative = x < 0
         return [where(negative, dy * slope, dy), unbroadcast(where(negative, dy * x, 0), slope)]
@@ -96,6 +119,9 @@ class ThresholdedRelu(Function):
 
     def function(self, x: Array) -> Array:
         return np.where(x > self.alpha, x, x.dtype.type(0))
+
+    def scalar(self, x: Expr) -> Expr:
+        return select(x > self.alpha, x, 0)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [where(x > self.alpha, dy, 0)]
@@ -115,6 +141,11 @@ class Shrink(Unary):
         result = np.where(low, wide + self.bias, np.where(high, wide - self.bias, wide.dtype.type(0)))
         return convert(result, dtype_of(x.dtype))
 
+    def scalar(self, x: Expr) -> Expr:
+        value = wide(x) if x.dtype.is_float else cast(x, float64)
+        above = select(value > self.lambd, value - self.bias, 0)
+        return cast(select(value < -self.lambd, value + self.bias, above), x.dtype)
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [where((x >= -self.lambd) & (x <= self.lambd), lift(0, dy), dy)]
 
@@ -122,6 +153,10 @@ class Shrink(Unary):
 # -- exponential units ------------------------------------------------------------------------------------------------
 def _elu(x: Array, alpha: float) -> Array:
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+def _elu_of(x: Expr, alpha: float) -> Expr:
+    return select(x > 0, x, call("expm1", call("min", x, 0)) * alpha)
 
 
 @dataclass(frozen=True)
@@ -133,6 +168,9 @@ class Elu(Function):
 
     def function(self, x: Array) -> Array:
         return _elu(x, self.alpha)
+
+    def scalar(self, x: Expr) -> Expr:
+        return _elu_of(x, self.alpha)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [where(x > 0, dy, dy * (y + self.alpha))]
@@ -148,6 +186,9 @@ class Selu(Function):
 
     def function(self, x: Array) -> Array:
         return self.gamma * _elu(x, self.alpha)
+
+    def scalar(self, x: Expr) -> Expr:
+        return _elu_of(x, self.alpha) * self.gamma
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [where(x > 0, dy * self.gamma, dy * (y + self.gamma * self.alpha))]
@@ -168,6 +209,9 @@ class Celu(Function):
     def function(self, x: Array) -> Array:
         return np.maximum(x, 0) + self.alpha * np.expm1(np.minimum(x, 0) / self.alpha)
 
+    def scalar(self, x: Expr) -> Expr:
+        return call("max", x, 0) + call("expm1", call("min", x, 0) / self.alpha) * self.alpha
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [where(x > 0, dy, dy * (y / self.alpha + 1))]
 
@@ -186,6 +230,9 @@ class Sigmoid(Function):
     function = staticmethod(sigmoid)
     operations = 4
 
+    def scalar(self, x: Expr) -> Expr:
+        return call("sigmoid", x)
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [dy * y * (1 - y)]
 
@@ -199,6 +246,9 @@ class Swish(Function):
 
     def function(self, x: Array) -> Array:
         return x * sigmoid(self.alpha * x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return x * call("sigmoid", x * self.alpha)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         s = Sigmoid().apply((self.alpha * x,))[0]
@@ -226,6 +276,13 @@ class SwiGLU(Op):
         a = widen(A)
         return np.asarray(a * sigmoid(self.alpha * a) * widen(B)).astype(A.dtype, copy=False)
 
+    def element(self, y: TensorType, A: Source, B: Source) -> Element:
+        def element(*i: Linear) -> Expr:
+            a = wide(A[i])
+            return cast(a * call("sigmoid", a * self.alpha) * wide(B[i]), y.dtype)
+
+        return element
+
     def grad(self, dy: Value, y: Value, A: Value, B: Value) -> Sequence[Value | None]:
         swish = Swish(self.alpha)(A)
         s = Sigmoid().apply((self.alpha * A,))[0]
@@ -233,6 +290,10 @@ class SwiGLU(Op):
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return Cost(7 * elements(ys[0]), traffic(xs, ys))
+
+
+def _between_0_and_1(x: Expr) -> Expr:
+    return call("min", call("max", x, 0), 1)
 
 
 @dataclass(frozen=True)
@@ -246,6 +307,9 @@ class HardSigmoid(Function):
     def function(self, x: Array) -> Array:
         return np.clip(self.alpha * x + self.beta, 0, 1)
 
+    def scalar(self, x: Expr) -> Expr:
+        return _between_0_and_1(x * self.alpha + self.beta)
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [where((y > 0) & (y < 1), self.alpha * dy, 0)]
 
@@ -258,6 +322,9 @@ class HardSwish(Function):
 
     def function(self, x: Array) -> Array:
         return x * np.clip(x / 6 + 0.5, 0, 1)
+
+    def scalar(self, x: Expr) -> Expr:
+        return x * _between_0_and_1(x / 6 + 0.5)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [where(x >= 3, dy, where(x > -3, dy * (x / 3 + 0.5), 0))]
@@ -274,6 +341,9 @@ class Softplus(Function):
     function = staticmethod(_softplus)
     operations = 6
 
+    def scalar(self, x: Expr) -> Expr:
+        return call("softplus", x)
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [dy * Sigmoid().apply((x,))[0]]
 
@@ -286,6 +356,9 @@ class Mish(Function):
 
     def function(self, x: Array) -> Array:
         return x * np.tanh(_softplus(x))
+
+    def scalar(self, x: Expr) -> Expr:
+        return x * call("tanh", call("softplus", x))
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         t = Tanh().apply((Softplus().apply((x,))[0],))[0]
@@ -300,6 +373,9 @@ class Softsign(Function):
 
     def function(self, x: Array) -> Array:
         return np.asarray(x / (1 + np.abs(x)))
+
+    def scalar(self, x: Expr) -> Expr:
+        return x / (call("abs", x) + 1)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         denominator = 1 + Abs().apply((x,))[0]
@@ -332,6 +408,13 @@ class Gelu(Function):
         else:
             factor = erf(x * math.sqrt(0.5))
         return np.asarray(0.5 * x * (1 + factor))
+
+    def scalar(self, x: Expr) -> Expr:
+        if self.approximate == "tanh":
+            factor = call("tanh", (x + x * x * x * _CUBIC) * _SLOPE)
+        else:
+            factor = call("erf", x * math.sqrt(0.5))
+        return x * 0.5 * (factor + 1)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         if self.approximate == "tanh":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.errors import ExecutionError
-from graphc.expr import Expr
+from graphc.expr import Expr, call, cast, wide
 from graphc.ops.base import Array, Binary, Dim, SymDim, Unary, Value, unbroadcast
 from graphc.ops.elementwise import widen
 from graphc.types import FLOATS, NUMBERS, SIGNED, Type
@@ -83,6 +83,9 @@ class Div(Binary):
         check_divisor(b)
         return truncated_divide(a, b)
 
+    def scalar(self, a: Expr, b: Expr) -> Expr:
+        return a / b
+
     def grad(self, dy: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None]:
         return [unbroadcast(dy / b, a), unbroadcast(-(dy * y) / b, b)]
 
@@ -138,6 +141,9 @@ class Mod(Binary):
         result = np.fmod(*wide) if self.fmod else np.mod(*wide)
         return np.asarray(result).astype(a.dtype, copy=False)
 
+    def scalar(self, a: Expr, b: Expr) -> Expr:
+        return cast(call("fmod" if self.fmod else "mod", wide(a), wide(b)), a.dtype)
+
     def grad(self, dy: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None]:
         quotient = (a - y) / b
         return [unbroadcast(dy, a), unbroadcast(-(dy * quotient), b)]
@@ -152,6 +158,9 @@ class Neg(Unary):
 
     def eval(self, x: Array) -> Array:
         return np.negative(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return -x
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [-dy]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from graphc.expr import Expr, call
 from graphc.ops.base import Array, Binary, InvalidModel, TensorType, Unary, Value
 from graphc.types import INTEGERS
 
@@ -19,6 +20,9 @@ class BitwiseAnd(Binary):
     def eval(self, a: Array, b: Array) -> Array:
         return np.bitwise_and(a, b)
 
+    def scalar(self, a: Expr, b: Expr) -> Expr:
+        return a & b
+
 
 @dataclass(frozen=True)
 class BitwiseOr(Binary):
@@ -28,6 +32,9 @@ class BitwiseOr(Binary):
 
     def eval(self, a: Array, b: Array) -> Array:
         return np.bitwise_or(a, b)
+
+    def scalar(self, a: Expr, b: Expr) -> Expr:
+        return a | b
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,9 @@ class BitwiseXor(Binary):
     def eval(self, a: Array, b: Array) -> Array:
         return np.bitwise_xor(a, b)
 
+    def scalar(self, a: Expr, b: Expr) -> Expr:
+        return a ^ b
+
 
 @dataclass(frozen=True)
 class BitwiseNot(Unary):
@@ -48,6 +58,9 @@ class BitwiseNot(Unary):
 
     def eval(self, x: Array) -> Array:
         return np.invert(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return ~x
 
 
 @dataclass(frozen=True)
@@ -74,3 +87,6 @@ class BitShift(Binary):
             return np.where(outside, np.zeros_like(x), np.left_shift(x, inside))
         gone = np.right_shift(x, bits - 1) if x.dtype.kind == "i" else np.zeros_like(x)
         return np.where(outside, gone, np.right_shift(x, inside))
+
+    def scalar(self, a: Expr, b: Expr) -> Expr:
+        return call("shl" if self.direction == "LEFT" else "shr", a, b)

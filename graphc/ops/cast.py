@@ -10,7 +10,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from graphc.errors import ExecutionError
+from graphc.errors import CompileError, ExecutionError
+from graphc.expr import Element, Source, call, cast
 from graphc.ops.base import Array, InvalidModel, Op, TensorType, TypeMismatch, Value
 from graphc.ops.elementwise import fold_small
 from graphc.types import (
@@ -174,6 +175,10 @@ class Cast(Op):
     def eval(self, x: Array) -> Array:
         return convert(x, self.to, saturate=self.saturate, round_mode=self.round_mode)
 
+    def element(self, y: TensorType, x: Source) -> Element:
+        _check_default(y.dtype, self.saturate, self.round_mode)
+        return lambda *i: cast(x[i], y.dtype)
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [dy.cast(x.dtype) if x.dtype.is_float and y.dtype.is_float else None]
 
@@ -197,6 +202,10 @@ class CastLike(Op):
     def eval(self, x: Array, target: Array) -> Array:
         return convert(x, dtype_of(target.dtype), saturate=self.saturate, round_mode=self.round_mode)
 
+    def element(self, y: TensorType, x: Source, target: Source) -> Element:
+        _check_default(y.dtype, self.saturate, self.round_mode)
+        return lambda *i: cast(x[i], y.dtype)
+
     def grad(self, dy: Value, y: Value, x: Value, target: Value) -> Sequence[Value | None]:
         return [dy.cast(x.dtype) if x.dtype.is_float and y.dtype.is_float else None, None]
 
@@ -217,6 +226,9 @@ class BitCast(Op):
     def eval(self, x: Array) -> Array:
         return x.view(self.to.numpy)
 
+    def element(self, y: TensorType, x: Source) -> Element:
+        return lambda *i: call("bitcast", x[i], dtype=y.dtype)
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [None]
 
@@ -224,3 +236,11 @@ class BitCast(Op):
 def _check_round_mode(round_mode: str) -> None:
     if round_mode not in _ROUND_MODES:
         raise InvalidModel(f"round_mode is '{round_mode}', expected one of {', '.join(_ROUND_MODES)}")
+
+
+def _check_default(to: DType, saturate: bool, round_mode: str) -> None:
+    """Raise `CompileError` for what the scalar function `cast` does not do."""
+    if not saturate and to in _SATURATING | {float8e8m0}:
+        raise CompileError(f"to {to.name} without saturation")
+    if to is float8e8m0 and round_mode != "up":
+        raise CompileError(f"to float8e8m0 with round_mode {round_mode}")

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from graphc.errors import CompileError, ExecutionError
+from graphc.expr import Element, Source, constant
 from graphc.ops.base import Array, Op, TensorType, Value, check_dtype, check_rank
 from graphc.ops.cast import convert
 from graphc.ops.logic import where
@@ -52,6 +53,17 @@ class Dropout(Op):
         wide = x if x.dtype == np.float64 else x.astype(np.float32)
         kept = np.where(mask, wide * (1 / (1 - probability)), wide.dtype.type(0))
         return (convert(kept, dtype_of(x.dtype)), mask)[: self.outputs]
+
+    def element(
+        self, y: object, x: Source, ratio: Source | None = None, training_mode: Source | None = None
+    ) -> Element | tuple[Element, ...]:
+        trains = training_mode is not None and (training_mode.const is None or bool(training_mode.const.any()))
+        drops = ratio is None or ratio.const is None or bool(ratio.const.any())
+        if trains and drops:
+            raise CompileError("draws the numbers of NumPy's generators")
+        if self.outputs == 1:
+            return lambda *i: x[i]
+        return (lambda *i: x[i]), (lambda *i: constant(True, bool_))
 
     def is_pure(self, *xs: Value | None) -> bool:
         """Outside training it is the identity."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.dims import provably_nonnegative
+from graphc.expr import INFINITY, Element, Expr, Source, call, constant, equal, select
 from graphc.ir import MAX_CONTENT, Cost, traffic
 from graphc.ops.base import (
     Array,
@@ -74,6 +75,9 @@ class Equal(Comparison):
     def eval(self, a: Array, b: Array) -> Array:
         return np.asarray(np.equal(a, b), bool)
 
+    def scalar(self, a: Expr, b: Expr) -> Expr:
+        return equal(a, b)
+
 
 @dataclass(frozen=True)
 class Greater(Comparison):
@@ -84,6 +88,9 @@ class Greater(Comparison):
 
     def eval(self, a: Array, b: Array) -> Array:
         return np.greater(a, b)
+
+    def scalar(self, a: Expr, b: Expr) -> Expr:
+        return a > b
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,9 @@ class GreaterOrEqual(Comparison):
     def eval(self, a: Array, b: Array) -> Array:
         return np.greater_equal(a, b)
 
+    def scalar(self, a: Expr, b: Expr) -> Expr:
+        return a >= b
+
 
 @dataclass(frozen=True)
 class Less(Comparison):
@@ -107,6 +117,9 @@ class Less(Comparison):
     def eval(self, a: Array, b: Array) -> Array:
         return np.less(a, b)
 
+    def scalar(self, a: Expr, b: Expr) -> Expr:
+        return a < b
+
 
 @dataclass(frozen=True)
 class LessOrEqual(Comparison):
@@ -117,6 +130,9 @@ class LessOrEqual(Comparison):
 
     def eval(self, a: Array, b: Array) -> Array:
         return np.less_equal(a, b)
+
+    def scalar(self, a: Expr, b: Expr) -> Expr:
+        return a <= b
 
 
 class Logical(Binary):
@@ -135,6 +151,9 @@ class And(Logical):
     def eval(self, a: Array, b: Array) -> Array:
         return np.logical_and(a, b)
 
+    def scalar(self, a: Expr, b: Expr) -> Expr:
+        return a & b
+
 
 @dataclass(frozen=True)
 class Or(Logical):
@@ -143,6 +162,9 @@ class Or(Logical):
     def eval(self, a: Array, b: Array) -> Array:
         return np.logical_or(a, b)
 
+    def scalar(self, a: Expr, b: Expr) -> Expr:
+        return a | b
+
 
 @dataclass(frozen=True)
 class Xor(Logical):
@@ -150,6 +172,9 @@ class Xor(Logical):
 
     def eval(self, a: Array, b: Array) -> Array:
         return np.logical_xor(a, b)
+
+    def scalar(self, a: Expr, b: Expr) -> Expr:
+        return a ^ b
 
 
 @dataclass(frozen=True)
@@ -164,6 +189,9 @@ class Not(Unary):
     def eval(self, x: Array) -> Array:
         return np.logical_not(x)
 
+    def scalar(self, x: Expr) -> Expr:
+        return ~x
+
 
 @dataclass(frozen=True)
 class IsNaN(Op):
@@ -175,6 +203,9 @@ class IsNaN(Op):
 
     def eval(self, x: Array) -> Array:
         return np.isnan(x)
+
+    def element(self, y: TensorType, x: Source) -> Element:
+        return lambda *i: call("isnan", x[i], dtype=bool_)
 
 
 @dataclass(frozen=True)
@@ -194,6 +225,13 @@ class IsInf(Op):
         if self.detect_negative or self.detect_positive:
             return np.asarray(np.isinf(x) & (np.signbit(x) == self.detect_negative))
         return np.zeros(x.shape, bool)
+
+    def element(self, y: TensorType, x: Source) -> Element:
+        if self.detect_negative and self.detect_positive:
+            return lambda *i: call("isinf", x[i], dtype=bool_)
+        if not (self.detect_negative or self.detect_positive):
+            return lambda *i: constant(False, bool_)
+        return lambda *i: equal(x[i], -INFINITY if self.detect_negative else INFINITY)
 
 
 @dataclass(frozen=True)
@@ -229,6 +267,9 @@ class Where(Op):
     def eval(self, condition: Array, x: Array, y: Array) -> Array:
         return np.where(condition, x, y)
 
+    def element(self, y: TensorType, condition: Source, a: Source, b: Source) -> Element:
+        return lambda *i: select(condition.broadcast(i), a.broadcast(i), b.broadcast(i))
+
     def grad(self, dy: Value, y: Value, condition: Value, a: Value, b: Value) -> Sequence[Value | None]:
         return [
             None,
@@ -254,6 +295,9 @@ class Identity(Op):
 
     def eval(self, x: Array) -> Array:
         return x
+
+    def element(self, y: TensorType, x: Source) -> Element:
+        return lambda *i: x[i]
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return Cost(0, traffic(xs, ys))

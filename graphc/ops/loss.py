@@ -7,7 +7,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from graphc.errors import ExecutionError, ShapeError
+from graphc.errors import CompileError, ExecutionError, ShapeError
+from graphc.expr import (
+    Element,
+    Expr,
+    Linear,
+    Source,
+    bounded,
+    call,
+    cast,
+    constant,
+    equal,
+    guard,
+    over,
+    select,
+    wide,
+)
 from graphc.ir import Cost, Graph, elements, traffic
 from graphc.limits import current_limits
 from graphc.ops.base import (
@@ -30,7 +45,7 @@ from graphc.ops.logic import Equal, Where
 from graphc.ops.reshaping import Squeeze, Unsqueeze
 from graphc.ops.softmax import LogSoftmax
 from graphc.ops.vjp import gradient_graph
-from graphc.types import FLOATS, int32, int64, unify
+from graphc.types import FLOATS, bool_, float32, float64, int32, int64, unify
 
 REDUCTIONS = ("none", "sum", "mean")
 
@@ -89,6 +104,30 @@ class ClassLoss(Op):
         total = np.sum(losses)
         return np.asarray(total / np.sum(weight) if self.reduction == "mean" else total)
 
+    def _element(self, y: TensorType, logs: Source, labels: Source, weights: Source | None) -> Element:
+        """`_evaluate` of elements; `logs` are float32 or float64."""
+        classes = logs.shape[1]
+        if not classes:
+            raise CompileError("there are no classes")
+
+        def parts(*i: Linear) -> tuple[Expr, Expr]:
+            """The loss at `i`, and its weight."""
+            label = cast(labels[i], int64)
+            ignored = constant(False, bool_) if self.ignore_index is None else equal(label, self.ignore_index)
+            label = select(ignored, 0, label)
+            valid = guard((label >= 0) & (label < classes), label)
+            c = bounded(call("min", call("max", valid, 0), classes - 1), 0, classes - 1)
+            weight = constant(1, logs.dtype) if weights is None else wide(weights[(c,)])
+            loss = -logs[(i[0], c, *i[1:])] * weight
+            return select(ignored, 0, loss), select(ignored, 0, weight)
+
+        if self.reduction == "none":
+            return lambda *i: cast(parts(*i)[0], y.dtype)
+        total = over("sum", labels.shape, lambda *i: parts(*i)[0])
+        if self.reduction == "mean":
+            total = total / over("sum", labels.shape, lambda *i: parts(*i)[1])
+        return lambda: cast(total, y.dtype)
+
     def _loss(self, logs: Value, labels: Value, weights: Value | None = None) -> Value:
         """`_evaluate` as graph code."""
         axis = const(np.array([1], np.int64))
@@ -131,6 +170,9 @@ class NegativeLogLikelihoodLoss(ClassLoss):
     def eval(self, x: Array, target: Array, weight: Array | None = None) -> Array:
         return self._evaluate(widen(x), target, weight).astype(x.dtype, copy=False)
 
+    def element(self, y: TensorType, x: Source, target: Source, weight: Source | None = None) -> Element:
+        return self._element(y, _widened(x, lambda i: wide(x[i])), target, weight)
+
     def grad(self, dy: Value, y: Value, x: Value, target: Value, weight: Value | None = None) -> Sequence[Value | None]:
         return _slopes(lambda *xs: [self._loss(*xs)], [x, target, weight], [dy])
 
@@ -163,6 +205,21 @@ class SoftmaxCrossEntropyLoss(ClassLoss):
         loss = self._evaluate(logs, labels, weights)
         return tuple(y.astype(scores.dtype, copy=False) for y in (loss, logs))[: self.outputs]
 
+    def element(
+        self, y: TensorType | tuple[TensorType, ...], scores: Source, labels: Source, weights: Source | None = None
+    ) -> Element | tuple[Element, ...]:
+        classes = scores.shape[1:2]
+
+        def log(index: tuple[Linear, ...]) -> Expr:
+            n, _, *rest = index
+            top = over("max", classes, lambda c: wide(scores[(n, c, *rest)]))
+            total = over("sum", classes, lambda c: call("exp", wide(scores[(n, c, *rest)]) - top))
+            return wide(scores[index]) - top - call("log", total)
+
+        types = y if isinstance(y, tuple) else (y,)
+        loss = self._element(types[0], _widened(scores, log), labels, weights)
+        return (loss, lambda *i: cast(log(i), scores.dtype)) if len(types) > 1 else loss
+
     def grad(
         self,
         dy: Value | Sequence[Value | None],
@@ -181,6 +238,11 @@ class SoftmaxCrossEntropyLoss(ClassLoss):
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return Cost(5 * elements(xs[0]), traffic(xs, ys))
+
+
+def _widened(x: Source, element: Callable[[tuple[Linear, ...]], Expr]) -> Source:
+    """A tensor of the shape of `x`, computed in the type in which functions of x are."""
+    return Source(float64 if x.dtype is float64 else float32, x.shape, element)
 
 
 def _slopes(

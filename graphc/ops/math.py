@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.expr import Expr, call
+from graphc.expr import (
+    INFINITY,
+    Const,
+    Element,
+    Expr,
+    Source,
+    call,
+    cast,
+    compare,
+    constant,
+    equal,
+    select,
+    wide,
+)
 from graphc.ops import special
 from graphc.ops.base import Array, Op, TensorType, Value, check_dtype, lift, unbroadcast
 from graphc.ops.cast import convert
 from graphc.ops.elementwise import Function, widen
 from graphc.ops.logic import Equal, where
-from graphc.types import FLOATS, NUMBERS, broadcast, dtype_of, int32, int64
+from graphc.types import FLOATS, NUMBERS, broadcast, dtype_of, float32, float64, int32, int64
 
 
 @dataclass(frozen=True)
@@ -23,6 +36,9 @@ class Abs(Function):
 
     function = np.abs
     dtypes = NUMBERS
+
+    def scalar(self, x: Expr) -> Expr:
+        return call("abs", x)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [dy * Sign().apply((x,))[0]]
@@ -35,6 +51,9 @@ class Sign(Function):
     function = np.sign
     dtypes = NUMBERS
 
+    def scalar(self, x: Expr) -> Expr:
+        return call("sign", x)
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [None]
 
@@ -44,6 +63,9 @@ class Ceil(Function):
     """⌈x⌉. ONNX Ceil-13."""
 
     function = np.ceil
+
+    def scalar(self, x: Expr) -> Expr:
+        return call("ceil", x)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [None]
@@ -55,6 +77,9 @@ class Floor(Function):
 
     function = np.floor
 
+    def scalar(self, x: Expr) -> Expr:
+        return call("floor", x)
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [None]
 
@@ -65,6 +90,9 @@ class Round(Function):
 
     function = np.rint
 
+    def scalar(self, x: Expr) -> Expr:
+        return call("round", x)
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [None]
 
@@ -74,6 +102,9 @@ class Reciprocal(Function):
     """1 / x. ONNX Reciprocal-13."""
 
     function = np.reciprocal
+
+    def scalar(self, x: Expr) -> Expr:
+        return 1 / x
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [-(dy * y * y)]
@@ -111,6 +142,9 @@ class Log(Function):
 
     function = np.log
 
+    def scalar(self, x: Expr) -> Expr:
+        return call("log", x)
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [dy / x]
 
@@ -120,6 +154,9 @@ class Erf(Function):
     """erf x = 2/√π ∫₀ˣ e^(−t²) dt. ONNX Erf-13."""
 
     function = staticmethod(special.erf)
+
+    def scalar(self, x: Expr) -> Expr:
+        return call("erf", x)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [dy * (2 / math.sqrt(math.pi)) * Exp().apply((-(x * x),))[0]]
@@ -132,6 +169,9 @@ class Sin(Function):
 
     function = np.sin
 
+    def scalar(self, x: Expr) -> Expr:
+        return call("sin", x)
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [dy * Cos().apply((x,))[0]]
 
@@ -141,6 +181,9 @@ class Cos(Function):
     """cos x, x in radians. ONNX Cos-22."""
 
     function = np.cos
+
+    def scalar(self, x: Expr) -> Expr:
+        return call("cos", x)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [-(dy * Sin().apply((x,))[0])]
@@ -152,6 +195,9 @@ class Tan(Function):
 
     function = np.tan
 
+    def scalar(self, x: Expr) -> Expr:
+        return call("tan", x)
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [dy * (1 + y * y)]
 
@@ -161,6 +207,9 @@ class Asin(Function):
     """arcsin x in radians; NaN outside [−1, 1]. ONNX Asin-22."""
 
     function = np.arcsin
+
+    def scalar(self, x: Expr) -> Expr:
+        return call("asin", x)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [dy / Sqrt().apply((1 - x * x,))[0]]
@@ -172,6 +221,9 @@ class Acos(Function):
 
     function = np.arccos
 
+    def scalar(self, x: Expr) -> Expr:
+        return call("acos", x)
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [-dy / Sqrt().apply((1 - x * x,))[0]]
 
@@ -181,6 +233,9 @@ class Atan(Function):
     """arctan x in radians. ONNX Atan-22."""
 
     function = np.arctan
+
+    def scalar(self, x: Expr) -> Expr:
+        return call("atan", x)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [dy / (1 + x * x)]
@@ -192,6 +247,9 @@ class Sinh(Function):
 
     function = np.sinh
 
+    def scalar(self, x: Expr) -> Expr:
+        return call("sinh", x)
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [dy * Cosh().apply((x,))[0]]
 
@@ -201,6 +259,9 @@ class Cosh(Function):
     """cosh x. ONNX Cosh-22."""
 
     function = np.cosh
+
+    def scalar(self, x: Expr) -> Expr:
+        return call("cosh", x)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [dy * Sinh().apply((x,))[0]]
@@ -225,6 +286,9 @@ class Asinh(Function):
 
     function = np.arcsinh
 
+    def scalar(self, x: Expr) -> Expr:
+        return call("asinh", x)
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [dy / Sqrt().apply((x * x + 1,))[0]]
 
@@ -234,6 +298,9 @@ class Acosh(Function):
     """arcosh x; NaN below 1. ONNX Acosh-22."""
 
     function = np.arccosh
+
+    def scalar(self, x: Expr) -> Expr:
+        return call("acosh", x)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [dy / Sqrt().apply((x * x - 1,))[0]]
@@ -245,11 +312,31 @@ class Atanh(Function):
 
     function = np.arctanh
 
+    def scalar(self, x: Expr) -> Expr:
+        return call("atanh", x)
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [dy / (1 - x * x)]
 
 
 # -- powers -----------------------------------------------------------------------------------------------------------
+def _root(x: Expr) -> Expr:
+    """x^½, which differs from √x at −∞, where it is ∞, and at −0, where it is 0."""
+    return select(equal(x, -INFINITY), INFINITY, call("sqrt", x) + 0)
+
+
+# Constant exponents of floats that need no logarithm.
+_SIMPLE: dict[float, Callable[[Expr], Expr]] = {
+    -1.0: lambda x: 1 / x,
+    -0.5: lambda x: 1 / _root(x),
+    0.0: lambda x: constant(1, x.dtype),
+    0.5: _root,
+    1.0: lambda x: x,
+    2.0: lambda x: x * x,
+    3.0: lambda x: x * x * x,
+}
+
+
 @dataclass(frozen=True)
 class Pow(Op):
     """x^y with broadcasting, in the element type of x; that of y may differ. ONNX Pow-15.
@@ -275,6 +362,20 @@ class Pow(Op):
             exponent = y.astype(base.dtype) if y.dtype.itemsize <= 2 else widen(y)
             result = np.power(base, exponent)
         return np.asarray(result).astype(x.dtype, copy=False)
+
+    def element(self, y: TensorType, x: Source, power: Source) -> Element:
+        if x.dtype.is_integer and power.dtype.is_integer:
+            return lambda *i: _integer_power_of(x.broadcast(i), power.broadcast(i))
+        if x.dtype.is_integer:
+            return lambda *i: cast(
+                _nearly_exact(cast(x.broadcast(i), float64), cast(power.broadcast(i), float64)), x.dtype
+            )
+        if power.const is not None and power.const.size == 1 and (simple := _SIMPLE.get(float(power.const.item()))):
+            return lambda *i: cast(simple(wide(x.broadcast(i))), x.dtype)
+        base = float64 if x.dtype is float64 else float32
+        # Exponents that a float32 does not hold are not rounded to one.
+        common = base if power.dtype.bits <= 16 or power.dtype is float32 else float64
+        return lambda *i: cast(call("pow", cast(x.broadcast(i), common), cast(power.broadcast(i), common)), x.dtype)
 
     def grad(self, dy: Value, y: Value, x: Value, power: Value) -> Sequence[Value | None]:
         dx = dexponent = None
@@ -306,3 +407,45 @@ def _integer_power(x: Array, y: Array) -> Array:
         inverse = np.where(x == 0, np.iinfo(x.dtype).max, inverse)
         result = np.where(y < 0, inverse, result).astype(x.dtype)
     return result
+
+
+def _nearly_exact(x: Expr, y: Expr) -> Expr:
+    """x^y, and exactly so where it is an integer: truncating what is a little below one would lose 1."""
+    power = call("pow", x, y)
+    whole = call("round", power)
+    return select(call("abs", power - whole) <= call("abs", whole) * 2.0**-50, whole, power)
+
+
+def _integer_power_of(x: Expr, y: Expr) -> Expr:
+    """x^y as `_integer_power` has it, by repeated squaring."""
+    bits = x.dtype.bits
+    if isinstance(y, Const) and y.value >= 0:
+        return _product_of_squares(x, [bool(int(y.value) >> k & 1) for k in range(int(y.value).bit_length())])
+    # x^(2^k) is 1 for odd x from k = bits − 2 on, and 0 for even x long before: bits of y above that hardly matter.
+    steps = min(y.dtype.bits - (y.dtype.kind == "int"), bits - 2)
+    digits = [compare("ne", y & (1 << k), 0) for k in range(steps)]
+    result = _product_of_squares(x, digits)
+    if y.dtype.bits > steps + 1:
+        result = select(equal(x & 1, 0) & compare("ne", call("shr", y, steps), 0), 0, result)
+    if y.dtype.kind == "uint":
+        return result
+    largest = int(np.iinfo(x.dtype.numpy).max)
+    of_minus_one = select(equal(y & 1, 0), constant(1, x.dtype), -1)
+    inverse = select(equal(x, 1), constant(1, x.dtype), select(equal(x, -1), of_minus_one, 0))
+    return select(y < 0, select(equal(x, 0), largest, inverse), result)
+
+
+def _product_of_squares(x: Expr, digits: Sequence[Expr | bool]) -> Expr:
+    """Π_k x^(2^k) over the binary digits that are 1; wraps."""
+    result: Expr | None = None
+    square = x
+    for k, digit in enumerate(digits):
+        square = square if k == 0 else square * square
+        if isinstance(digit, Expr):
+            factor = select(digit, square, 1)
+        elif digit:
+            factor = square
+        else:
+            continue
+        result = factor if result is None else result * factor
+    return constant(1, x.dtype) if result is None else result

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from graphc.dims import dim_max, dim_min
+from graphc.expr import Element, Expr, Linear, Source, call, cast, wide
 from graphc.ir import Cost, elements, traffic
 from graphc.ops.base import (
     Array,
@@ -78,6 +79,9 @@ class Max(Extreme):
     def eval(self, *xs: Array) -> Array:
         return functools.reduce(maximum, xs)
 
+    def element(self, y: TensorType, *xs: Source) -> Element:
+        return lambda *i: functools.reduce(lambda a, b: call("max", a, b), (x.broadcast(i) for x in xs))
+
 
 @dataclass(frozen=True)
 class Min(Extreme):
@@ -85,6 +89,13 @@ class Min(Extreme):
 
     def eval(self, *xs: Array) -> Array:
         return functools.reduce(minimum, xs)
+
+    def element(self, y: TensorType, *xs: Source) -> Element:
+        return lambda *i: functools.reduce(lambda a, b: call("min", a, b), (x.broadcast(i) for x in xs))
+
+
+def _total(xs: Sequence[Source], index: Sequence[Linear]) -> Expr:
+    return functools.reduce(lambda a, b: a + b, (wide(x.broadcast(index)) for x in xs))
 
 
 @dataclass(frozen=True)
@@ -96,6 +107,9 @@ class Sum(Several):
     def eval(self, *xs: Array) -> Array:
         total = functools.reduce(np.add, [widen(x) for x in xs])
         return np.asarray(total).astype(xs[0].dtype, copy=False)
+
+    def element(self, y: TensorType, *xs: Source) -> Element:
+        return lambda *i: cast(_total(xs, i), y.dtype)
 
     def grad(self, dy: Value, y: Value, *xs: Value) -> Sequence[Value | None]:
         return [unbroadcast(dy, x) for x in xs]
@@ -110,6 +124,9 @@ class Mean(Several):
     def eval(self, *xs: Array) -> Array:
         total = functools.reduce(np.add, [widen(x) for x in xs])
         return np.asarray(total / len(xs)).astype(xs[0].dtype, copy=False)
+
+    def element(self, y: TensorType, *xs: Source) -> Element:
+        return lambda *i: cast(_total(xs, i) / len(xs), y.dtype)
 
     def grad(self, dy: Value, y: Value, *xs: Value) -> Sequence[Value | None]:
         return [unbroadcast(dy / len(xs), x) for x in xs]
@@ -134,6 +151,13 @@ class Clip(Op):
     def eval(self, x: Array, low: Array | None = None, high: Array | None = None) -> Array:
         result = x if low is None else maximum(x, low.reshape(()))
         return result if high is None else minimum(result, high.reshape(()))
+
+    def element(self, y: TensorType, x: Source, low: Source | None = None, high: Source | None = None) -> Element:
+        def element(*i: Linear) -> Expr:
+            raised = x[i] if low is None else call("max", x[i], low.at(0))
+            return raised if high is None else call("min", raised, high.at(0))
+
+        return element
 
     def grad(
         self, dy: Value, y: Value, x: Value, low: Value | None = None, high: Value | None = None

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
 from graphc.dims import Dim, unknown
-from graphc.errors import ExecutionError, InvalidModel, ShapeError
+from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError
+from graphc.expr import (
+    Element,
+    Expr,
+    Linear,
+    Source,
+    bounded,
+    call,
+    cast,
+    constant,
+    equal,
+    guard,
+    over,
+    position,
+    select,
+)
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
-from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype
+from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype, const
+from graphc.ops.logic import Equal, Identity, IsNaN, where
 from graphc.ops.ml_encoding import DOMAIN
 from graphc.ops.shape import at_run_time, value_of
-from graphc.types import count, float32, float64, int32, int64, string, unify
+from graphc.types import DType, count, float32, float64, int32, int64, string, unify
 
 NUMBERS = frozenset({float32, float64, int64, int32})
 
@@ -44,6 +62,11 @@ def check_features(x: Value, found: int, what: str) -> None:
         raise ShapeError(f"{what} has {found} entries, expected 1 or {expected}, for the features of {x.tensor}")
 
 
+def _by_feature(values: Array, dtype: DType) -> Value:
+    """A constant that broadcasts with features: one number, or one for each feature."""
+    return const((values.reshape(()) if values.size == 1 else values).astype(dtype.numpy), dtype)
+
+
 @dataclass(frozen=True)
 class ArrayFeatureExtractor(FeatureOp):
     """z[…, k] = x[…, y_k], y flattened; a vector x is taken as one row. ONNX ai.onnx.ml ArrayFeatureExtractor-1."""
@@ -66,6 +89,19 @@ class ArrayFeatureExtractor(FeatureOp):
             raise ExecutionError(f"index {at[wrong][0]} is out of range, valid 0..{x.shape[-1] - 1}")
         check_tensor((*x.shape[:-1], len(at)), x.itemsize)
         return np.take(np.atleast_2d(x), at, -1)
+
+    def element(self, y: TensorType, x: Source, indices: Source) -> Element:
+        n = x.shape[-1]
+        if not n:
+            raise CompileError("there are no features")
+
+        def element(*i: Linear) -> Expr:
+            at = indices.at(i[-1])
+            valid = guard((at >= 0) & (at < n), at)
+            k = bounded(call("min", call("max", valid, 0), n - 1), 0, n - 1)
+            return x[(*i[: len(x.shape) - 1], k) if len(x.shape) > 1 else (k,)]
+
+        return element
 
 
 @dataclass(frozen=True)
@@ -105,6 +141,20 @@ class FeatureVectorizer(FeatureOp):
             rows = [_resized(x, width) for x, width in zip(rows, self.inputdimensions, strict=True)]
         return np.concatenate(rows, 1)
 
+    def element(self, y: TensorType, *xs: Source) -> Element:
+        widths = self.inputdimensions or [x.shape[-1] for x in xs]
+        ends = list(accumulate(widths))
+
+        def element(i: Linear, j: Linear) -> Expr:
+            result: Expr = constant(0, float32)
+            for x, width, end in reversed(list(zip(xs, widths, ends, strict=True))):
+                k = j - (end - width)
+                value = x.padded((i, k) if len(x.shape) == 2 else (k,))
+                result = select(position(j) < end, cast(value, float32), result)
+            return result
+
+        return element
+
 
 def _resized(x: Array, width: int) -> Array:
     return np.pad(x[:, :width], [(0, 0), (0, max(0, width - x.shape[1]))])
@@ -122,6 +172,11 @@ class Binarizer(FeatureOp):
 
     def eval(self, x: Array) -> Array:
         return (x > np.float32(self.threshold)).astype(x.dtype)
+
+    def element(self, y: TensorType, x: Source) -> Element:
+        threshold = float(np.float32(self.threshold))
+        common = float32 if x.dtype is float32 else float64
+        return lambda *i: cast(cast(x[i], common) > threshold, y.dtype)
 
 
 @dataclass(frozen=True)
@@ -147,6 +202,15 @@ class Scaler(FeatureOp):
         if self.scale is not None:
             y = y * np.array(self.scale, np.float32)
         return np.asarray(y, np.float32)
+
+    def decompose(self, x: Value) -> Value:
+        common = float32 if x.dtype is float32 else float64
+        y = x if x.dtype is common else x.cast(common)
+        if self.offset is not None:
+            y = y - _by_feature(np.array(self.offset, np.float32), common)
+        if self.scale is not None:
+            y = y * _by_feature(np.array(self.scale, np.float32), common)
+        return y if common is float32 else y.cast(float32)
 
 
 @dataclass(frozen=True)
@@ -179,6 +243,19 @@ class Normalizer(FeatureOp):
             divisor = np.sqrt((wide * wide).sum(-1, keepdims=True))
         return (wide / np.where(divisor == 0, 1, divisor)).astype(np.float32)
 
+    def element(self, y: TensorType, x: Source) -> Element:
+        def element(*i: Linear) -> Expr:
+            def term(k: Linear) -> Expr:
+                value = cast(x[(*i[:-1], k)], float64)
+                return value if self.norm == "MAX" else call("abs", value) if self.norm == "L1" else value * value
+
+            norm = over("max" if self.norm == "MAX" else "sum", x.shape[-1:], term)
+            if self.norm == "L2":
+                norm = call("sqrt", norm)
+            return cast(cast(x[i], float64) / select(equal(norm, 0), 1, norm), float32)
+
+        return element
+
 
 @dataclass(frozen=True)
 class Imputer(FeatureOp):
@@ -210,3 +287,16 @@ class Imputer(FeatureOp):
         replaced = np.float32(self.replaced_value_float) if floats else self.replaced_value_int64
         missing = np.isnan(x) if replaced != replaced else x == replaced
         return np.where(missing, values, x)
+
+    def decompose(self, x: Value) -> Value:
+        if x.dtype.is_float:
+            values = _by_feature(np.array(self.imputed_value_floats), x.dtype)
+            replaced = float(np.float32(self.replaced_value_float))
+            missing = IsNaN()(x) if math.isnan(replaced) else Equal()(x, const(np.array(replaced), x.dtype))
+        else:
+            values = _by_feature(np.array(self.imputed_value_int64s), x.dtype)
+            bounds = np.iinfo(x.dtype.numpy)
+            if not bounds.min <= self.replaced_value_int64 <= bounds.max:
+                return Identity().apply((x,))[0]
+            missing = Equal()(x, const(np.array(self.replaced_value_int64), x.dtype))
+        return where(missing, values, x)

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.errors import ExecutionError, InvalidModel, ShapeError
+from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError
 from graphc.ir import Cost, Op, elements, traffic
-from graphc.ops.base import Array, TensorType, Value
+from graphc.ops.base import Array, Tensor, TensorType, Value, const
+from graphc.ops.indexing import Gather
 from graphc.ops.ml_encoding import DOMAIN
 from graphc.ops.ml_features import features
 from graphc.ops.ml_scores import TRANSFORMS, Classifier, check_choice, in_floats, rows_of, transformed, two_columns
-from graphc.types import float32
+from graphc.ops.ml_transforms import transform
+from graphc.ops.ml_transforms import two_columns as two_columns_of
+from graphc.ops.ranking import ArgMax
+from graphc.types import float32, float64, int64, string
 
 
 class Linear(Op):
@@ -41,6 +45,20 @@ def affine(x: Array, coefficients: Sequence[float], intercepts: Sequence[float] 
     return np.asarray(y if not intercepts else y + np.array(intercepts, np.float32))
 
 
+def affine_of(x: Value, coefficients: Sequence[float], intercepts: Sequence[float] | None, rows: int) -> Value:
+    """`affine` as graph code, in float32; a vector is one row."""
+    if x.rank is None:
+        raise CompileError("the rank is not known")
+    common = float32 if x.dtype is float32 else float64
+    x = x if x.dtype is common else x.cast(common)
+    x = x.reshape([1, -1]) if x.rank == 1 else x
+    weights = np.array(coefficients, np.float32).reshape(rows, -1).T
+    y = x @ const(np.ascontiguousarray(weights), common)
+    if intercepts:
+        y = y + const(np.array(intercepts, np.float32), common)
+    return y if common is float32 else y.cast(float32)
+
+
 @dataclass(frozen=True)
 class LinearRegressor(Linear):
     """y = x Wᵀ + b, transformed. x is (N, F) or (F), W is (targets, F), y is (N, targets) as float32.
@@ -64,6 +82,9 @@ class LinearRegressor(Linear):
     def eval(self, x: Array) -> Array:
         scores = affine(in_floats(x), self.coefficients or (), self.intercepts, self.targets)
         return transformed(scores.astype(np.float32), self.post_transform)
+
+    def decompose(self, x: Value) -> Value:
+        return transform(affine_of(x, self.coefficients or (), self.intercepts, self.targets), self.post_transform)
 
 
 @dataclass(frozen=True)
@@ -102,3 +123,13 @@ class LinearClassifier(Linear, Classifier):
             chosen = labels[(scores[:, 0] > 0).astype(np.int64)]
             return chosen, two_columns(scores[:, 0], self.post_transform, probability=True)
         return labels[scores.argmax(1)], transformed(scores, self.post_transform)
+
+    def decompose(self, x: Value) -> tuple[Value, Value]:
+        labels = self.labels()
+        names = const(Tensor(labels, string)) if labels.dtype == object else const(labels)
+        single = len(labels) == 2 and len(self.coefficients) == features(x)
+        scores = affine_of(x, self.coefficients, self.intercepts, 1 if single else len(labels))
+        if single:
+            chosen = (scores > 0).cast(int64).reshape([-1])
+            return Gather(0)(names, chosen), two_columns_of(scores, self.post_transform, probability=True)
+        return Gather(0)(names, ArgMax(1, False)(scores)), transform(scores, self.post_transform)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from graphc.dims import Dim
 from graphc.errors import ExecutionError, InvalidModel, ShapeError
+from graphc.expr import Element, Expr, Source, call, cast, constant, select
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype
 from graphc.ops.shape import at_run_time, value_of
@@ -39,6 +40,10 @@ class Optimizer(Op):
         """The new variable and its new states."""
         raise NotImplementedError
 
+    def step_of(self, rate: Expr, count: Expr, x: Expr, g: Expr, *states: Expr) -> tuple[Expr, ...]:
+        """`step` of one element; `rate` and `count` are float64."""
+        raise NotImplementedError
+
     def infer(self, r: Value, t: Value, *tensors: Value) -> tuple[TensorType, ...]:
         check_dtype(r, _FLOATS, "R")
         check_dtype(t, {int64}, "T")
@@ -61,6 +66,14 @@ class Optimizer(Op):
             for column, olds in zip(zip(*stepped, strict=True), self._columns(tensors), strict=True)
             for new, old in zip(column, olds, strict=True)
         )
+
+    def element(self, y: TensorType | tuple[TensorType, ...], r: Source, t: Source, *tensors: Source) -> Any:
+        rate, count = cast(r.at(0), float64), cast(t.at(0), float64)
+
+        def element(group: tuple[Source, ...], k: int) -> Element:
+            return lambda *i: self.step_of(rate, count, *(x[i] for x in group))[k]
+
+        return tuple(element(group, k) for k in range(1 + self.states) for group in self._variables(tensors))
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         total: Dim = 0
@@ -122,6 +135,13 @@ class Adagrad(Optimizer):
         h = h + g * g
         return x - rate / (1 + count * self.decay_factor) * g / (np.sqrt(h) + self.epsilon), h
 
+    def step_of(self, rate: Expr, count: Expr, x: Expr, g: Expr, *states: Expr) -> tuple[Expr, ...]:
+        (h,) = states
+        g = x * self.norm_coefficient + g
+        h = h + g * g
+        factor = cast(rate / (count * self.decay_factor + 1), x.dtype)
+        return x - factor * g / (call("sqrt", h) + self.epsilon), h
+
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
@@ -146,6 +166,15 @@ class Adam(Optimizer):
         if count > 0:
             rate *= float(np.sqrt(1 - self.beta**count)) / (1 - self.alpha**count)
         return (1 - self.norm_coefficient_post) * (x - rate * (v / (np.sqrt(h) + self.epsilon))), v, h
+
+    def step_of(self, rate: Expr, count: Expr, x: Expr, g: Expr, *states: Expr) -> tuple[Expr, ...]:
+        v, h = states
+        g = x * self.norm_coefficient + g
+        v = v * self.alpha + g * (1 - self.alpha)
+        h = h * self.beta + g * g * (1 - self.beta)
+        first, second = (1 - call("pow", constant(b, float64), count) for b in (self.alpha, self.beta))
+        factor = cast(select(count > 0, rate * (call("sqrt", second) / first), rate), x.dtype)
+        return (x - factor * (v / (call("sqrt", h) + self.epsilon))) * (1 - self.norm_coefficient_post), v, h
 
 
 @dataclass(frozen=True)
@@ -172,3 +201,9 @@ class Momentum(Optimizer):
         g = self.norm_coefficient * x + g
         v = self.alpha * v + (self.beta if count > 0 else 1.0) * g
         return x - rate * (v if self.mode == "standard" else g + self.alpha * v), v
+
+    def step_of(self, rate: Expr, count: Expr, x: Expr, g: Expr, *states: Expr) -> tuple[Expr, ...]:
+        (v,) = states
+        g = x * self.norm_coefficient + g
+        v = v * self.alpha + select(count > 0, constant(self.beta, x.dtype), 1) * g
+        return x - cast(rate, x.dtype) * (v if self.mode == "standard" else g + v * self.alpha), v

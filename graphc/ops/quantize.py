@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import ml_dtypes
@@ -10,6 +11,7 @@ import numpy as np
 
 from graphc.dims import ceildiv
 from graphc.errors import CompileError, ExecutionError
+from graphc.expr import Element, Expr, IndexLike, Linear, Source, call, cast, constant, linear, wide
 from graphc.ir import Cost, elements, traffic
 from graphc.ops.base import (
     Array,
@@ -24,7 +26,11 @@ from graphc.ops.base import (
     const,
     normalize_axis,
 )
-from graphc.ops.cast import convert
+from graphc.ops.cast import Cast, convert
+from graphc.ops.logic import where
+from graphc.ops.math import Round
+from graphc.ops.minmax import Clip, Max, Min
+from graphc.ops.reduction import ReduceMax, ReduceMin
 from graphc.ops.reshaping import Expand
 from graphc.ops.shape import shape_of
 from graphc.types import (
@@ -41,11 +47,13 @@ from graphc.types import (
     float8e8m0,
     float16,
     float32,
+    float64,
     int2,
     int4,
     int8,
     int16,
     int32,
+    int64,
     uint2,
     uint4,
     uint8,
@@ -106,6 +114,37 @@ def spread(parameter: Array, shape: Sequence[int], axis: int, block_size: int) -
     if not fits:
         raise ExecutionError(f"scale or zero point of shape {list(parameter.shape)} does not fit {list(shape)}")
     return result
+
+
+def spread_of(
+    parameter: Source, shape: Sequence[int], axis: int, block_size: int
+) -> Callable[[Sequence[IndexLike]], Expr]:
+    """The scale or zero point of the element at an index of a tensor of `shape`."""
+    if math.prod(parameter.shape) == 1:
+        return lambda index: parameter.at(0)
+    axis = _axis(axis, len(shape))
+    if block_size:
+        if len(parameter.shape) != len(shape) or parameter.shape[axis] != ceildiv(shape[axis], block_size):
+            raise CompileError("blocks that do not fit")
+        return lambda index: parameter[(*index[:axis], linear(index[axis]) // block_size, *index[axis + 1 :])]
+    if parameter.shape != (shape[axis],):
+        raise CompileError("a scale or zero point that does not fit")
+    return lambda index: parameter[(index[axis],)]
+
+
+def saturated(x: Expr, to: DType, zero_point: Expr | None = None) -> Expr:
+    """`saturate` of one element."""
+    if not to.is_integer:
+        single = cast(x, float32)
+        return cast(single if zero_point is None else single + cast(zero_point, float32), to)
+    info = ml_dtypes.iinfo(to.numpy)  # type: ignore[no-untyped-call]
+    whole = cast(call("round", wide(x)), int32)  # NaN is 0, what is far outside saturates
+    lowest, highest = constant(int(info.min), int32), constant(int(info.max), int32)
+    if zero_point is None:
+        return cast(call("min", call("max", whole, lowest), highest), to)
+    shift = cast(zero_point, int32)
+    within = call("min", call("max", whole, lowest - shift), highest - shift)
+    return cast(within + shift, to)
 
 
 def saturate(x: Array, to: DType, zero_point: Array | None = None, *, saturating: bool = True) -> Array:
@@ -169,6 +208,21 @@ class QuantizeLinear(Op):
         ratio = np.asarray(x.astype(precision) / scale.astype(precision))
         return saturate(ratio, to, zero_point, saturating=self.saturate)
 
+    def element(self, y: TensorType, x: Source, y_scale: Source, y_zero_point: Source | None = None) -> Element:
+        if not self.saturate and y.dtype in FLOAT8:
+            raise CompileError(f"to {y.dtype.name} without saturation")
+        precision = float64 if y_scale.dtype is int32 else self.precision or y_scale.dtype
+        if precision is float8e8m0:
+            precision = float32
+        scale_of = spread_of(y_scale, x.shape, self.axis, self.block_size)
+        zero_of = None if y_zero_point is None else spread_of(y_zero_point, x.shape, self.axis, self.block_size)
+
+        def element(*i: Linear) -> Expr:
+            ratio = cast(x[i], precision) / cast(scale_of(i), precision)
+            return saturated(ratio, y.dtype, None if zero_of is None else zero_of(i))
+
+        return element
+
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return Cost(elements(ys[0]) * 3, traffic(xs, ys))
 
@@ -209,6 +263,19 @@ class DequantizeLinear(Op):
         scale = spread(x_scale, x.shape, self.axis, self.block_size).astype(np.float32)
         return np.asarray(difference.astype(np.float32) * scale).astype(to)
 
+    def element(self, y: TensorType, x: Source, x_scale: Source, x_zero_point: Source | None = None) -> Element:
+        scale_of = spread_of(x_scale, x.shape, self.axis, self.block_size)
+        zero_of = None if x_zero_point is None else spread_of(x_zero_point, x.shape, self.axis, self.block_size)
+        exact = int64 if x.dtype is int32 else int32 if x.dtype.is_integer else float32
+
+        def element(*i: Linear) -> Expr:
+            difference = cast(x[i], exact)
+            if zero_of is not None:
+                difference = difference - cast(zero_of(i), exact)
+            return cast(cast(difference, float32) * cast(scale_of(i), float32), y.dtype)
+
+        return element
+
     def grad(self, dy: Value, y: Value, x: Value, x_scale: Value, *zero_point: Value) -> Sequence[Value | None]:
         if self.block_size or x_scale.shape is None or x.rank is None:
             raise CompileError("the gradient needs a scale of known rank, and no blocks")
@@ -242,6 +309,14 @@ class DynamicQuantizeLinear(Op):
         scale = np.asarray(span / np.float32(255) if span > 0 else 1, np.float32)
         zero_point = saturate(np.clip(-lowest / scale, 0, 255), uint8)
         return saturate(x / scale, uint8, zero_point), scale, zero_point
+
+    def decompose(self, x: Value) -> tuple[Value, ...]:
+        zero, most = const(0.0, float32), const(255.0, float32)
+        lowest, highest = Min()(ReduceMin(False)(x), zero), Max()(ReduceMax(False)(x), zero)
+        span = highest - lowest
+        scale = where(span > 0, span / most, 1)
+        zero_point = Cast(uint8)(Round()(Clip()(-lowest / scale, zero, most)))
+        return QuantizeLinear()(x, scale, zero_point), scale, zero_point
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return Cost(elements(ys[0]) * 5, traffic(xs, ys))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from graphc.dims import Dim
-from graphc.errors import ExecutionError
+from graphc.errors import CompileError, ExecutionError
+from graphc.expr import Element, Expr, IndexLike, Linear, Source, cast, linear
 from graphc.ir import Cost, elements, traffic
 from graphc.ops.base import (
     Array,
@@ -24,9 +26,9 @@ from graphc.ops.base import (
 from graphc.ops.conv import Conv
 from graphc.ops.conv_kernels import convolve
 from graphc.ops.linear import MatMul
-from graphc.ops.quantize import FLOAT8, saturate
+from graphc.ops.quantize import FLOAT8, saturate, saturated
 from graphc.ops.windows import Ints
-from graphc.types import DType, bfloat16, dtype_of, float16, float32, int8, int32, uint8
+from graphc.types import DType, bfloat16, dtype_of, float16, float32, int8, int32, int64, uint8
 
 BYTES = frozenset({int8, uint8})
 SCALES = frozenset({float32, float16, bfloat16})
@@ -45,6 +47,11 @@ def _shifted(x: Array, zero_point: Array | None, float_type: np.dtype[np.floatin
 def _wrapped(x: Array) -> Array:
     """Integers held in floats as int32, modulo 2^32."""
     return x.astype(np.int64).astype(np.int32)
+
+
+def _sums_in(depth: int) -> DType:
+    """An integer type that holds sums of `depth` products of differences of bytes."""
+    return int32 if depth * 255 * 255 < 1 << 31 else int64
 
 
 # -- matrix products --------------------------------------------------------------------------------------------------
@@ -67,6 +74,27 @@ def _along(p: Array | None, x: Array, axis: int) -> Array | None:
     if p.ndim != 1 or p.size != (x.shape[axis] if x.ndim > 1 else 1):
         raise ExecutionError(f"scale or zero point of shape {list(p.shape)} does not fit {list(x.shape)}")
     return p[:, None] if axis == -2 else p
+
+
+def _parameter(p: Source, x: Source, axis: int, index: Sequence[IndexLike]) -> Expr:
+    """The scale or zero point of `x` at `index`; a vector lies along `axis`."""
+    if len(p.shape) == len(x.shape) > 1:
+        return p.broadcast(index)
+    if math.prod(p.shape) == 1:
+        return p.at(0)
+    if len(p.shape) != 1 or p.shape[0] != (x.shape[axis] if len(x.shape) > 1 else 1):
+        raise CompileError("a scale or zero point that does not fit")
+    return p[(index[axis],)]
+
+
+def _difference(x: Source, zero_point: Source | None, axis: int, dtype: DType) -> Source:
+    """x - zero_point in `dtype`."""
+
+    def element(index: tuple[Linear, ...]) -> Expr:
+        value = cast(x[index], dtype)
+        return value if zero_point is None else value - cast(_parameter(zero_point, x, axis, index), dtype)
+
+    return Source(dtype, x.shape, element)
 
 
 @dataclass(frozen=True)
@@ -92,6 +120,17 @@ class MatMulInteger(Op):
         a = _shifted(A, _along(a_zero_point, A, -2), float_type)
         b = _shifted(B, _along(b_zero_point, B, -1), float_type)
         return _wrapped(np.asarray(np.matmul(a, b)))
+
+    def element(
+        self,
+        y: TensorType,
+        A: Source,
+        B: Source,
+        a_zero_point: Source | None = None,
+        b_zero_point: Source | None = None,
+    ) -> Element:
+        a, b = _difference(A, a_zero_point, -2, int32), _difference(B, b_zero_point, -1, int32)
+        return MatMul().element(y, a, b)
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return Cost(MatMul().cost(xs[:2], ys).flops, traffic(xs, ys))
@@ -153,6 +192,33 @@ class QLinearMatMul(Op):
             factor = factor.reshape(total.shape) if factor.size > 1 else factor.reshape(())
         return saturate(total * factor, dtype_of(y_zero_point.dtype), y_zero_point.reshape(()))
 
+    def element(
+        self,
+        y: TensorType,
+        a: Source,
+        a_scale: Source,
+        a_zero_point: Source,
+        b: Source,
+        b_scale: Source,
+        b_zero_point: Source,
+        y_scale: Source,
+        y_zero_point: Source,
+    ) -> Element:
+        sums = _sums_in(a.shape[-1]) if a.dtype.is_integer and b.dtype.is_integer else float32
+        left, right = _difference(a, a_zero_point, -2, sums), _difference(b, b_zero_point, -1, sums)
+        product = MatMul().element(TensorType(sums, y.shape), left, right)
+        rows, columns = len(a.shape) > 1, len(b.shape) > 1
+
+        def element(*i: Linear) -> Expr:
+            batch, own = i[: len(i) - rows - columns], i[len(i) - rows - columns :]
+            row = (*batch, own[0] if rows else linear(0), linear(0))
+            column = (*batch, linear(0), own[-1] if columns else linear(0))
+            scales = cast(_parameter(a_scale, a, -2, row), float32) * cast(_parameter(b_scale, b, -1, column), float32)
+            factor = scales / cast(y_scale.at(0), float32)
+            return saturated(cast(product(*i), float32) * factor, y.dtype, y_zero_point.at(0))
+
+        return element
+
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return Cost(MatMul().cost([xs[0], xs[3]], ys).flops + elements(ys[0]) * 2, traffic(xs, ys))
 
@@ -205,6 +271,32 @@ class _Convolution(Op):
         windows = self._conv._grid(w.shape).windows(x.shape[2:])
         return convolve(left, right, windows, self.group)
 
+    def _sum_of(
+        self, y: TensorType, x: Source, w: Source, x_zero: Source | None, w_zero: Source | None, dtype: DType
+    ) -> Element:
+        """The element of the convolution of x - x_zero and w - w_zero, summed up in `dtype`."""
+
+        def weight(index: tuple[Linear, ...]) -> Expr:
+            value = cast(w[index], dtype)
+            return value if w_zero is None else value - cast(_of_channel(w_zero, index[0]), dtype)
+
+        def shifted(index: tuple[Linear, ...]) -> Expr:
+            value = cast(x[index], dtype)
+            return value if x_zero is None else value - cast(x_zero.at(0), dtype)
+
+        plain = x_zero is None or (x_zero.const is not None and not x_zero.const.any())
+        left = (
+            Source(dtype, x.shape, lambda i: cast(x[i], dtype), halo=x.halo)
+            if plain
+            else Source(dtype, x.shape, shifted)
+        )
+        return self._conv.element(TensorType(dtype, y.shape), left, Source(dtype, w.shape, weight))
+
+
+def _of_channel(p: Source, m: Linear) -> Expr:
+    """The element for output channel `m`."""
+    return p.at(0) if math.prod(p.shape) == 1 else p[(m,)]
+
 
 def _by_channel(p: Array, rank: int) -> Array:
     """One element, or one for each output channel of weights of `rank`."""
@@ -234,6 +326,16 @@ class ConvInteger(_Convolution):
 
     def eval(self, x: Array, w: Array, x_zero_point: Array | None = None, w_zero_point: Array | None = None) -> Array:
         return _wrapped(self._sums(x, w, x_zero_point, w_zero_point))
+
+    def element(
+        self,
+        y: TensorType,
+        x: Source,
+        w: Source,
+        x_zero_point: Source | None = None,
+        w_zero_point: Source | None = None,
+    ) -> Element:
+        return self._sum_of(y, x, w, x_zero_point, w_zero_point, int32)
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return Cost(self._conv.cost(xs[:2], ys).flops, traffic(xs, ys))
@@ -295,6 +397,31 @@ class QLinearConv(_Convolution):
         factor = x_scale.reshape(()) * _by_channel(w_scale, w.ndim - 1) / y_scale.reshape(())
         to: DType = dtype_of(y_zero_point.dtype)
         return saturate(total.astype(np.float32) * factor, to, y_zero_point.reshape(()))
+
+    def element(
+        self,
+        y: TensorType,
+        x: Source,
+        x_scale: Source,
+        x_zero_point: Source,
+        w: Source,
+        w_scale: Source,
+        w_zero_point: Source,
+        y_scale: Source,
+        y_zero_point: Source,
+        B: Source | None = None,
+    ) -> Element:
+        sums = _sums_in(math.prod(w.shape[1:]))
+        product = self._sum_of(y, x, w, x_zero_point, w_zero_point, sums)
+
+        def element(n: Linear, m: Linear, *p: Linear) -> Expr:
+            total = product(n, m, *p)
+            if B is not None:
+                total = cast(total, int64) + cast(B[m], int64)
+            factor = x_scale.at(0) * _of_channel(w_scale, m) / y_scale.at(0)
+            return saturated(cast(total, float32) * factor, y.dtype, y_zero_point.at(0))
+
+        return element
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return Cost(self._conv.cost([xs[0], xs[3]], ys).flops + elements(ys[0]) * 3, traffic(xs, ys))

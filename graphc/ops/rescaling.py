@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from graphc.errors import CompileError
+from graphc.expr import Element, Expr, Linear, Source, call, cast, equal, over, wide
+from graphc.expr import select as either
 from graphc.ir import Cost, elements, traffic
 from graphc.limits import current_limits
 from graphc.ops.base import (
@@ -71,6 +74,26 @@ class LRN(Op):
     def _window(self) -> tuple[int, int]:
         return (self.size - 1) // 2, self.size // 2
 
+    def element(self, y: TensorType, x: Source) -> Element:
+        before, _ = self._window()
+
+        def element(n: Linear, c: Linear, *rest: Linear) -> Expr:
+            def square(d: Linear) -> Expr:
+                value = wide(x.padded((n, c + d - before, *rest)))
+                return value * value
+
+            base = over("sum", [self.size], square) * (self.alpha / self.size) + self.bias
+            return cast(wide(x[(n, c, *rest)]) * self._power(base), y.dtype)
+
+        return element
+
+    def _power(self, base: Expr) -> Expr:
+        """base^−beta; for the usual beta by roots."""
+        if self.beta in (0.5, 0.75):
+            root = call("sqrt", base)
+            return 1 / (root if self.beta == 0.5 else root * call("sqrt", root))
+        return call("pow", base, -self.beta)
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         before, behind = self._window()
         scale = self.alpha / self.size
@@ -128,6 +151,20 @@ class LpNormalization(Op):
             norm = np.sqrt(np.add.reduce(np.square(wide), axis=axis, keepdims=True))
         return np.asarray(wide / np.where(norm == 0, 1, norm)).astype(x.dtype, copy=False)
 
+    def element(self, y: TensorType, x: Source) -> Element:
+        axis = normalize_axis(self.axis, len(x.shape))
+
+        def element(*i: Linear) -> Expr:
+            def term(k: Linear) -> Expr:
+                value = wide(x[(*i[:axis], k, *i[axis + 1 :])])
+                return call("abs", value) if self.p == 1 else value * value
+
+            total = over("sum", [x.shape[axis]], term)
+            norm = total if self.p == 1 else call("sqrt", total)
+            return cast(wide(x[i]) / either(equal(norm, 0), 1, norm), y.dtype)
+
+        return element
+
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         along = (dy * y).sum(self.axis, keepdims=True)
         if self.p == 1:
@@ -168,6 +205,26 @@ class MeanVarianceNormalization(Op):
         deviation = np.sqrt(np.mean(np.square(y), axis=axes, keepdims=True))
         y /= deviation + wide.dtype.type(DEVIATION_EPSILON)
         return y.astype(x.dtype, copy=False)
+
+    def element(self, y: TensorType, x: Source) -> Element:
+        axes = normalize_axes(self.axes, len(x.shape))
+        sizes = [x.shape[a] for a in axes]
+        count = float(math.prod(sizes))
+
+        def element(*i: Linear) -> Expr:
+            def at(*k: Linear) -> tuple[Linear, ...]:
+                moved = dict(zip(axes, k, strict=True))
+                return tuple(moved.get(axis, j) for axis, j in enumerate(i))
+
+            def square(*k: Linear) -> Expr:
+                centred = wide(x[at(*k)]) - mean
+                return centred * centred
+
+            mean = over("sum", sizes, lambda *k: wide(x[at(*k)])) / count
+            deviation = call("sqrt", over("sum", sizes, square) / count)
+            return cast((wide(x[i]) - mean) / (deviation + DEVIATION_EPSILON), y.dtype)
+
+        return element
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         if x.shape is None:

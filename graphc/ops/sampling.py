@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from graphc.dims import unknown
-from graphc.errors import ExecutionError
+from graphc.errors import CompileError, ExecutionError
 from graphc.limits import check_tensor
 from graphc.ops.base import (
     Array,
@@ -58,11 +59,19 @@ def _sampled_type(shape: Sizes | None, dtype: DType) -> TensorType:
     return TensorType(dtype, None if shape is None else check_sizes(shape))
 
 
-@dataclass(frozen=True)
-class RandomNormal(Op):
-    """y_i ~ N(mean, scale²), of the given `shape`. ONNX RandomNormal-22."""
+class Random(Op):
+    """An op that draws numbers of NumPy's generators: what a seed means is what those make of it."""
 
     pure = False
+
+    def element(self, y: object, *xs: object) -> Any:
+        raise CompileError("draws the numbers of NumPy's generators", node=self.name)
+
+
+@dataclass(frozen=True)
+class RandomNormal(Random):
+    """y_i ~ N(mean, scale²), of the given `shape`. ONNX RandomNormal-22."""
+
     shape: tuple[int, ...]
     dtype: DType = float32
     mean: float = 0.0
@@ -80,10 +89,9 @@ class RandomNormal(Op):
 
 
 @dataclass(frozen=True)
-class RandomUniform(Op):
+class RandomUniform(Random):
     """y_i ~ U[low, high), of the given `shape`. ONNX RandomUniform-22."""
 
-    pure = False
     shape: tuple[int, ...]
     dtype: DType = float32
     high: float = 1.0
@@ -101,10 +109,9 @@ class RandomUniform(Op):
 
 
 @dataclass(frozen=True)
-class RandomNormalLike(Op):
+class RandomNormalLike(Random):
     """y_i ~ N(mean, scale²), of x's shape and (without `dtype`) element type. ONNX RandomNormalLike-22."""
 
-    pure = False
     dtype: DType | None = None
     mean: float = 0.0
     scale: float = 1.0
@@ -122,10 +129,9 @@ class RandomNormalLike(Op):
 
 
 @dataclass(frozen=True)
-class RandomUniformLike(Op):
+class RandomUniformLike(Random):
     """y_i ~ U[low, high), of x's shape and (without `dtype`) element type. ONNX RandomUniformLike-22."""
 
-    pure = False
     dtype: DType | None = None
     high: float = 1.0
     low: float = 0.0
@@ -143,10 +149,9 @@ class RandomUniformLike(Op):
 
 
 @dataclass(frozen=True)
-class Bernoulli(Op):
+class Bernoulli(Random):
     """y_i = 1 with probability x_i, else 0. ONNX Bernoulli-22. Its gradient is zero wherever it has one."""
 
-    pure = False
     dtype: DType | None = None
     seed: float | None = None
 
@@ -166,10 +171,9 @@ class Bernoulli(Op):
 
 
 @dataclass(frozen=True)
-class Multinomial(Op):
+class Multinomial(Random):
     """y[b, k] = c with probability exp(x[b, c]) / Σ exp(x[b, ·]), for `sample_size` draws k. ONNX Multinomial-22."""
 
-    pure = False
     dtype: DType = int32
     sample_size: int = 1
     seed: float | None = None
