@@ -13,8 +13,8 @@ from graphc.ir import Graph, Value
 from graphc.ops.activation import Relu
 from graphc.ops.base import const
 from graphc.ops.conv import Conv, ConvTranspose
-from graphc.ops.linear import Gemm
-from graphc.ops.normalization import BatchNormalization
+from graphc.ops.linear import Gemm, MatMul
+from graphc.ops.normalization import BatchNormalization, LayerNormalization
 from graphc.ops.pool import AveragePool, GlobalAveragePool, MaxPool
 from graphc.ops.rescaling import LRN
 from graphc.ops.reshaping import Flatten
@@ -80,6 +80,17 @@ class Builder:
         w = self.normal(f"{name}.weight", (units, size(x, 1)), (2 / size(x, 1)) ** 0.5)
         b = self.uniform(f"{name}.bias", (units,), -0.1, 0.1)
         return Gemm(transB=True).apply((x, w, b), name)[0]
+
+    def linear(self, name: str, x: Value, units: int, *, std: float) -> Value:
+        """A fully connected layer over the last axis: x · w + b for x of any rank."""
+        w = self.normal(f"{name}.weight", (size(x, -1), units), std)
+        return MatMul().apply((x, w), name)[0] + self.uniform(f"{name}.bias", (units,), -0.1, 0.1)
+
+    def layer_norm(self, name: str, x: Value, *, epsilon: float) -> Value:
+        """Layer normalisation over the last axis, with a learned scale near 1."""
+        c = (size(x, -1),)
+        scale, b = self.uniform(f"{name}.weight", c, 0.8, 1.2), self.uniform(f"{name}.bias", c, -0.1, 0.1)
+        return LayerNormalization(epsilon=epsilon).apply((x, scale, b), name)[0]
 
     def batch_norm(self, name: str, x: Value, *, scale: float = 1.0) -> Value:
         """Batch normalisation with running statistics near 0 and 1, and a learned scale near `scale`."""

@@ -26,10 +26,13 @@ PARAMETERS = {
     "resnet50": 25_557_032,
     "resnet101": 44_549_160,
     "resnet152": 60_192_808,
+    "mobilenet_v1": 4_231_976,
+    "bert_base": 109_482_240,
+    "vit_b16": 86_567_656,
     "fcn32s": 136_152_917,
     "context_module": 9 * 21 * 21 * 7 + 21 * 21 + 8 * 21,
 }
-# Multiply-adds of convolutions and fully connected layers for one image of the default size, in units of 1e9.
+# Multiply-adds of convolutions, fully connected layers and attention for one input of the default size, in 1e9.
 GIGA_MACS = {
     "alexnet": 0.72,
     "nin": 1.10,
@@ -41,6 +44,9 @@ GIGA_MACS = {
     "resnet50": 4.09,
     "resnet101": 7.80,
     "resnet152": 11.51,
+    "mobilenet_v1": 0.57,
+    "bert_base": 11.17,
+    "vit_b16": 17.56,
 }
 
 
@@ -50,7 +56,7 @@ def parameters(graph: Graph) -> int:
 
 
 def layer_flops(graph: Graph) -> float:
-    layers = [n for n in graph.nodes if n.op.name in ("Conv", "ConvTranspose", "Gemm")]
+    layers = [n for n in graph.nodes if n.op.name in ("Conv", "ConvTranspose", "Gemm", "MatMul")]
     return sum(float(n.op.cost(n.inputs, n.outputs).flops) for n in layers)  # type: ignore[arg-type]
 
 
@@ -73,6 +79,9 @@ def test_any_batch(name: str) -> None:
 def test_sizes_and_classes() -> None:
     assert models.resnet18(image_size=64, classes=5).outputs[0].shape == (1, 5)
     assert models.fcn8s(image_size=96, classes=3).outputs[0].shape == (1, 3, 96, 96)
+    assert models.mobilenet_v1(image_size=96, classes=7).outputs[0].shape == (1, 7)
+    assert models.vit_b16(image_size=64, classes=9, layers=1).outputs[0].shape == (1, 9)
+    assert models.bert_base(length=16, layers=1, width=96, heads=3).outputs[0].shape == (1, 16, 96)
     assert models.dilated_front_end(image_size=900).outputs[0].shape == (1, 21, 66, 66)
 
 

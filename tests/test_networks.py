@@ -6,29 +6,37 @@ import numpy as np
 import pytest
 
 import graphc
+from graphc.ir import Graph
 from graphc.models import NETWORKS
 from graphc.models.light import NAMES, light
+from graphc.random import random_feeds
 
 # The fully convolutional networks pad every image by 100 pixels; a small image keeps them affordable.
-SIZES = {"fcn32s": 32, "fcn16s": 32, "fcn8s": 32, "dilated_front_end": 380}
+SIZES = {
+    "fcn32s": {"image_size": 32},
+    "fcn16s": {"image_size": 32},
+    "fcn8s": {"image_size": 32},
+    "dilated_front_end": {"image_size": 380},
+    "mobilenet_v1": {"image_size": 96},
+    "bert_base": {"length": 16, "layers": 2, "vocabulary": 1000},
+    "vit_b16": {"image_size": 64, "layers": 2},
+}
 
 
 def check(source: object, batch: int) -> None:
-    """onnxruntime, graphc without passes, and graphc with all of them agree on random images."""
-    oracle = graphc.compile(source, backend="onnxruntime", level=0, threads=1)
-    (port,) = oracle.inputs
-    x = np.random.default_rng(batch).standard_normal((batch, *port.shape[1:])).astype(np.float32)
-    expected = oracle(x)
+    """onnxruntime, graphc without passes, and graphc with all of them agree on random inputs."""
+    feeds = random_feeds(source if isinstance(source, Graph) else graphc.load(source), seed=batch)
+    expected = graphc.compile(source, backend="onnxruntime", level=0, threads=1).run(feeds)
     for level in (0, 2):
-        result = graphc.compile(source, backend="numpy", level=level)(x)
-        np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+        results = graphc.compile(source, backend="numpy", level=level).run(feeds)
+        for name, y in expected.items():
+            np.testing.assert_allclose(results[name], y, rtol=1e-3, atol=1e-5 * np.abs(y).max())
 
 
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_zoo(name: str, batch: int) -> None:
-    size = {"image_size": SIZES[name]} if name in SIZES else {}
-    check(NETWORKS[name](batch=batch, **size), batch)
+    check(NETWORKS[name](batch=batch, **SIZES.get(name, {})), batch)
 
 
 @pytest.mark.parametrize("batch", [1, 2])
