@@ -16,7 +16,7 @@ from graphc.expr import Boxes, Buffer, Element, Expr, Form, Index, Linear, Load,
 from graphc.ir import Node, Value
 from graphc.loops.compose import contents, elements, immediate, sizes, stored
 from graphc.loops.contraction import MAX_HALO, Contraction, Read, contract, fits, match, order, packed, tiling
-from graphc.loops.layout import Layout, blocked, padded, row_major
+from graphc.loops.layout import Layout, blocked, columns, padded, row_major
 from graphc.loops.lower import kernel, lower, part, zero_halo
 from graphc.loops.nest import Block, For, Nest, Store
 from graphc.loops.schedule import schedule
@@ -111,6 +111,7 @@ class _Lowering:
     def run(self) -> Lowered:
         for node in self.nodes:
             self._analyse(node)
+        self.columns = self._in_columns()
         for node in self.nodes:
             for v in node.outputs:
                 self.result.layouts[v] = self._choose(v)
@@ -197,12 +198,29 @@ class _Lowering:
         have = self.halos.get(x, need)
         self.halos[x] = tuple((max(a, c), max(b, d)) for (a, b), (c, d) in zip(have, need, strict=True))
 
+    def _in_columns(self) -> set[Value]:
+        """Values that only contractions read, along their last axis: they may as well lie in columns."""
+        well: set[Value] = set()
+        badly: set[Value] = set(self.outputs)
+        for node in self.nodes:
+            found = [self.found[v].contraction for v in node.outputs]
+            for x in node.inputs:
+                if x is None:
+                    continue
+                c = found[0] if len(found) == 1 else None
+                reads = 0 if c is None else (c.a.tensor is x) + (c.b.tensor is x)
+                alone = c is not None and c.a.tensor is x and reads == 1 and node.inputs.count(x) == 1
+                (well if alone and c is not None and c.columns() else badly).add(x)
+        return {v for v in well - badly if not any(max(h) for h in self.halos[v])}
+
     # -- layouts ------------------------------------------------------------------------------------------------------
     def _choose(self, v: Value) -> Layout:
         shape, found = sizes(v), self.found[v]
         halo = self.halos.get(v, ((0, 0),) * len(shape))
         c = found.contraction
         axis = None
+        if c is not None and c.lane_axis == len(shape) - 1 and v in self.columns and shape[-1] % self._lanes(c) == 0:
+            return columns(shape, self._lanes(c))
         if c is not None and c.lane_axis != len(shape) - 1:
             axis, block = c.lane_axis, self._lanes(c)
         elif c is None:
@@ -373,10 +391,12 @@ class _Lowering:
                     return blocked(shape, axis, lanes, self._halo(c, shape))
                 if not c.spread and lane in i.terms:
                     return blocked(shape, axis, lanes, self._halo(c, shape))
+            if c.columns() and shape[-1] % lanes == 0:
+                return columns(shape, lanes)
             return padded(shape, self._halo(c, shape))
 
         def ok(layout: Layout) -> bool:
-            return fits(c, layout) and (
+            return fits(c, layout, x.dtype.numpy.itemsize) and (
                 c.spread or layout.offset(c.a.index).terms.get(lane, 0) == 1 or _splits(layout, c)
             )
 

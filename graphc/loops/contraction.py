@@ -43,6 +43,8 @@ from graphc.loops.schedule import GRAIN, Machine, pieces, share
 
 LEAST = 1 << 12  # multiplications below which the general schedule does as well
 UNROLLED = 256  # multiply-adds in the innermost loop
+PAGE = 4096  # bytes between addresses that meet in one set of the first cache
+ALIASES = 12  # elements of a tile that would be too many there
 MAX_HALO = 64  # elements of padding on one side that a buffer may have
 
 
@@ -93,6 +95,12 @@ class Contraction:
     def work(self) -> int:
         """How many multiplications there are."""
         return math.prod(d.extent for d in self.digits) * math.prod(k.extent for k in self.axes)
+
+    def columns(self) -> bool:
+        """True if the reduction runs along the last axis of `a`, and the tile along the one before."""
+        last = self.a.index[-1] if len(self.a.index) > 1 else linear(0)
+        plain = len(last.terms) == 1 and not last.constant and next(iter(last.terms)) in self.axes
+        return plain and self.tile is not None and self.a.index[-2] == linear(self.indices[self.tile])
 
     def halo(self, shape: Sequence[int]) -> tuple[tuple[int, int], ...]:
         """How far `a`, of this shape, is read beyond its ends."""
@@ -313,12 +321,19 @@ def order(c: Contraction, layout: Layout) -> Order:
     return Order(tuple(k for k in everything if k != inner), inner, None)
 
 
-def fits(c: Contraction, layout: Layout) -> bool:
-    """True if `a` can be read from `layout`: its halo is wide enough, and blocks begin where sums over them do."""
+def fits(c: Contraction, layout: Layout, itemsize: int) -> bool:
+    """True if `a` can be read from `layout`: its halo is wide enough, and blocks begin where sums over them do.
+
+    The elements of a tile must not all be in one set of the first cache, as they are a multiple of PAGE bytes apart.
+    """
     if any(
         need[0] > have[0] or need[1] > have[1] for need, have in zip(c.halo(layout.shape), layout.halo, strict=True)
     ):
         return False
+    if c.tile is not None and c.digits[c.tile].extent >= ALIASES:
+        stride = layout.offset(c.a.index).terms.get(c.indices[c.tile], 0) * itemsize
+        if stride and stride % PAGE == 0:
+            return False
     for axis, i in enumerate(c.a.index):
         steps = [p.step for p in layout.parts if p.axis == axis]
         if len(steps) < 2:
