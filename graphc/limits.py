@@ -92,6 +92,12 @@ def check_deadline() -> None:
         )
 
 
+def time_left() -> float | None:
+    """Seconds until `check_deadline` raises; None without a deadline."""
+    budget = _current.get()
+    return None if budget is None or budget.deadline is None else budget.deadline - time.monotonic()
+
+
 def check_tensor(shape: tuple[int, ...], itemsize: float, what: str = "tensor") -> None:
     """Raise `ResourceLimit` if a tensor of `shape` may not be made. For shapes that come from data."""
     limits = current_limits()

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import os
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from graphc import debug
 from graphc.errors import CompileError
 
 from .target import Target, llvm
+
+# llvmlite lets one thread in at a time anyway. A fork waits until nobody is inside, so that the child can compile too.
+COMPILING = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=COMPILING.acquire, after_in_parent=COMPILING.release, after_in_child=COMPILING.release)
 
 _numbers = itertools.count()
 
@@ -47,12 +56,16 @@ def assembly(text: str, target: Target) -> str:
     return result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Library:
-    """Functions in memory; it must be alive as long as they are used."""
+    """Functions in memory; they are unloaded when the library is dropped."""
 
     addresses: dict[str, int]
-    _trackers: Any
+
+
+def _unload(tracker: Any) -> None:
+    with COMPILING:
+        tracker.close()
 
 
 @cache
@@ -62,15 +75,24 @@ def _jit() -> Any:
     return binding.create_lljit_compiler(machine)
 
 
-def link(objects: Sequence[bytes], names: Sequence[str]) -> Library:
-    """Load object files, which may call each other and the C library, and find the functions called `names`."""
+def link(objects: Sequence[bytes], names: Sequence[str], known: Mapping[str, int] = MappingProxyType({})) -> Library:
+    """Load object files and find the functions called `names`.
+
+    They may call each other, the C library, and the functions whose addresses `known` gives by name.
+    """
     binding = llvm()
-    jit = _jit()
-    builder = binding.JITLibraryBuilder()
-    for code in objects:
-        builder.add_object_img(code)
-    builder.add_current_process()
-    for name in names:
-        builder.export_symbol(name)
-    tracker = builder.link(jit, f"graphc{next(_numbers)}")
-    return Library({name: tracker[name] for name in names}, tracker)
+    with COMPILING:
+        jit = _jit()
+        builder = binding.JITLibraryBuilder()
+        for code in objects:
+            builder.add_object_img(code)
+        builder.add_current_process()
+        for name, address in known.items():
+            builder.import_symbol(name, address)
+        for name in names:
+            builder.export_symbol(name)
+        tracker = builder.link(jit, f"graphc{next(_numbers)}")
+    library = Library({name: tracker[name] for name in names})
+    # Not at exit: threads may still be running in it.
+    weakref.finalize(library, _unload, tracker).atexit = False
+    return library

@@ -20,6 +20,7 @@ from graphc.types import TensorType
 from ..codegen.target import Target, host_target, llvm
 from .lowering import lower_node
 from .program import Program, build
+from .threads import thread_count
 
 SIGNATURES = 16  # input shapes for which machine code is kept
 
@@ -86,7 +87,8 @@ class LlvmExecutable(Executable):
                 v.type if shape is None else TensorType(v.tensor.dtype, shape)
                 for v, shape in zip(self.graph.inputs, signature, strict=True)
             ]
-            found = _Compiled(retype(self.graph, types, [v.content for v in self.graph.inputs]), self.target)
+            specialized = retype(self.graph, types, [v.content for v in self.graph.inputs])
+            found = _Compiled(specialized, self.target, thread_count(self.options.threads))
             while len(self._compiled) >= SIGNATURES:
                 self._compiled.popitem(last=False)
             self._compiled[signature] = found
@@ -97,8 +99,8 @@ class LlvmExecutable(Executable):
 class _Compiled:
     """A graph whose inputs have known shapes, as regions in order."""
 
-    def __init__(self, graph: Graph, target: Target):
-        self.graph = decompose(graph)
+    def __init__(self, graph: Graph, target: Target, threads: int):
+        self.graph, self.threads = decompose(graph), threads
         native = {n: why_not(n, target) is None for n in self.graph.nodes}
         self.regions = [self._region(nodes, native[nodes[0]], target) for nodes in regions(self.graph, native)]
         self.constants = {n.output: n.op.value.array for n in self.graph.nodes if isinstance(n.op, Constant)}
@@ -113,7 +115,7 @@ class _Compiled:
         inside = set(nodes)
         read |= {x for n in self.graph.nodes if n not in inside for x in n.inputs if x is not None}
         outputs = [v for n in nodes for v in n.outputs if v in read]
-        return _Region(nodes, build(nodes, inputs, outputs, target))
+        return _Region(nodes, build(nodes, inputs, outputs, target, self.threads))
 
     def run(self, inputs: Sequence[Data]) -> list[Data]:
         data: dict[Value, Data] = {**self.constants, **dict(zip(self.graph.inputs, inputs, strict=True))}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,60 +16,156 @@ from graphc import debug
 from graphc.errors import ExecutionError
 from graphc.interpret import Data, evaluate
 from graphc.ir import Node, Value
+from graphc.limits import check_deadline, time_left
 from graphc.loops.compose import sizes
 from graphc.loops.memory import ALIGNMENT, Lifetime, plan
+from graphc.loops.nest import For, Nest, statements
 from graphc.ops.base import Constant
 from graphc.types import Array
 
 from ..codegen.emit import emit
 from ..codegen.jit import Library, compile_object, link
 from ..codegen.target import Target
+from ..codegen.team import CANCEL, FIRST, STATUS, TEAM, THREADS
+from .driver import HEADER, Call, Place, driver, holder
 from .lowering import Kernel, copy_kernel, lower_node
+from .threads import aligned, native, take
+
+LONG = 0.05  # seconds of a run from which on it is worth a thread to wait for it, so that it can be interrupted
+ENTER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
-def aligned(size: int) -> Array:
-    """`size` bytes that start at a multiple of ALIGNMENT."""
-    raw = np.empty(size + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + size]
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One call: the kernel's nest, the node that it came from (None for a copy), and where its arguments are."""
+
+    nest: Nest
+    node: Node | None
+    call: Call
+
+
+class Context:
+    """What one run needs besides its inputs and outputs; used by one run at a time, again and again."""
+
+    def __init__(self, program: Program):
+        slots = 2 + len(program.inputs) + len(program.outputs)
+        self.arena = aligned(program.arena)
+        self._memory = aligned(FIRST + 8 * slots)
+        self._memory[:] = 0
+        self.address = ctypes.c_void_p(self._memory.ctypes.data)
+        # The block as a table of 64-bit words.
+        self.block: Any = (ctypes.c_int64 * (FIRST // 8 + slots)).from_address(self._memory.ctypes.data)
+        self.block[FIRST // 8] = self.arena.ctypes.data
+        self.block[FIRST // 8 + 1] = program.constants.ctypes.data
+        self.block[THREADS // 8] = 1
 
 
 @dataclass(eq=False)
 class Program:
     """Machine code for `nodes`, from the values `inputs` to the values `outputs`.
 
-    `run` may be called by several threads at once: each call has an arena of its own.
+    `run` may be called by several threads at once: each call has a context of its own.
+
+    Attributes:
+        steps: the kernels in order.
+        arena: bytes of everything that lives only during a run.
+        threads: how many threads share the work.
     """
 
     nodes: Sequence[Node]
     inputs: Sequence[Value]
     outputs: Sequence[Value]
+    steps: Sequence[Step]
     library: Library
     arena: int
     constants: Array
-    _free: list[Array] = field(default_factory=list)
+    threads: int
+    _free: list[Context] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
-        self._function = kind(self.library.addresses["run"])
-        self._types = [(v.tensor, sizes(v)) for v in self.outputs]
+        self._enter = ENTER(self.library.addresses["enter"])
+        self._types = [(sizes(v), v.tensor.dtype.numpy) for v in self.outputs]
+        self._seconds = estimate(self.nodes)
+        if not any(s.call.parallel for s in self.steps):
+            self.threads = 1
 
     def run(self, data: Sequence[Array]) -> list[Array]:
         """The outputs for `data`, arrays of the inputs' types. Raises `ExecutionError` as NumPy's kernels do."""
-        arrays = [np.ascontiguousarray(x) for x in data]
-        results: list[Array] = [np.empty(shape, t.dtype.numpy) for t, shape in self._types]
+        results: list[Array] = [np.empty(shape, dtype) for shape, dtype in self._types]
         try:
-            arena = self._free.pop()
+            context = self._free.pop()
         except IndexError:
-            arena = aligned(self.arena)
-        held = [arena, self.constants, *arrays, *results]
-        pointers = (ctypes.c_void_p * len(held))(*(a.ctypes.data for a in held))
-        status = ctypes.c_int32(0)
-        self._function(pointers, ctypes.byref(status), 0, 1)
-        self._free.append(arena)
-        if status.value:
+            context = Context(self)
+        block = context.block
+        held: list[Any] = []
+        at = FIRST // 8 + 2
+        for x in data:
+            flags = x.flags
+            if not (flags.c_contiguous and flags.aligned):
+                x = np.require(x, requirements=["C", "A"])
+                held.append(x)
+            block[at] = id(x) if HEADER else holder(x, held)
+            at += 1
+        for x in results:
+            block[at] = id(x) if HEADER else holder(x, held)
+            at += 1
+        start = time.perf_counter()
+        if self._seconds < LONG:
+            self._call(context)
+        else:
+            self._call_watched(context, lambda: (data, results, held))
+        self._seconds = time.perf_counter() - start
+        failed = block[STATUS // 8]
+        block[STATUS // 8] = 0
+        self._free.append(context)
+        if failed:
             self._explain(data)
         return results
+
+    def _call(self, context: Context) -> None:
+        """One run, on the team if it is free; alone otherwise, with the same results."""
+        team = take(self.threads) if self.threads > 1 else None
+        if team is None:
+            self._enter(context.address)
+            return
+        block = context.block
+        try:
+            block[THREADS // 8], block[TEAM // 8] = self.threads, team.address
+            self._enter(context.address)
+        finally:
+            block[THREADS // 8], block[TEAM // 8] = 1, 0
+            team.lock.release()
+
+    def _call_watched(self, context: Context, hold: Callable[[], object]) -> None:
+        """A run that takes long, in a thread of its own, so that Ctrl-C and the deadline can end it between kernels.
+
+        Nothing that the thread uses is freed before it ends, whatever happens here: it refers to `hold`.
+        """
+        left = time_left()
+        if left is None and threading.current_thread() is not threading.main_thread():
+            self._call(context)
+            return
+        check_deadline()
+        done = threading.Event()
+
+        def work() -> None:
+            try:
+                self._call(context)
+            finally:
+                done.set()
+                hold()
+
+        thread = threading.Thread(target=work, name="graphc-run", daemon=True)
+        try:
+            thread.start()
+            while not done.wait(None if left is None else max(left, 0)):
+                check_deadline()
+                left = time_left()
+        except BaseException:
+            context.block[CANCEL // 8] = 1
+            raise
+        finally:
+            thread.join()
 
     def _explain(self, data: Sequence[Data]) -> None:
         """A guard did not hold: NumPy's kernels say which node's, and why."""
@@ -78,12 +176,21 @@ class Program:
         raise ExecutionError("a value that was computed breaks the contract of an operator")
 
 
+def estimate(nodes: Sequence[Node]) -> float:
+    """Seconds that a run may take, before there has been one: rather too many than too few."""
+    flops = 0
+    for node in nodes:
+        cost = node.op.cost(node.inputs, node.outputs).flops
+        flops += cost if isinstance(cost, int) else 0
+    return flops * 1e-9
+
+
 @dataclass(eq=False)
 class _Memory:
     """Where values are: the root that each one shares memory with, and the place of each root."""
 
     shared: dict[Value, Value] = field(default_factory=dict)
-    place: dict[Value, str] = field(default_factory=dict)
+    place: dict[Value, tuple[int, int]] = field(default_factory=dict)  # slot and offset, as in driver.Place
 
     def root(self, v: Value) -> Value:
         while v in self.shared:
@@ -91,28 +198,31 @@ class _Memory:
         return v
 
 
-def build(nodes: Sequence[Node], inputs: Sequence[Value], outputs: Sequence[Value], target: Target) -> Program:
+def build(
+    nodes: Sequence[Node], inputs: Sequence[Value], outputs: Sequence[Value], target: Target, threads: int = 1
+) -> Program:
     """Compile `nodes`, which are in order. Raises `CompileError`."""
     memory = _Memory()
-    steps: list[Kernel] = []
+    kernels: list[tuple[Node | None, Kernel]] = []
     for node in nodes:
         if isinstance(node.op, Constant):
             continue
         for v, made in zip(node.outputs, lower_node(node, target), strict=True):
             if isinstance(made, Kernel):
-                steps.append(made)
+                kernels.append((node, made))
             else:
                 memory.shared[v] = made
-    steps += _place_outputs(inputs, outputs, memory, target)
-    constants = _place_constants(steps, memory)
+    kernels += [(None, k) for k in _place_outputs(inputs, outputs, memory, target)]
+    constants = _place_constants([k for _, k in kernels], memory)
     for i, v in enumerate(inputs):
-        memory.place[v] = f"argument {2 + i}"
-    arena = _place_arena(steps, memory)
-    texts, calls = _texts(steps, memory, target)
+        memory.place[v] = 2 + i, 0
+    arena = _place_arena([k for _, k in kernels], memory)
+    texts, steps = _steps(kernels, memory, target)
     objects = [compile_object(text, target) for text in texts.values()]
-    count = 2 + len(inputs) + len(outputs)
-    objects.append(compile_object(_driver(calls, list(texts), count), target))
-    return Program(nodes, inputs, outputs, link(objects, ["run"]), arena, constants)
+    objects.append(compile_object(driver([s.call for s in steps], 2 + len(inputs) + len(outputs)), target))
+    known = {name: native().addresses[name] for name in ("barrier", "dispatch")}
+    library = link(objects, ["enter", *texts], known)
+    return Program(nodes, inputs, outputs, steps, library, arena, constants, threads)
 
 
 def _place_outputs(inputs: Sequence[Value], outputs: Sequence[Value], memory: _Memory, target: Target) -> list[Kernel]:
@@ -120,7 +230,7 @@ def _place_outputs(inputs: Sequence[Value], outputs: Sequence[Value], memory: _M
     copies = []
     for i, v in enumerate(outputs):
         root = memory.root(v)
-        place = f"argument {2 + len(inputs) + i}"
+        place = 2 + len(inputs) + i, 0
         if root in inputs or root in memory.place or root.node is None or isinstance(root.node.op, Constant):
             copy = Value(root.type)
             copies.append(copy_kernel(root, copy, target))
@@ -140,11 +250,11 @@ def _place_constants(steps: Sequence[Kernel], memory: _Memory) -> Array:
                 found[root] = root.node.op.value.array
     size = 0
     for v, array in found.items():
-        memory.place[v] = f"constant {size}"
+        memory.place[v] = 1, size
         size += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
     block = aligned(size)
     for v, array in found.items():
-        start = int(memory.place[v].split()[1])
+        start = memory.place[v][1]
         block[start : start + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     return block
 
@@ -161,44 +271,27 @@ def _place_arena(steps: Sequence[Kernel], memory: _Memory) -> int:
                 last[root] = i
     arena = plan({v: Lifetime(v.tensor.nbytes or 0, first[v], last[v]) for v in first})
     for v in first:
-        memory.place[v] = f"arena {arena.offsets[v]}"
+        memory.place[v] = 0, arena.offsets[v]
     return arena.size
 
 
-def _texts(
-    steps: Sequence[Kernel], memory: _Memory, target: Target
-) -> tuple[dict[str, str], list[tuple[str, list[str]]]]:
-    """The LLVM IR of each distinct kernel by its name, and the calls in order: a name and the places of arguments."""
+def _steps(
+    kernels: Sequence[tuple[Node | None, Kernel]], memory: _Memory, target: Target
+) -> tuple[dict[str, str], list[Step]]:
+    """The LLVM IR of each distinct kernel by its name, and the calls in order."""
     texts: dict[str, str] = {}
-    calls = []
-    for step in steps:
-        text = emit(step.nest, "kernel", target)
+    steps = []
+    for node, kernel in kernels:
+        text = emit(kernel.nest, "kernel", target)
         name = f"k{hashlib.sha256(text.encode()).hexdigest()[:24]}"
         if name not in texts:
-            debug.log(4, f"{step.nest}\n{text}")
+            debug.log(4, f"{kernel.nest}\n{text}")
             texts[name] = text.replace("@kernel(", f"@{name}(")
-        calls.append((name, [memory.place[memory.root(v)] for v in step.values]))
-    return texts, calls
-
-
-def _driver(calls: Sequence[tuple[str, list[str]]], names: Sequence[str], arguments: int) -> str:
-    """`run(arguments, status, thread, threads)`: the kernels in order."""
-    arity = {name: len(places) for name, places in calls}
-    lines = [f"declare void @{n}({', '.join(['ptr'] * (arity[n] + 1))}, i64, i64)" for n in names]
-    lines += ["define void @run(ptr %arguments, ptr %status, i64 %thread, i64 %threads) nounwind {"]
-    for i in range(arguments):
-        lines.append(f"%at{i} = getelementptr ptr, ptr %arguments, i64 {i}")
-        lines.append(f"%p{i} = load ptr, ptr %at{i}, align 8")
-    count = 0
-    for name, places in calls:
-        pointers = []
-        for place in places:
-            kind, number = place.split()
-            if kind == "argument":
-                pointers.append(f"ptr %p{number}")
-                continue
-            lines.append(f"%q{count} = getelementptr i8, ptr %p{0 if kind == 'arena' else 1}, i64 {number}")
-            pointers.append(f"ptr %q{count}")
-            count += 1
-        lines.append(f"call void @{name}({', '.join(pointers)}, ptr %status, i64 %thread, i64 %threads)")
-    return "\n".join([*lines, "ret void", "}", ""])
+        places = []
+        for buffer, v in zip(kernel.nest.arguments, kernel.values, strict=True):
+            slot, offset = memory.place[memory.root(v)]
+            size = buffer.size * buffer.dtype.numpy.itemsize
+            places.append(Place(slot, offset, size, buffer in kernel.nest.written))
+        parallel = any(isinstance(s, For) and s.kind == "parallel" for s in statements(kernel.nest.body))
+        steps.append(Step(kernel.nest, node, Call(name, tuple(places), parallel)))
+    return texts, steps
