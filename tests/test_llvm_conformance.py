@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conformance import Case, all_cases
+from test_conformance import compare
 
 from graphc.backends.llvm import LlvmBackend
 from graphc.interpret import interpret
 from graphc.passes.bodies import is_pure
 from graphc.runtime.backend import Options
-from test_conformance import compare
 
 CASES = all_cases()
 

@@ -240,7 +240,7 @@ class TestPrograms:
 
     def test_work_is_shared_out(self):
         executable = LlvmBackend().compile(models.lenet5(batch=4), Options(threads=3))
-        program = next(iter(executable._compiled.values())).regions[0].program
+        program = next(iter(executable.signatures.values())).regions[0].program
         assert program.threads == 3
         assert sum(s.call.parallel for s in program.steps) > 5
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,17 +11,18 @@ import numpy as np
 from graphc.errors import CompileError
 from graphc.interpret import Data, evaluate
 from graphc.ir import Graph, Node, Value, retype
+from graphc.limits import check_deadline
 from graphc.ops.base import Constant
 from graphc.passes.decompose import decompose, parts_of
 from graphc.runtime.backend import Executable, Options
+from graphc.runtime.signatures import CacheInfo, Signatures
 from graphc.types import TensorType
 
+from ..codegen.jit import COMPILING
 from ..codegen.target import Target, host_target, llvm
 from .lowering import lower_node
 from .program import Program, build
 from .threads import thread_count
-
-SIGNATURES = 16  # input shapes for which machine code is kept
 
 
 class LlvmBackend:
@@ -72,28 +72,37 @@ class LlvmExecutable(Executable):
 
     def __init__(self, graph: Graph, target: Target, options: Options):
         self.graph, self.target, self.options = graph, target, options
-        self._compiled: OrderedDict[tuple[Any, ...], _Compiled] = OrderedDict()
+        self.signatures: Signatures[_Compiled] = Signatures()
         if all(isinstance(v.type, TensorType) and v.type.is_static for v in graph.inputs):
-            self._find(tuple(v.tensor.shape for v in graph.inputs))
+            self._find(tuple([v.tensor.shape for v in graph.inputs]))
 
     def run(self, inputs: Sequence[Data]) -> list[Data]:
-        signature = tuple(x.shape if isinstance(x, np.ndarray) else None for x in inputs)
-        return self._find(signature).run(inputs)
+        return self._find(signature(inputs)).run(inputs)
 
-    def _find(self, signature: tuple[Any, ...]) -> _Compiled:
-        found = self._compiled.get(signature)
-        if found is None:
-            types = [
-                v.type if shape is None else TensorType(v.tensor.dtype, shape)
-                for v, shape in zip(self.graph.inputs, signature, strict=True)
-            ]
-            specialized = retype(self.graph, types, [v.content for v in self.graph.inputs])
-            found = _Compiled(specialized, self.target, thread_count(self.options.threads))
-            while len(self._compiled) >= SIGNATURES:
-                self._compiled.popitem(last=False)
-            self._compiled[signature] = found
-        self._compiled.move_to_end(signature)
-        return found
+    def cache_info(self) -> CacheInfo:
+        return self.signatures.info()
+
+    def close(self) -> None:
+        self.signatures.clear()
+
+    def _find(self, shapes: Signature) -> _Compiled:
+        return self.signatures.find(shapes, lambda: self._compile(shapes))
+
+    def _compile(self, shapes: Signature) -> _Compiled:
+        types = [
+            v.type if shape is None else TensorType(v.tensor.dtype, shape)
+            for v, shape in zip(self.graph.inputs, shapes, strict=True)
+        ]
+        specialized = retype(self.graph, types, [v.content for v in self.graph.inputs])
+        with COMPILING:
+            return _Compiled(specialized, self.target, thread_count(self.options.threads))
+
+
+Signature = tuple[Any, ...]  # a shape for each input, None for what is not a tensor
+
+
+def signature(inputs: Sequence[Data]) -> Signature:
+    return tuple([x.shape if isinstance(x, np.ndarray) else None for x in inputs])
 
 
 class _Compiled:
@@ -103,6 +112,11 @@ class _Compiled:
         self.graph, self.threads = decompose(graph), threads
         native = {n: why_not(n, target) is None for n in self.graph.nodes}
         self.regions = [self._region(nodes, native[nodes[0]], target) for nodes in regions(self.graph, native)]
+        # The program that is the whole graph, if there is one.
+        self.whole = None
+        if len(self.regions) == 1 and (program := self.regions[0].program) is not None:
+            same = [*program.inputs, None, *program.outputs] == [*self.graph.inputs, None, *self.graph.outputs]
+            self.whole = program if same else None
         self.constants = {n.output: n.op.value.array for n in self.graph.nodes if isinstance(n.op, Constant)}
 
     def _region(self, nodes: list[Node], native: bool, target: Target) -> _Region:
@@ -118,11 +132,15 @@ class _Compiled:
         return _Region(nodes, build(nodes, inputs, outputs, target, self.threads))
 
     def run(self, inputs: Sequence[Data]) -> list[Data]:
+        if self.whole is not None:
+            return self.whole.run(inputs)
         data: dict[Value, Data] = {**self.constants, **dict(zip(self.graph.inputs, inputs, strict=True))}
         for region in self.regions:
+            check_deadline()
             program = region.program
             if program is None:
                 for node in region.nodes:
+                    check_deadline()
                     results = evaluate(node, [None if x is None else data[x] for x in node.inputs])
                     data.update(zip(node.outputs, results, strict=True))
             else:
@@ -131,7 +149,7 @@ class _Compiled:
 
 
 def regions(graph: Graph, native: dict[Node, bool]) -> list[list[Node]]:
-    """The nodes in an order that the graph allows, in runs that are native or not; as few runs as a greedy walk finds."""
+    """The nodes in an order that the graph allows, in runs that are native or not: as few as a greedy walk finds."""
     waiting = [n for n in graph.nodes if not isinstance(n.op, Constant)]
     ready = {n.output for n in graph.nodes if isinstance(n.op, Constant)} | set(graph.inputs)
     found: list[list[Node]] = []

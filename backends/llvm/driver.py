@@ -1,7 +1,7 @@
 """The driver of a program: the kernels in order, run by every thread of a team, with barriers where one must wait.
 
-It reads a block of memory (see codegen/team.py). After the first line there are addresses: the arena, the constants, and
-for each input and output that of an array object, in which NumPy keeps the address of the data.
+It reads a block of memory (see codegen/team.py). After the first line there are addresses: the arena, the constants,
+and for each input and output that of an array object, in which NumPy keeps the address of the data.
 """
 
 from __future__ import annotations

@@ -226,7 +226,7 @@ def build(
 
 
 def _place_outputs(inputs: Sequence[Value], outputs: Sequence[Value], memory: _Memory, target: Target) -> list[Kernel]:
-    """Outputs are written where the caller gets them; those that are inputs or constants, or there twice, are copied."""
+    """Outputs are written where the caller gets them; those that are inputs, constants, or there twice are copied."""
     copies = []
     for i, v in enumerate(outputs):
         root = memory.root(v)

@@ -1,7 +1,7 @@
 """The threads that share the work of a run: one team for all models of the process, asleep when there is nothing to do.
 
-The threads are Python's, so that debuggers and profilers see them; they spend their lives in native code, which holds no
-lock of the interpreter.
+The threads are Python's, so that debuggers and profilers see them; they spend their lives in native code, which holds
+no lock of the interpreter.
 """
 
 from __future__ import annotations

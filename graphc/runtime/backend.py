@@ -11,6 +11,7 @@ from graphc.errors import BackendUnavailable
 from graphc.interpret import Data
 from graphc.ir import Graph, Node
 from graphc.names import did_you_mean, quote
+from graphc.runtime.signatures import CacheInfo
 
 GROUP = "graphc.backends"
 
@@ -35,6 +36,10 @@ class Executable(Protocol):
 
     def time_nodes(self, inputs: Sequence[Data]) -> list[float] | None:
         """Seconds that each of `graph.nodes` took in one run, or None where nodes are not separate at run time."""
+        return None
+
+    def cache_info(self) -> CacheInfo | None:
+        """Counters of what is kept for each signature of input shapes, or None where nothing depends on them."""
         return None
 
     def close(self) -> None:

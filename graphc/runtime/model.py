@@ -21,6 +21,7 @@ from graphc.runtime.finite import check_feeds, find_non_finite
 from graphc.runtime.placement import Placement, place
 from graphc.runtime.ports import Port
 from graphc.runtime.profile import Profile, profile
+from graphc.runtime.signatures import CacheInfo
 from graphc.types import Array
 
 
@@ -112,6 +113,10 @@ class CompiledModel:
         with limited(self._limits):
             return profile(self.graph, self._open(), data, repeat=repeat)
 
+    def cache_info(self) -> CacheInfo | None:
+        """Counters of what is compiled for each signature of input shapes; None where the backend compiles nothing."""
+        return self._open().cache_info()
+
     def close(self) -> None:
         """Free what the compiled model holds; it cannot run afterwards. Closing twice does no harm."""
         executable, self._executable = self._executable, None
@@ -170,7 +175,7 @@ class CompiledModel:
 
     def _run(self, data: list[Data], timeout: float | None) -> list[Data]:
         executable = self._open()
-        with limited(self._limits.with_timeout(timeout)):
+        with limited(self._limits if timeout is None else self._limits.with_timeout(timeout)):
             self._budget.check(data)
             results = executable.run(data)
         return own(results, data)
@@ -185,6 +190,10 @@ def _restore(arguments: tuple[Any, ...], options: Mapping[str, Any], closed: boo
 
 def own(results: Sequence[Data], inputs: Sequence[Data]) -> list[Data]:
     """`results` with a copy of each array that is not the caller's alone: an input, a view, a constant, one twice."""
+    if len(results) == 1 and type(r := results[0]) is np.ndarray:  # the usual case, without the detours
+        flags = r.flags
+        if flags.owndata and flags.writeable and not any(x is r or type(x) is not np.ndarray for x in inputs):
+            return [r]
     seen: set[int] = set()
     _collect(inputs, seen)
     return [_own(r, seen) for r in results]
