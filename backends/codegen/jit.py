@@ -15,7 +15,8 @@ from typing import Any
 from graphc import debug
 from graphc.errors import CompileError
 
-from .target import Target, llvm
+from .cache import store
+from .target import Target, llvm, llvm_version
 
 # llvmlite lets one thread in at a time anyway. A fork waits until nobody is inside, so that the child can compile too.
 COMPILING = threading.RLock()
@@ -23,6 +24,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=COMPILING.acquire, after_in_parent=COMPILING.release, after_in_child=COMPILING.release)
 
 _numbers = itertools.count()
+
+
+_VERSION = "O2, no vectorisers, no unroller, 1"  # what `optimize` does; part of what cached code is found by
 
 
 def optimize(text: str, target: Target) -> Any:
@@ -42,7 +46,19 @@ def optimize(text: str, target: Target) -> Any:
 
 
 def compile_object(text: str, target: Target) -> bytes:
-    """The object code of the module that `text` describes."""
+    """The object code of the module that `text` describes, from the cache on disk if it is there."""
+    kept = store()
+    if kept is None or debug.level() >= 4:
+        return _compile(text, target)
+    key = "\0".join([_VERSION, *map(str, llvm_version()), target.triple, target.cpu, target.features, text]).encode()
+    code = kept.get(key)
+    if code is None:
+        code = _compile(text, target)
+        kept.put(key, code)
+    return code
+
+
+def _compile(text: str, target: Target) -> bytes:
     module = optimize(text, target)
     if debug.level() >= 4:
         debug.log(4, target.machine().emit_assembly(module))

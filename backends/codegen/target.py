@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from graphc.errors import BackendUnavailable, CompileError
@@ -17,6 +18,12 @@ def llvm() -> Any:
     binding.initialize_all_targets()
     binding.initialize_all_asmprinters()
     return binding
+
+
+def llvm_version() -> tuple[object, ...]:
+    """Of llvmlite, and of the LLVM in it."""
+    binding = llvm()
+    return version("llvmlite"), *binding.llvm_version_info
 
 
 @dataclass(frozen=True)
