@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -20,6 +21,7 @@ def llvm() -> Any:
     return binding
 
 
+@cache
 def llvm_version() -> tuple[object, ...]:
     """Of llvmlite, and of the LLVM in it."""
     binding = llvm()
