@@ -277,9 +277,7 @@ class TestBackends:
         assert unavailable_reason("numpy") is None
 
     def test_an_unknown_one(self):
-        with pytest.raises(
-            BackendUnavailable, match=r"Did you mean 'numpy'\? Available: llvm, numpy"
-        ):
+        with pytest.raises(BackendUnavailable, match=r"Did you mean 'numpy'\? Available: llvm, numpy"):
             compile(single(), backend="nunpy")
 
     def test_one_that_is_not_installed(self, monkeypatch: pytest.MonkeyPatch):

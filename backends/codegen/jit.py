@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 import weakref
@@ -23,25 +22,33 @@ COMPILING = threading.RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=COMPILING.acquire, after_in_parent=COMPILING.release, after_in_child=COMPILING.release)
 
-_numbers = itertools.count()
-
-
 _VERSION = "O2, no vectorisers, no unroller, 1"  # what `optimize` does; part of what cached code is found by
+
+
+@cache
+def _pipeline(target: Target) -> tuple[Any, Any]:
+    """The target machine and the builder of pass managers, made once: each would leave memory behind."""
+    binding = llvm()
+    machine = target.machine()
+    options = binding.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
+    return machine, binding.create_pass_builder(machine, options)
 
 
 def optimize(text: str, target: Target) -> Any:
     """The module that `text` describes, checked and optimised. Raises `CompileError` for text that is not LLVM IR."""
     binding = llvm()
-    machine = target.machine()
+    _, builder = _pipeline(target)
     try:
         module = binding.parse_assembly(f'target triple = "{target.triple}"\n{text}')
         module.verify()
     except RuntimeError as e:
         raise CompileError(f"the emitter wrote invalid LLVM IR: {e}") from e
-    options = binding.create_pipeline_tuning_options(speed_level=2)
-    options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
-    builder = binding.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
+    passes = builder.getModulePassManager()
+    passes.run(module, builder)
+    # llvmlite 0.50 never frees a pass manager by itself: the method that would is hidden by one that does nothing.
+    binding.newpassmanagers.NewPassManager._dispose(passes)
+    passes.detach()
     return module
 
 
@@ -59,16 +66,19 @@ def compile_object(text: str, target: Target) -> bytes:
 
 
 def _compile(text: str, target: Target) -> bytes:
-    module = optimize(text, target)
-    if debug.level() >= 4:
-        debug.log(4, target.machine().emit_assembly(module))
-    code: bytes = target.machine().emit_object(module)
+    with COMPILING:
+        machine, _ = _pipeline(target)
+        module = optimize(text, target)
+        if debug.level() >= 4:
+            debug.log(4, machine.emit_assembly(module))
+        code: bytes = machine.emit_object(module)
     return code
 
 
 def assembly(text: str, target: Target) -> str:
     """The assembly of the module that `text` describes."""
-    result: str = target.machine().emit_assembly(optimize(text, target))
+    with COMPILING:
+        result: str = _pipeline(target)[0].emit_assembly(optimize(text, target))
     return result
 
 
@@ -79,16 +89,10 @@ class Library:
     addresses: dict[str, int]
 
 
-def _unload(tracker: Any) -> None:
+def _unload(jit: Any, tracker: Any) -> None:
     with COMPILING:
         tracker.close()
-
-
-@cache
-def _jit() -> Any:
-    binding = llvm()
-    machine = binding.Target.from_default_triple().create_target_machine(jit=True)
-    return binding.create_lljit_compiler(machine)
+        jit.close()
 
 
 def link(objects: Sequence[bytes], names: Sequence[str], known: Mapping[str, int] = MappingProxyType({})) -> Library:
@@ -98,7 +102,8 @@ def link(objects: Sequence[bytes], names: Sequence[str], known: Mapping[str, int
     """
     binding = llvm()
     with COMPILING:
-        jit = _jit()
+        # A JIT of its own for each library: one that is kept holds on to some memory of libraries that are gone.
+        jit = binding.create_lljit_compiler(binding.Target.from_default_triple().create_target_machine(jit=True))
         builder = binding.JITLibraryBuilder()
         for code in objects:
             builder.add_object_img(code)
@@ -107,8 +112,8 @@ def link(objects: Sequence[bytes], names: Sequence[str], known: Mapping[str, int
             builder.import_symbol(name, address)
         for name in names:
             builder.export_symbol(name)
-        tracker = builder.link(jit, f"graphc{next(_numbers)}")
+        tracker = builder.link(jit, "graphc")
     library = Library({name: tracker[name] for name in names})
     # Not at exit: threads may still be running in it.
-    weakref.finalize(library, _unload, tracker).atexit = False
+    weakref.finalize(library, _unload, jit, tracker).atexit = False
     return library

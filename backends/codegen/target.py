@@ -10,6 +10,7 @@ from typing import Any
 from graphc.errors import BackendUnavailable, CompileError
 
 
+@cache
 def llvm() -> Any:
     """The module llvmlite.binding, ready for use. Raises `BackendUnavailable`."""
     try:
