@@ -45,7 +45,7 @@ def naps(count: int, program: Program, threads: int) -> Program:
     objects = [compile_object(NAP, target), compile_object(driver([call] * count, slots), target)]
     steps = [Step(Nest((), (), ()), None, call)] * count
     library = link(objects, ["enter"], known)
-    return Program(program.nodes, program.inputs, program.outputs, steps, library, 0, aligned(64), threads)
+    return Program(program.nodes, program.inputs, program.outputs, steps, library, 0, (), aligned(64), threads, target)
 
 
 @pytest.fixture(params=[1, 2])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +16,15 @@ from graphc.ir import Graph, Node, Value, retype
 from graphc.limits import check_deadline
 from graphc.ops.base import Constant
 from graphc.passes.decompose import decompose, parts_of
-from graphc.runtime.backend import Executable, Options
+from graphc.runtime.backend import Executable, KernelRun, MachineLimits, Options
 from graphc.runtime.signatures import CacheInfo, Signatures
-from graphc.types import TensorType
+from graphc.types import Array, TensorType
 
 from ..codegen.jit import COMPILING
 from ..codegen.target import Target, host_target, llvm
+from .limits import measure_limits
 from .lowering import lower_node
+from .memory import show_memory
 from .program import Program, build
 from .threads import thread_count
 
@@ -79,6 +83,20 @@ class LlvmExecutable(Executable):
     def run(self, inputs: Sequence[Data]) -> list[Data]:
         return self._find(signature(inputs)).run(inputs)
 
+    def time_kernels(self, inputs: Sequence[Data]) -> list[KernelRun] | None:
+        if sys.platform == "win32":  # the driver's clock is that of POSIX
+            return None
+        return self._find(signature(inputs)).time_kernels(inputs)
+
+    def machine_limits(self) -> MachineLimits:
+        return measure_limits(self.target, thread_count(self.options.threads))
+
+    def memory_plan(self, inputs: Sequence[Data] | None) -> str | None:
+        if inputs is not None:
+            return self._find(signature(inputs)).memory_plan()
+        kept = self.signatures.values()
+        return kept[-1].memory_plan() if kept else None
+
     def cache_info(self) -> CacheInfo:
         return self.signatures.info()
 
@@ -103,6 +121,9 @@ Signature = tuple[Any, ...]  # a shape for each input, None for what is not a te
 
 def signature(inputs: Sequence[Data]) -> Signature:
     return tuple([x.shape if isinstance(x, np.ndarray) else None for x in inputs])
+
+
+Run = Callable[[Program, list[Array]], list[Array]]
 
 
 class _Compiled:
@@ -134,6 +155,28 @@ class _Compiled:
     def run(self, inputs: Sequence[Data]) -> list[Data]:
         if self.whole is not None:
             return self.whole.run(inputs)
+        return self._run(inputs, Program.run)
+
+    def time_kernels(self, inputs: Sequence[Data]) -> list[KernelRun]:
+        """Each kernel of a run on drivers with clocks."""
+        runs: list[KernelRun] = []
+        begin = time.perf_counter()
+
+        def timed(program: Program, arguments: list[Array]) -> list[Array]:
+            start = time.perf_counter() - begin
+            results, times = program.time_steps(arguments)
+            for step, (at, seconds) in zip(program.steps, times, strict=True):
+                moved = sum(p.size for p in step.call.places)
+                runs.append(KernelRun(step.node, step.call.kernel, start + at, seconds, moved))
+            return results
+
+        def fallback(node: Node, start: float) -> None:
+            runs.append(KernelRun(node, "", start - begin, time.perf_counter() - start, None))
+
+        self._run(inputs, timed, fallback)
+        return runs
+
+    def _run(self, inputs: Sequence[Data], run: Run, done: Callable[[Node, float], None] | None = None) -> list[Data]:
         data: dict[Value, Data] = {**self.constants, **dict(zip(self.graph.inputs, inputs, strict=True))}
         for region in self.regions:
             check_deadline()
@@ -141,11 +184,20 @@ class _Compiled:
             if program is None:
                 for node in region.nodes:
                     check_deadline()
+                    start = time.perf_counter()
                     results = evaluate(node, [None if x is None else data[x] for x in node.inputs])
+                    if done is not None:
+                        done(node, start)
                     data.update(zip(node.outputs, results, strict=True))
             else:
-                data.update(zip(program.outputs, program.run([data[v] for v in program.inputs]), strict=True))
+                data.update(zip(program.outputs, run(program, [data[v] for v in program.inputs]), strict=True))
         return [data[v] for v in self.graph.outputs]
+
+
+    def memory_plan(self) -> str:
+        """The arena of each native region."""
+        programs = [r.program for r in self.regions if r.program is not None]
+        return "\n\n".join(show_memory(p) for p in programs)
 
 
 def regions(graph: Graph, native: dict[Node, bool]) -> list[list[Node]]:

@@ -70,7 +70,7 @@ def driver(calls: Sequence[Call], slots: int, *, timed: bool = False) -> str:
     """
     arity = {c.kernel: len(c.places) for c in calls}
     lines = [f"declare void @{n}({', '.join(['ptr'] * (k + 1))}, i64, i64)" for n, k in arity.items()]
-    lines += ["declare i32 @barrier(ptr)", "declare void @dispatch(ptr, ptr, ptr)", _ENTER]
+    lines += ["declare i32 @barrier(ptr)", ENTRY]
     if timed:
         lines.append(_TICK)
     lines += ["define void @run(ptr %block, i64 %thread) nounwind {"]
@@ -108,7 +108,8 @@ def driver(calls: Sequence[Call], slots: int, *, timed: bool = False) -> str:
     return "\n".join([*lines, "br label %end", "end:", "ret void", "}", ""])
 
 
-_ENTER = f"""
+ENTRY = f"""
+declare void @dispatch(ptr, ptr, ptr)
 define void @enter(ptr %block) nounwind {{
   {at("%team.at", "%block", TEAM)}
   %team = load ptr, ptr %team.at, align 8

@@ -7,7 +7,8 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -44,11 +45,22 @@ class Step:
     call: Call
 
 
+@dataclass(frozen=True)
+class Resident:
+    """A value in the arena: `size` bytes at `offset`, in use from step `first` to step `last`."""
+
+    value: str
+    offset: int
+    size: int
+    first: int
+    last: int
+
+
 class Context:
     """What one run needs besides its inputs and outputs; used by one run at a time, again and again."""
 
     def __init__(self, program: Program):
-        slots = 2 + len(program.inputs) + len(program.outputs)
+        slots = program.slots + 1
         self.arena = aligned(program.arena)
         self._memory = aligned(FIRST + 8 * slots)
         self._memory[:] = 0
@@ -58,6 +70,8 @@ class Context:
         self.block[FIRST // 8] = self.arena.ctypes.data
         self.block[FIRST // 8 + 1] = program.constants.ctypes.data
         self.block[THREADS // 8] = 1
+        self.clocks = np.zeros(program._clocks, np.int64)
+        self.block[FIRST // 8 + program.slots] = self.clocks.ctypes.data
 
 
 @dataclass(eq=False)
@@ -68,7 +82,7 @@ class Program:
 
     Attributes:
         steps: the kernels in order.
-        arena: bytes of everything that lives only during a run.
+        arena: bytes of everything that lives only during a run, `residents`.
         threads: how many threads share the work.
     """
 
@@ -78,8 +92,12 @@ class Program:
     steps: Sequence[Step]
     library: Library
     arena: int
+    residents: Sequence[Resident]
     constants: Array
     threads: int
+    target: Target
+    _clocks: int = 0  # how many times the driver takes the time
+    _timed: Program | None = None
     _free: list[Context] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -89,8 +107,16 @@ class Program:
         if not any(s.call.parallel for s in self.steps):
             self.threads = 1
 
+    @property
+    def slots(self) -> int:
+        return 2 + len(self.inputs) + len(self.outputs)
+
     def run(self, data: Sequence[Array]) -> list[Array]:
         """The outputs for `data`, arrays of the inputs' types. Raises `ExecutionError` as NumPy's kernels do."""
+        return self._run(data)[0]
+
+    def _run(self, data: Sequence[Array]) -> tuple[list[Array], Array]:
+        """The outputs, and what the driver's clock said."""
         results: list[Array] = [np.empty(shape, dtype) for shape, dtype in self._types]
         try:
             context = self._free.pop()
@@ -117,10 +143,11 @@ class Program:
         self._seconds = time.perf_counter() - start
         failed = block[STATUS // 8]
         block[STATUS // 8] = 0
+        clocks = context.clocks.copy() if self._clocks else context.clocks
         self._free.append(context)
         if failed:
             self._explain(data)
-        return results
+        return results, clocks
 
     def _call(self, context: Context) -> None:
         """One run, on the team if it is free; alone otherwise, with the same results."""
@@ -166,6 +193,19 @@ class Program:
             raise
         finally:
             thread.join()
+
+    def time_steps(self, data: Sequence[Array]) -> tuple[list[Array], list[tuple[float, float]]]:
+        """The outputs, and for each step when it started and how long it took, in seconds, on a driver with a clock."""
+        if self._timed is None:
+            text = driver([s.call for s in self.steps], self.slots, timed=True)
+            known = {n: native().addresses[n] for n in ("barrier", "dispatch")}
+            known |= {s.call.kernel: self.library.addresses[s.call.kernel] for s in self.steps}
+            library = link([compile_object(text, self.target)], ["enter"], known)
+            self._timed = replace(self, library=library, _free=[], _clocks=len(self.steps) + 1)
+        timed = self._timed
+        results, clocks = timed._run(data)
+        seconds = (clocks - clocks[0]) * 1e-9
+        return results, [(float(a), float(b - a)) for a, b in pairwise(seconds)]
 
     def _explain(self, data: Sequence[Data]) -> None:
         """A guard did not hold: NumPy's kernels say which node's, and why."""
@@ -216,13 +256,13 @@ def build(
     constants = _place_constants([k for _, k in kernels], memory)
     for i, v in enumerate(inputs):
         memory.place[v] = 2 + i, 0
-    arena = _place_arena([k for _, k in kernels], memory)
+    arena, residents = _place_arena([k for _, k in kernels], memory)
     texts, steps = _steps(kernels, memory, target)
     objects = [compile_object(text, target) for text in texts.values()]
     objects.append(compile_object(driver([s.call for s in steps], 2 + len(inputs) + len(outputs)), target))
     known = {name: native().addresses[name] for name in ("barrier", "dispatch")}
     library = link(objects, ["enter", *texts], known)
-    return Program(nodes, inputs, outputs, steps, library, arena, constants, threads)
+    return Program(nodes, inputs, outputs, steps, library, arena, residents, constants, threads, target)
 
 
 def _place_outputs(inputs: Sequence[Value], outputs: Sequence[Value], memory: _Memory, target: Target) -> list[Kernel]:
@@ -259,8 +299,8 @@ def _place_constants(steps: Sequence[Kernel], memory: _Memory) -> Array:
     return block
 
 
-def _place_arena(steps: Sequence[Kernel], memory: _Memory) -> int:
-    """Everything else, by lifetime; returns the bytes of the arena."""
+def _place_arena(steps: Sequence[Kernel], memory: _Memory) -> tuple[int, list[Resident]]:
+    """Everything else, by lifetime; returns the bytes of the arena, and who is in it."""
     first: dict[Value, int] = {}
     last: dict[Value, int] = {}
     for i, step in enumerate(steps):
@@ -270,9 +310,12 @@ def _place_arena(steps: Sequence[Kernel], memory: _Memory) -> int:
                 first.setdefault(root, i)
                 last[root] = i
     arena = plan({v: Lifetime(v.tensor.nbytes or 0, first[v], last[v]) for v in first})
+    residents = []
     for v in first:
         memory.place[v] = 0, arena.offsets[v]
-    return arena.size
+        name = v.node.label if v.node is not None else v.name
+        residents.append(Resident(name, arena.offsets[v], v.tensor.nbytes or 0, first[v], last[v]))
+    return arena.size, residents
 
 
 def _steps(

@@ -113,6 +113,16 @@ class CompiledModel:
         with limited(self._limits):
             return profile(self.graph, self._open(), data, repeat=repeat)
 
+    def memory_plan(self, feeds: Mapping[str, Any] | Sequence[Any] | Array | None = None) -> str:
+        """Where values are in memory during a run with such feeds (None: the shapes that ran last), as a table."""
+        plan = self._open().memory_plan(None if feeds is None else self._bind(feeds))
+        if plan is None:
+            raise ExecutionError(
+                f"there is no plan of memory on the {self._backend.name} backend, or not before a run",
+                hint='Use backend="llvm", and pass feeds',
+            )
+        return plan
+
     def cache_info(self) -> CacheInfo | None:
         """Counters of what is compiled for each signature of input shapes; None where the backend compiles nothing."""
         return self._open().cache_info()
