@@ -14,6 +14,7 @@ from graphc.errors import CompileError
 from graphc.interpret import Data, evaluate
 from graphc.ir import Graph, Node, Value, retype
 from graphc.limits import check_deadline
+from graphc.names import quote
 from graphc.ops.base import Constant
 from graphc.passes.decompose import decompose, parts_of
 from graphc.runtime.backend import Executable, KernelRun, MachineLimits, Options
@@ -23,10 +24,13 @@ from graphc.types import Array, TensorType
 from ..codegen.jit import COMPILING
 from ..codegen.target import Target, host_target, llvm
 from .limits import measure_limits
+from .listing import show_kernels
 from .lowering import lower_node
 from .memory import show_memory
 from .program import Program, build
 from .threads import thread_count
+
+STAGES = ("loops", "llvm", "asm")
 
 
 class LlvmBackend:
@@ -90,6 +94,14 @@ class LlvmExecutable(Executable):
 
     def machine_limits(self) -> MachineLimits:
         return measure_limits(self.target, thread_count(self.options.threads))
+
+    def listing(self, stage: str, node: str | None) -> str:
+        kept = self.signatures.values()
+        if stage not in STAGES or not kept:
+            reason = f"there is no stage {quote(stage)}" if kept else "input shapes are not known yet"
+            raise CompileError(reason, hint=f"Use one of {', '.join(STAGES)}; bind symbolic dimensions")
+        programs = [r.program for r in kept[-1].regions if r.program is not None]
+        return show_kernels(programs, self.target, stage, node)
 
     def memory_plan(self, inputs: Sequence[Data] | None) -> str | None:
         if inputs is not None:
@@ -192,7 +204,6 @@ class _Compiled:
             else:
                 data.update(zip(program.outputs, run(program, [data[v] for v in program.inputs]), strict=True))
         return [data[v] for v in self.graph.outputs]
-
 
     def memory_plan(self) -> str:
         """The arena of each native region."""

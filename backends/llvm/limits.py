@@ -1,4 +1,4 @@
-"""What this machine can do at most: multiply-adds in registers, and bytes read from memory. Measured by small kernels."""
+"""What this machine can do at most, in registers and from memory, measured by small kernels."""
 
 from __future__ import annotations
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Protocol
 
-from graphc.errors import BackendUnavailable
+from graphc.errors import BackendUnavailable, CompileError
 from graphc.interpret import Data
 from graphc.ir import Graph, Node
 from graphc.names import did_you_mean, quote
@@ -61,6 +61,10 @@ class Executable(Protocol):
         """The graph's outputs for inputs that fit its declared types. The caller copies what it must own."""
         ...
 
+    def direct(self, inputs: Sequence[Data]) -> Callable[[], object] | None:
+        """A function that runs a peer on `inputs` with nothing of ours around it; None for graphc's own backends."""
+        return None
+
     def time_nodes(self, inputs: Sequence[Data]) -> list[float] | None:
         """Seconds that each of `graph.nodes` took in one run, or None where nodes are not separate at run time."""
         return None
@@ -72,6 +76,13 @@ class Executable(Protocol):
     def machine_limits(self) -> MachineLimits | None:
         """What a kernel's speed is to be compared with, measured now; None where that is not known."""
         return None
+
+    def listing(self, stage: str, node: str | None) -> str:
+        """The code made for the node called `node` (None: for all) at a stage such as `loops`, `llvm`, `asm`.
+
+        Raises `CompileError` where there is none.
+        """
+        raise CompileError(f"this backend makes no code that could be shown at the stage {quote(stage)}")
 
     def memory_plan(self, inputs: Sequence[Data] | None) -> str | None:
         """Where values are during a run on such inputs (None: on those used last), as text; None without a plan."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -22,6 +22,7 @@ from graphc.runtime.placement import Placement, place
 from graphc.runtime.ports import Port
 from graphc.runtime.profile import Profile, profile
 from graphc.runtime.signatures import CacheInfo
+from graphc.text import format_graph
 from graphc.types import Array
 
 
@@ -99,6 +100,17 @@ class CompiledModel:
         named = dict(zip(self.graph.output_names, results, strict=True))
         return named if wanted is None else {name: named[name] for name in wanted}
 
+    @property
+    def backend(self) -> str:
+        """The name of the backend that runs the model."""
+        return self._backend.name
+
+    def prepare(self, feeds: Mapping[str, Any] | Sequence[Any] | Array) -> Callable[[], object]:
+        """A function that runs once on `feeds`, for benchmarks: `model(…)`, or what of a peer is comparable to it."""
+        data = self._bind(feeds)
+        direct = self._open().direct(data)
+        return direct if direct is not None else lambda: self(*data)
+
     def placement(self) -> Placement:
         """Where each node runs, and why."""
         return place(self.graph, self._backend)
@@ -112,6 +124,13 @@ class CompiledModel:
         data = self._bind(feeds)
         with limited(self._limits):
             return profile(self.graph, self._open(), data, repeat=repeat)
+
+    def listing(self, stage: str, node: str | None = None) -> str:
+        """What became of a node (None: of all) at `stage`: "graph", "loops", "llvm" or "asm", as text.
+
+        Of the input shapes that ran last, where shapes are not known before.
+        """
+        return format_graph(self.graph) if stage == "graph" else self._open().listing(stage, node)
 
     def memory_plan(self, feeds: Mapping[str, Any] | Sequence[Any] | Array | None = None) -> str:
         """Where values are in memory during a run with such feeds (None: the shapes that ran last), as a table."""
