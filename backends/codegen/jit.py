@@ -54,24 +54,25 @@ def optimize(text: str, target: Target) -> Any:
 
 def compile_object(text: str, target: Target) -> bytes:
     """The object code of the module that `text` describes, from the cache on disk if it is there."""
-    kept = store()
-    if kept is None or debug.level() >= 4:
-        return _compile(text, target)
-    key = "\0".join([_VERSION, *map(str, llvm_version()), target.triple, target.cpu, target.features, text]).encode()
-    code = kept.get(key)
-    if code is None:
-        code = _compile(text, target)
-        kept.put(key, code)
-    return code
+    with COMPILING:
+        kept = store()
+        if kept is None or debug.level() >= 4:
+            return _compile(text, target)
+        parts = [_VERSION, *map(str, llvm_version()), target.triple, target.cpu, target.features, text]
+        key = "\0".join(parts).encode()
+        code = kept.get(key)
+        if code is None:
+            code = _compile(text, target)
+            kept.put(key, code)
+        return code
 
 
 def _compile(text: str, target: Target) -> bytes:
-    with COMPILING:
-        machine, _ = _pipeline(target)
-        module = optimize(text, target)
-        if debug.level() >= 4:
-            debug.log(4, machine.emit_assembly(module))
-        code: bytes = machine.emit_object(module)
+    machine, _ = _pipeline(target)
+    module = optimize(text, target)
+    if debug.level() >= 4:
+        debug.log(4, machine.emit_assembly(module))
+    code: bytes = machine.emit_object(module)
     return code
 
 

@@ -165,6 +165,7 @@ class _Compiled:
         return _Region(nodes, build(nodes, inputs, outputs, target, self.threads))
 
     def run(self, inputs: Sequence[Data]) -> list[Data]:
+        check_deadline()
         if self.whole is not None:
             return self.whole.run(inputs)
         return self._run(inputs, Program.run)

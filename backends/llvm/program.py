@@ -33,6 +33,7 @@ from .lowering import Kernel, copy_kernel, lower_node
 from .threads import aligned, native, take
 
 LONG = 0.05  # seconds of a run from which on it is worth a thread to wait for it, so that it can be interrupted
+WORTH_SHARING = 20e-6  # seconds of a run at full speed, below which it takes longer to wake other threads
 ENTER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
@@ -103,8 +104,9 @@ class Program:
     def __post_init__(self) -> None:
         self._enter = ENTER(self.library.addresses["enter"])
         self._types = [(sizes(v), v.tensor.dtype.numpy) for v in self.outputs]
-        self._seconds = estimate(self.nodes)
-        if not any(s.call.parallel for s in self.steps):
+        flops, moved = work(self.steps)
+        self._seconds = (flops + moved) * 1e-9  # until there has been a run: rather too long than too short
+        if flops * 1e-11 + moved * 5e-11 < WORTH_SHARING or not any(s.call.parallel for s in self.steps):
             self.threads = 1
 
     @property
@@ -216,13 +218,13 @@ class Program:
         raise ExecutionError("a value that was computed breaks the contract of an operator")
 
 
-def estimate(nodes: Sequence[Node]) -> float:
-    """Seconds that a run may take, before there has been one: rather too many than too few."""
+def work(steps: Sequence[Step]) -> tuple[float, float]:
+    """Arithmetic operations and bytes of one run."""
     flops = 0
-    for node in nodes:
+    for node in {s.node for s in steps if s.node is not None}:
         cost = node.op.cost(node.inputs, node.outputs).flops
         flops += cost if isinstance(cost, int) else 0
-    return flops * 1e-9
+    return float(flops), float(sum(p.size for s in steps for p in s.call.places))
 
 
 @dataclass(eq=False)
@@ -258,7 +260,10 @@ def build(
         memory.place[v] = 2 + i, 0
     arena, residents = _place_arena([k for _, k in kernels], memory)
     texts, steps = _steps(kernels, memory, target)
-    objects = [compile_object(text, target) for text in texts.values()]
+    objects = []
+    for text in texts.values():
+        check_deadline()
+        objects.append(compile_object(text, target))
     objects.append(compile_object(driver([s.call for s in steps], 2 + len(inputs) + len(outputs)), target))
     known = {name: native().addresses[name] for name in ("barrier", "dispatch")}
     library = link(objects, ["enter", *texts], known)

@@ -17,7 +17,22 @@ def decompose(graph: Graph) -> Graph:
 
 def _visit(node: Node, inputs: tuple[Value | None, ...]) -> Sequence[Value] | None:
     parts = parts_of(node, inputs)
-    return None if parts is None or len(parts) < len(node.outputs) else parts[: len(node.outputs)]
+    if parts is None or len(parts) < len(node.outputs):
+        return None
+    _name(parts, set(inputs), node.name)
+    return parts[: len(node.outputs)]
+
+
+def _name(parts: Sequence[Value], inputs: set[Value | None], name: str) -> None:
+    """Call the nodes that were made from `inputs` as the node that they replace, so that profiles can tell."""
+    waiting = list(parts)
+    while waiting:
+        value = waiting.pop()
+        node = value.node
+        if node is None or value in inputs or node.name or node.op.name == "Constant":
+            continue
+        node.name = name
+        waiting += [x for x in node.inputs if x is not None]
 
 
 def parts_of(node: Node, inputs: Sequence[Value | None]) -> tuple[Value, ...] | None:
