@@ -20,7 +20,7 @@ from graphc.backends.codegen.target import host_target
 from graphc.backends.llvm import threads
 from graphc.backends.llvm.driver import Call, Place, driver
 from graphc.backends.llvm.program import Program, Step
-from graphc.backends.llvm.threads import aligned, native
+from graphc.backends.llvm.threads import aligned, imported
 from graphc.loops.nest import Nest
 from graphc.parse import parse
 
@@ -39,12 +39,11 @@ def naps(count: int, program: Program, threads: int) -> Program:
     """`program`'s inputs and outputs around `count` kernels that take 5 ms each and compute nothing."""
     call = Call("nap", (Place(0, 0, 64, True),), threads > 1)
     slots = 2 + len(program.inputs) + len(program.outputs)
-    known = {n: native().addresses[n] for n in ("barrier", "dispatch")}
     target = host_target()
     # Each waits for the one before, as kernels do that share memory.
     objects = [compile_object(NAP, target), compile_object(driver([call] * count, slots), target)]
     steps = [Step(Nest((), (), ()), None, call)] * count
-    library = link(objects, ["enter"], known)
+    library = link(objects, ["enter"], imported())
     return Program(program.nodes, program.inputs, program.outputs, steps, library, 0, (), aligned(64), threads, target)
 
 

@@ -1,4 +1,4 @@
-"""The driver of a program: the kernels in order, run by every thread of a team, with barriers where one must wait.
+"""The driver of a program: the kernels in order, gone through by every thread of a team, waiting where one must.
 
 It reads a block of memory (see codegen/team.py). After the first line there are addresses: the arena, the constants,
 and for each input and output that of an array object, in which NumPy keeps the address of the data.
@@ -15,7 +15,7 @@ import numpy as np
 
 from graphc.types import Array
 
-from ..codegen.team import CANCEL, FIRST, TEAM, THREADS, at
+from ..codegen.team import CANCEL, FIRST, MASK_LINE, MASKS, TEAM, THREADS, at
 
 CLOCK = 6 if sys.platform == "darwin" else 1  # CLOCK_MONOTONIC
 
@@ -41,7 +41,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Call:
-    """A kernel by name, and where its arguments are. `parallel`: threads share it; others run on thread 0 alone."""
+    """A kernel by name, and where its arguments are. `parallel`: it has a share for each thread, others have one."""
 
     kernel: str
     places: tuple[Place, ...]
@@ -53,62 +53,103 @@ def barriers(calls: Sequence[Call]) -> list[bool]:
     found = []
     pending: list[Call] = []
     for call in calls:
-        waits = any(
-            (call.parallel or other.parallel) and any(a.meets(b) for a in call.places for b in other.places)
-            for other in pending
-        )
+        waits = any(a.meets(b) for other in pending for a in call.places for b in other.places)
         found.append(waits)
         pending = [call] if waits else [*pending, call]
     return found
 
 
 def driver(calls: Sequence[Call], slots: int, *, timed: bool = False) -> str:
-    """The LLVM IR of `run(block, thread)`, and of `enter(block)`, which runs it on the block's team.
+    """The LLVM IR of `run(block, thread)`, of `alone(block)`, and of `enter(block)`, which takes the one that fits.
 
     With `timed` there is one slot more, for the address of an array of int64: the time in nanoseconds at the start and
     after each call.
     """
     arity = {c.kernel: len(c.places) for c in calls}
     lines = [f"declare void @{n}({', '.join(['ptr'] * (k + 1))}, i64, i64)" for n, k in arity.items()]
-    lines += ["declare i32 @barrier(ptr)", ENTRY]
+    lines += [_ENTRY, _RUNTIME]
     if timed:
         lines.append(_TICK)
-    lines += ["define void @run(ptr %block, i64 %thread) nounwind {"]
-    lines += [at("%threads.at", "%block", THREADS), "%threads = load i64, ptr %threads.at, align 8"]
-    lines += [at("%team.at", "%block", TEAM), "%team = load ptr, ptr %team.at, align 8"]
-    lines += [at("%cancel.at", "%block", CANCEL), "%alone = icmp eq ptr %team, null"]
-    for i in range(slots + timed):
+    waits = [True] * len(calls) if timed else barriers(calls)
+    lines += ["define internal void @alone(ptr %block) nounwind {", *_pointers(slots + timed, slots)]
+    lines += [at("%cancel.at", "%block", CANCEL), *_tick(timed, slots, 0, "0")]
+    for n, call in enumerate(calls):
+        if n:
+            lines += _unless_cancelled(n)
+        lines += [*_call(n, call, "0", "1"), *_tick(timed, slots, n + 1, "0")]
+    lines += ["br label %end", "end:", "ret void", "}"]
+    lines += ["define internal void @run(ptr %block, i64 %thread) nounwind {", *_pointers(slots + timed, slots)]
+    lines += [at("%cancel.at", "%block", CANCEL), at("%threads.at", "%block", THREADS), at("%m", "%block", MASKS)]
+    lines += ["%threads = load i64, ptr %threads.at, align 8", "%masks = load ptr, ptr %m, align 8"]
+    lines += _tick(timed, slots, 0, "%thread")
+    split = single = 0  # kernels before this one that have a share for each thread, or one
+    for n, call in enumerate(calls):
+        if n:
+            lines += [*(_await(f"{n}", split, single) if waits[n] else []), *_unless_cancelled(n)]
+            lines += _tick(timed, slots, n, "%thread")
+        thread, shares = ("%thread", "%threads") if call.parallel else ("0", "1")
+        lines += [at(f"%mask{n}", "%masks", MASK_LINE * n), f"br label %claim{n}", f"claim{n}:"]
+        lines += [f"%share{n} = call i64 @claim(ptr %mask{n}, i64 {thread}, i64 {shares})"]
+        lines += [f"%got{n} = icmp sge i64 %share{n}, 0", f"br i1 %got{n}, label %work{n}, label %next{n}", f"work{n}:"]
+        lines += [*_call(n, call, f"%share{n}", shares), "call void @finish(ptr %block)"]
+        lines += [f"br label %claim{n}", f"next{n}:"]
+        split, single = split + call.parallel, single + (not call.parallel)
+    if timed:
+        lines += [*_await("end", split, single), *_tick(timed, slots, len(calls), "%thread")]
+    return "\n".join([*lines, "br label %end", "end:", "ret void", "}", ""])
+
+
+def _pointers(count: int, slots: int) -> list[str]:
+    """%p0, %p1, …: what the block points to; for arrays, their data."""
+    lines = []
+    for i in range(count):
         lines += [at(f"%at{i}", "%block", FIRST + 8 * i), f"%a{i} = load ptr, ptr %at{i}, align 8"]
         if 2 <= i < slots:
             lines += [at(f"%data{i}", f"%a{i}", HEADER), f"%p{i} = load ptr, ptr %data{i}, align 8"]
         else:
-            lines.append(f"%p{i} = getelementptr i8, ptr %a{i}, i64 0")
-    if timed:
-        lines.append(f"call void @tick(ptr %p{slots}, i64 0, i64 %thread)")
-    for n, (call, waits) in enumerate(zip(calls, barriers(calls), strict=True)):
-        if n and (waits or timed):
-            lines.append(f"%stop{n} = call i32 @barrier(ptr %block)")
-        elif n:
-            lines.append(f"%cancel{n} = load atomic i32, ptr %cancel.at monotonic, align 4")
-            lines.append(f"%stop{n} = select i1 %alone, i32 %cancel{n}, i32 0")
-        if n:
-            lines.append(f"%go{n} = icmp eq i32 %stop{n}, 0")
-            lines += [f"br i1 %go{n}, label %step{n}, label %end", f"step{n}:"]
-            if timed:
-                lines.append(f"call void @tick(ptr %p{slots}, i64 {n}, i64 %thread)")
-        pointers = []
-        for k, place in enumerate(call.places):
-            if place.offset:
-                lines.append(at(f"%q{n}.{k}", f"%p{place.slot}", place.offset))
-            pointers.append(f"ptr %q{n}.{k}" if place.offset else f"ptr %p{place.slot}")
-        lines.append(f"call void @{call.kernel}({', '.join([*pointers, 'ptr %block', 'i64 %thread', 'i64 %threads'])})")
-    if timed:
-        lines.append("%last = call i32 @barrier(ptr %block)")
-        lines.append(f"call void @tick(ptr %p{slots}, i64 {len(calls)}, i64 %thread)")
-    return "\n".join([*lines, "br label %end", "end:", "ret void", "}", ""])
+            lines.append(at(f"%p{i}", f"%a{i}", 0))
+    return lines
 
 
-ENTRY = f"""
+def _call(n: int, call: Call, share: str, shares: str) -> list[str]:
+    lines, pointers = [], []
+    for k, place in enumerate(call.places):
+        if place.offset:
+            lines.append(at(f"%q{n}.{k}", f"%p{place.slot}", place.offset))
+        pointers.append(f"ptr %q{n}.{k}" if place.offset else f"ptr %p{place.slot}")
+    return [
+        *lines,
+        f"call void @{call.kernel}({', '.join([*pointers, 'ptr %block', f'i64 {share}', f'i64 {shares}'])})",
+    ]
+
+
+def _unless_cancelled(n: int) -> list[str]:
+    """Leave if the run is cancelled. Whoever stays does the shares that are left, so nobody waits for who has gone."""
+    return [
+        f"%cancel{n} = load atomic i32, ptr %cancel.at monotonic, align 4",
+        f"%go{n} = icmp eq i32 %cancel{n}, 0",
+        f"br i1 %go{n}, label %step{n}, label %end",
+        f"step{n}:",
+    ]
+
+
+def _await(label: str, split: int, single: int) -> list[str]:
+    return [
+        f"%split{label} = mul i64 %threads, {split}",
+        f"%done{label} = add i64 %split{label}, {single}",
+        f"call void @await(ptr %block, i64 %done{label})",
+    ]
+
+
+def _tick(timed: bool, slots: int, n: int, thread: str) -> list[str]:
+    return [f"call void @tick(ptr %p{slots}, i64 {n}, i64 {thread})"] if timed else []
+
+
+_RUNTIME = """declare i64 @claim(ptr, i64, i64)
+declare void @finish(ptr)
+declare void @await(ptr, i64)"""
+
+_ENTRY = f"""
 declare void @dispatch(ptr, ptr, ptr)
 define void @enter(ptr %block) nounwind {{
   {at("%team.at", "%block", TEAM)}
@@ -116,7 +157,7 @@ define void @enter(ptr %block) nounwind {{
   %alone = icmp eq ptr %team, null
   br i1 %alone, label %single, label %several
 single:
-  call void @run(ptr %block, i64 0)
+  call void @alone(ptr %block)
   ret void
 several:
   call void @dispatch(ptr %team, ptr @run, ptr %block)

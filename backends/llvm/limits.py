@@ -12,10 +12,10 @@ from graphc.runtime.backend import MachineLimits
 
 from ..codegen.jit import compile_object, link
 from ..codegen.target import Target
-from ..codegen.team import FIRST, TEAM, THREADS, at
-from .driver import ENTRY
+from ..codegen.team import FIRST, MASK_BYTES, MASK_LINE, MASKS, TEAM, THREADS, at
+from .driver import Call, Place, driver
 from .program import ENTER
-from .threads import aligned, native, take
+from .threads import aligned, imported, take
 
 ROUNDS = 5  # the best of so many counts
 STEPS = 200_000  # of the arithmetic, 10 ms or so
@@ -42,13 +42,17 @@ def measure_limits(target: Target, threads: int) -> MachineLimits:
 
 
 def _best(text: str, arguments: Sequence[int], threads: int, team: int, target: Target) -> float:
-    """The seconds of the fastest run of a kernel that reads `arguments` after the first line of the block."""
-    library = link([compile_object(text, target)], ["enter"], {"dispatch": native().addresses["dispatch"]})
-    memory = aligned(FIRST + 64)
-    memory[:] = 0
+    """The seconds of the fastest run of a kernel on `arguments`, as many shares of it as there are threads."""
+    calls = [Call("limit", (Place(0, 0, 64, True),), True)]
+    objects = [compile_object(text, target), compile_object(driver(calls, 1), target)]
+    library = link(objects, ["enter"], imported())
+    given, masks, memory = aligned(64), aligned(MASK_LINE), aligned(FIRST + 64)
+    given[:] = memory[:] = 0
+    given.view(np.int64)[: len(arguments)] = arguments
     block = memory.view(np.int64)
     block[THREADS // 8], block[TEAM // 8] = threads, team
-    block[FIRST // 8 : FIRST // 8 + len(arguments)] = arguments
+    block[MASKS // 8], block[MASK_BYTES // 8] = masks.ctypes.data, masks.nbytes
+    block[FIRST // 8] = given.ctypes.data
     enter, address = ENTER(library.addresses["enter"]), ctypes.c_void_p(memory.ctypes.data)
     best = float("inf")
     for _ in range(ROUNDS):
@@ -60,14 +64,12 @@ def _best(text: str, arguments: Sequence[int], threads: int, team: int, target: 
 
 def _head(lanes: int) -> list[str]:
     return [
-        ENTRY,
-        "define void @run(ptr %block, i64 %thread) {",
+        "define void @limit(ptr %given, ptr %block, i64 %thread, i64 %threads) {",
         "entry:",
-        at("%n.at", "%block", FIRST),
-        "%n = load i64, ptr %n.at, align 8",
-        at("%base.at", "%block", FIRST + 8),
+        "%n = load i64, ptr %given, align 8",
+        at("%base.at", "%given", 8),
         "%base = load ptr, ptr %base.at, align 8",
-        at("%x.at", "%block", FIRST + 16),
+        at("%x.at", "%given", 16),
         "%x = load float, ptr %x.at, align 4",
         f"%x0 = insertelement <{lanes} x float> poison, float %x, i64 0",
         f"%xs = shufflevector <{lanes} x float> %x0, <{lanes} x float> poison, <{lanes} x i32> zeroinitializer",
@@ -110,6 +112,6 @@ def _finish(lines: list[str], results: list[str], kind: str) -> str:
         lines.append(f"%sum{k} = fadd {kind} {total}, {r}")
         total = f"%sum{k}"
     lines += [f"%out = extractelement {kind} {total}, i64 0", "%first = icmp eq i64 %thread, 0"]
-    lines += ["br i1 %first, label %store, label %end", "store:", at("%out.at", "%block", FIRST + 24)]
+    lines += ["br i1 %first, label %store, label %end", "store:", at("%out.at", "%given", 24)]
     lines += ["store float %out, ptr %out.at, align 4", "br label %end", "end:", "ret void", "}", ""]
     return "\n".join(lines)

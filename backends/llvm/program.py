@@ -27,10 +27,10 @@ from graphc.types import Array
 from ..codegen.emit import emit
 from ..codegen.jit import Library, compile_object, link
 from ..codegen.target import Target
-from ..codegen.team import CANCEL, FIRST, STATUS, TEAM, THREADS
+from ..codegen.team import CANCEL, FIRST, MASK_BYTES, MASK_LINE, MASKS, STATUS, TEAM, THREADS
 from .driver import HEADER, Call, Place, driver, holder
 from .lowering import Kernel, copy_kernel, lower_node
-from .threads import aligned, native, take
+from .threads import aligned, imported, take
 
 LONG = 0.05  # seconds of a run from which on it is worth a thread to wait for it, so that it can be interrupted
 WORTH_SHARING = 20e-6  # seconds of a run at full speed, below which it takes longer to wake other threads
@@ -71,6 +71,9 @@ class Context:
         self.block[FIRST // 8] = self.arena.ctypes.data
         self.block[FIRST // 8 + 1] = program.constants.ctypes.data
         self.block[THREADS // 8] = 1
+        self._masks = aligned(MASK_LINE * len(program.steps))
+        self.block[MASKS // 8] = self._masks.ctypes.data
+        self.block[MASK_BYTES // 8] = self._masks.nbytes
         self.clocks = np.zeros(program._clocks, np.int64)
         self.block[FIRST // 8 + program.slots] = self.clocks.ctypes.data
 
@@ -200,8 +203,7 @@ class Program:
         """The outputs, and for each step when it started and how long it took, in seconds, on a driver with a clock."""
         if self._timed is None:
             text = driver([s.call for s in self.steps], self.slots, timed=True)
-            known = {n: native().addresses[n] for n in ("barrier", "dispatch")}
-            known |= {s.call.kernel: self.library.addresses[s.call.kernel] for s in self.steps}
+            known = imported() | {s.call.kernel: self.library.addresses[s.call.kernel] for s in self.steps}
             library = link([compile_object(text, self.target)], ["enter"], known)
             self._timed = replace(self, library=library, _free=[], _clocks=len(self.steps) + 1)
         timed = self._timed
@@ -265,7 +267,7 @@ def build(
         check_deadline()
         objects.append(compile_object(text, target))
     objects.append(compile_object(driver([s.call for s in steps], 2 + len(inputs) + len(outputs)), target))
-    known = {name: native().addresses[name] for name in ("barrier", "dispatch")}
+    known = imported()
     library = link(objects, ["enter", *texts], known)
     return Program(nodes, inputs, outputs, steps, library, arena, residents, constants, threads, target)
 

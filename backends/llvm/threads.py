@@ -21,10 +21,11 @@ from graphc.types import Array
 
 from ..codegen.jit import COMPILING, Library, compile_object, link
 from ..codegen.target import host_target
-from ..codegen.team import BARRIER_SPINS, IDLE_SPINS, LINE, MAILBOXES, MAX_THREADS, STOP, TEAM_BYTES, team_module
+from ..codegen.team import IDLE_SPINS, LINE, MAILBOXES, MAX_THREADS, STOP, TEAM_BYTES, WAIT_SPINS, team_module
 
 IDLE_SECONDS = 50e-6  # how long a thread without work looks out for more before it sleeps
-BARRIER_SECONDS = 100e-6  # how long one that waits for the others does
+WAIT_SECONDS = 100e-6  # how long one that waits for the others does
+IMPORTED = ("dispatch", "claim", "finish", "await")  # what drivers call
 
 WORKER = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
 SPIN = ctypes.CFUNCTYPE(None, ctypes.c_int64)
@@ -43,7 +44,12 @@ def native() -> Library:
     with COMPILING:
         target = host_target()
         code = compile_object(team_module(target), target)
-        return link([code], ["dispatch", "worker", "barrier", "spin", "wake"])
+        return link([code], [*IMPORTED, "worker", "spin", "wake"])
+
+
+def imported() -> dict[str, int]:
+    """The addresses of what drivers call."""
+    return {name: native().addresses[name] for name in IMPORTED}
 
 
 @cache
@@ -67,7 +73,7 @@ class Team:
         self._memory[:] = 0
         words = self._memory.view(np.int64)
         words[IDLE_SPINS // 8] = pauses(IDLE_SECONDS)
-        words[BARRIER_SPINS // 8] = pauses(BARRIER_SECONDS)
+        words[WAIT_SPINS // 8] = pauses(WAIT_SECONDS)
         self.address = int(self._memory.ctypes.data)
         self.lock = threading.Lock()  # held by the run that uses the team
         self.threads: list[threading.Thread] = []
