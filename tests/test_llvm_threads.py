@@ -181,7 +181,7 @@ class TestDriver:
             return Call("k", (Place(0, 64 * reads, 64, False), Place(0, 64 * writes, 64, True)), parallel)
 
         chain = [call(True, 0, 1), call(True, 1, 2), call(False, 2, 3), call(False, 3, 4), call(True, 4, 5)]
-        assert barriers(chain) == [False, True, True, False, True]
+        assert barriers(chain) == [False, True, True, True, True]
         branches = [call(True, 0, 1), call(True, 0, 2), call(True, 0, 3), call(True, 3, 4), call(True, 2, 5)]
         assert barriers(branches) == [False, False, False, True, False]
         reuse = [call(True, 0, 1), call(True, 2, 0)]  # overwrites what the first one reads

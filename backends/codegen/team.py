@@ -1,9 +1,9 @@
 """The LLVM IR of a team of threads: how a run is handed out, how kernels are shared, and how idle threads wait.
 
-A kernel has as many shares as the run has threads (one, if it cannot be split). Each thread goes through the kernels in
-order and takes the shares that nobody has taken yet, its own first. So nobody waits for a thread that the system has not
-woken yet, or has stopped: its shares are done by others, and when it comes it finds nothing left and catches up. Before a
-kernel that needs the results of earlier ones a thread waits until all their shares are done.
+A kernel has as many shares as the run has threads (one, if it cannot be split). Each thread goes through the kernels
+in order and takes the shares that nobody has taken yet, its own first. So nobody waits for a thread that the system has
+not woken yet, or has stopped: its shares are done by others, and when it comes it finds nothing left and catches up.
+Before a kernel that needs the results of earlier ones a thread waits until all their shares are done.
 
 A waiting thread looks at a word of memory for some microseconds, then sleeps in the kernel until that word changes: an
 idle team uses no CPU. On Linux that is a futex; elsewhere it sleeps for short times between looks.
@@ -47,8 +47,8 @@ def team_module(target: Target) -> str:
 
     `dispatch(team, function, block)` runs `function(block, thread)` on the caller as thread 0 and on those others that
     come in time, and returns when all have left; `worker(team, thread)` is what a thread of the team does until it is
-    told to stop; `claim(mask, thread, shares)` is a share that nobody has taken, or -1; `finish(block)` says that one is
-    done, `await(block, n)` returns when n are; `spin(n)` pauses n times; `wake(word)` wakes who sleeps on `word`.
+    told to stop; `claim(mask, thread, shares)` is a share that nobody has taken, or -1; `finish(block)` says that one
+    is done, `await(block, n)` returns when n are; `spin(n)` pauses n times; `wake(word)` wakes who sleeps on `word`.
     """
     return "\n".join([_pause(target), _sleep(target), _WAIT, _SIGNAL, _CLAIM, _FINISH, _DISPATCH, _WORKER, _SPIN])
 
