@@ -3,6 +3,7 @@
 GRAPHC_DEBUG=1 pass times, 2 graph after each pass, 3 rules fired and declined, 4 loop nests and generated code.
 GRAPHC_DUMP=dir writes the graph after each pass. GRAPHC_CHECK=1 checks every value's type while interpreting, 2 also
 evaluates before and after each pass. GRAPHC_STOP=n stops the pipeline after n passes.
+GRAPHC_CACHE=dir is where compiled code is kept for later processes, GRAPHC_CACHE=off keeps none.
 """
 
 from __future__ import annotations
@@ -40,6 +41,20 @@ def dump_dir() -> Path | None:
     """The folder named by GRAPHC_DUMP, or None."""
     path = os.environ.get("GRAPHC_DUMP", "")
     return Path(path) if path else None
+
+
+def cache_dir() -> Path | None:
+    """The folder for compiled code: GRAPHC_CACHE, or the user's cache folder. None for GRAPHC_CACHE=off, or no home."""
+    named = os.environ.get("GRAPHC_CACHE", "")
+    if named in ("off", "0"):
+        return None
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "graphc"
+    except RuntimeError:
+        return None
 
 
 def log(at: int, message: str) -> None:

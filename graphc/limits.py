@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from graphc.errors import ResourceLimit, Timeout
 
@@ -57,8 +56,7 @@ class Limits:
             )
 
 
-@dataclass(frozen=True)
-class _Budget:
+class _Budget(NamedTuple):
     limits: Limits
     deadline: float | None
 
@@ -67,15 +65,26 @@ _current: ContextVar[_Budget | None] = ContextVar("graphc_budget", default=None)
 _default = _Budget(Limits(), None)
 
 
-@contextmanager
-def limited(limits: Limits) -> Iterator[Limits]:
-    """Apply `limits` (and start their clock) to everything computed inside the block."""
-    deadline = None if limits.timeout_s is None else time.monotonic() + limits.timeout_s
-    token = _current.set(_Budget(limits, deadline))
-    try:
-        yield limits
-    finally:
-        _current.reset(token)
+class limited:
+    """`with limited(limits): …` applies `limits` (and starts their clock) to everything computed inside the block.
+
+    A class and not a generator, which takes twice the time: there is one for each run.
+    """
+
+    __slots__ = ("_limits", "_token")
+
+    def __init__(self, limits: Limits):
+        self._limits = limits
+
+    def __enter__(self) -> Limits:
+        limits = self._limits
+        seconds = limits.timeout_s
+        deadline = None if seconds is None else time.monotonic() + seconds
+        self._token = _current.set(_Budget(limits, deadline))
+        return limits
+
+    def __exit__(self, *raised: object) -> None:
+        _current.reset(self._token)
 
 
 def current_limits() -> Limits:
@@ -90,6 +99,12 @@ def check_deadline() -> None:
         raise Timeout(
             f"stopped after {budget.limits.timeout_s} s", hint="Allow more: timeout= (--timeout), Limits(timeout_s=…)"
         )
+
+
+def time_left() -> float | None:
+    """Seconds until `check_deadline` raises; None without a deadline."""
+    budget = _current.get()
+    return None if budget is None or budget.deadline is None else budget.deadline - time.monotonic()
 
 
 def check_tensor(shape: tuple[int, ...], itemsize: float, what: str = "tensor") -> None:

@@ -18,6 +18,9 @@ settings.register_profile("ci", max_examples=50, **COMMON)
 settings.register_profile("thorough", max_examples=2000, **COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
+# Tests neither read nor leave anything in the user's compile cache; those about the cache have folders of their own.
+os.environ["GRAPHC_CACHE"] = "off"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bless", action="store_true", help="rewrite the golden files with what the tests produce now")

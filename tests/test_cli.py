@@ -184,7 +184,7 @@ class TestExitCodes:
     def test_unsupported(self, run, path):
         code, _, err = run("run", path, "-B", "tpu")
         assert code == errors.UNSUPPORTED
-        assert "there is no backend 'tpu'. Available: numpy" in err
+        assert "there is no backend 'tpu'. Available: llvm, numpy" in err
 
     def test_a_limit(self, run, path):
         code, _, err = run("run", path, "--timeout", "0")

@@ -321,7 +321,7 @@ class TestStopping:
             compiled(X)
 
     def test_an_unknown_backend(self):
-        with pytest.raises(graphc.BackendUnavailable, match="Available: numpy"):
+        with pytest.raises(graphc.BackendUnavailable, match="Available: llvm, numpy"):
             graphc.compile(AFFINE, backend="tpu")
 
 

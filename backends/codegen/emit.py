@@ -6,9 +6,14 @@ variables, once; so the text is short, and little is left for LLVM to hoist or t
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 
+from graphc import expr
 from graphc.errors import CompileError
 from graphc.expr import (
     Atom,
@@ -26,10 +31,12 @@ from graphc.expr import (
     data_of,
     walk,
 )
+from graphc.loops import functions, halves, polynomials
 from graphc.loops.functions import expand
 from graphc.loops.nest import Alloc, Block, For, If, Nest, Stmt, Store, Update, map_exprs
 from graphc.types import DType, bool_
 
+from . import scalars, small_types
 from .scalars import instruction, literal, memory_type, register_type, splat
 from .target import Target
 
@@ -557,3 +564,11 @@ def emit(nest: Nest, name: str, target: Target) -> str:
     """`nest` as the text of an LLVM module with one function, `name`."""
     body = map_exprs(nest.body, expand, lambda i: i)
     return Emitter(Nest(nest.arguments, nest.written, body), name, target).emit()
+
+
+@cache
+def emitter() -> str:
+    """A digest of the code that writes LLVM IR: what is cached on disk is not used after a change of it."""
+    modules = (scalars, small_types, functions, halves, polynomials, expr, sys.modules[__name__])
+    files = [Path(m.__file__).read_bytes() for m in modules if m.__file__]
+    return hashlib.sha256(b"".join(files)).hexdigest()

@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from graphc import debug
 from graphc.errors import CompileError
 
-from .target import Target, llvm
+from .cache import store
+from .target import Target, llvm, llvm_version
 
-_numbers = itertools.count()
+# llvmlite lets one thread in at a time anyway. A fork waits until nobody is inside, so that the child can compile too.
+COMPILING = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=COMPILING.acquire, after_in_parent=COMPILING.release, after_in_child=COMPILING.release)
+
+_VERSION = "sroa, instcombine, simplifycfg, 1"  # what `optimize` does; part of what cached code is found by
+
+
+@cache
+def _pipeline(target: Target) -> tuple[Any, Any]:
+    """The target machine and the builder of pass managers, made once: each would leave memory behind."""
+    binding = llvm()
+    machine = target.machine()
+    return machine, binding.create_pass_builder(machine, binding.create_pipeline_tuning_options(speed_level=2))
 
 
 def optimize(text: str, target: Target) -> Any:
     """The module that `text` describes, checked and optimised. Raises `CompileError` for text that is not LLVM IR."""
     binding = llvm()
-    machine = target.machine()
+    _, builder = _pipeline(target)
     try:
         module = binding.parse_assembly(f'target triple = "{target.triple}"\n{text}')
         module.verify()
@@ -27,7 +44,6 @@ def optimize(text: str, target: Target) -> Any:
         raise CompileError(f"the emitter wrote invalid LLVM IR: {e}") from e
     # The emitter has hoisted, merged and unrolled already. What is left is to put register buffers into registers and to
     # tidy up; LLVM's whole O2 makes the same code of it in eight times the time.
-    builder = binding.create_pass_builder(machine, binding.create_pipeline_tuning_options(speed_level=2))
     passes = binding.create_new_function_pass_manager()
     passes.add_sroa_pass()
     passes.add_instruction_combine_pass()
@@ -35,48 +51,78 @@ def optimize(text: str, target: Target) -> Any:
     for function in module.functions:
         if not function.is_declaration:
             passes.run(function, builder)
+    # llvmlite 0.50 never frees a pass manager by itself: the method that would is hidden by one that does nothing.
+    binding.newpassmanagers.NewPassManager._dispose(passes)
+    passes.detach()
     return module
 
 
-def compile_object(text: str, target: Target) -> bytes:
-    """The object code of the module that `text` describes."""
+def compile_object(text: str, target: Target, write: Callable[[], str] | None = None) -> bytes:
+    """The object code of the module that `text` is, from the cache on disk if it is there.
+
+    With `write`, which writes the module, `text` only has to determine it: then a hit does not need the module.
+    """
+    with COMPILING:
+        kept = store()
+        if kept is None or debug.level() >= 4:
+            return _compile(write() if write else text, target)
+        parts = [_VERSION, *map(str, llvm_version()), target.triple, target.cpu, target.features, text]
+        key = "\0".join(parts).encode()
+        code = kept.get(key)
+        if code is None:
+            code = _compile(write() if write else text, target)
+            kept.put(key, code)
+        return code
+
+
+def _compile(text: str, target: Target) -> bytes:
+    machine, _ = _pipeline(target)
     module = optimize(text, target)
     if debug.level() >= 4:
-        debug.log(4, target.machine().emit_assembly(module))
-    code: bytes = target.machine().emit_object(module)
+        debug.log(4, machine.emit_assembly(module))
+    code: bytes = machine.emit_object(module)
     return code
 
 
 def assembly(text: str, target: Target) -> str:
     """The assembly of the module that `text` describes."""
-    result: str = target.machine().emit_assembly(optimize(text, target))
+    with COMPILING:
+        result: str = _pipeline(target)[0].emit_assembly(optimize(text, target))
     return result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Library:
-    """Functions in memory; it must be alive as long as they are used."""
+    """Functions in memory; they are unloaded when the library is dropped."""
 
     addresses: dict[str, int]
-    _trackers: Any
 
 
-@cache
-def _jit() -> Any:
+def _unload(jit: Any, tracker: Any) -> None:
+    with COMPILING:
+        tracker.close()
+        jit.close()
+
+
+def link(objects: Sequence[bytes], names: Sequence[str], known: Mapping[str, int] = MappingProxyType({})) -> Library:
+    """Load object files and find the functions called `names`.
+
+    They may call each other, the C library, and the functions whose addresses `known` gives by name.
+    """
     binding = llvm()
-    machine = binding.Target.from_default_triple().create_target_machine(jit=True)
-    return binding.create_lljit_compiler(machine)
-
-
-def link(objects: Sequence[bytes], names: Sequence[str]) -> Library:
-    """Load object files, which may call each other and the C library, and find the functions called `names`."""
-    binding = llvm()
-    jit = _jit()
-    builder = binding.JITLibraryBuilder()
-    for code in objects:
-        builder.add_object_img(code)
-    builder.add_current_process()
-    for name in names:
-        builder.export_symbol(name)
-    tracker = builder.link(jit, f"graphc{next(_numbers)}")
-    return Library({name: tracker[name] for name in names}, tracker)
+    with COMPILING:
+        # A JIT of its own for each library: one that is kept holds on to some memory of libraries that are gone.
+        jit = binding.create_lljit_compiler(binding.Target.from_default_triple().create_target_machine(jit=True))
+        builder = binding.JITLibraryBuilder()
+        for code in objects:
+            builder.add_object_img(code)
+        builder.add_current_process()
+        for name, address in known.items():
+            builder.import_symbol(name, address)
+        for name in names:
+            builder.export_symbol(name)
+        tracker = builder.link(jit, "graphc")
+    library = Library({name: tracker[name] for name in names})
+    # Not at exit: threads may still be running in it.
+    weakref.finalize(library, _unload, jit, tracker).atexit = False
+    return library

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 from graphc.errors import BackendUnavailable, CompileError
 from graphc.loops.schedule import Machine
 
 
+@cache
 def llvm() -> Any:
     """The module llvmlite.binding, ready for use. Raises `BackendUnavailable`."""
     try:
@@ -18,6 +21,13 @@ def llvm() -> Any:
     binding.initialize_all_targets()
     binding.initialize_all_asmprinters()
     return binding
+
+
+@cache
+def llvm_version() -> tuple[object, ...]:
+    """Of llvmlite, and of the LLVM in it."""
+    binding = llvm()
+    return version("llvmlite"), *binding.llvm_version_info
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,10 @@ class Target:
     registers: int
     fma: bool
     half: bool
+
+    def lanes(self, itemsize: int) -> int:
+        """Elements of `itemsize` bytes in one vector register."""
+        return max(1, self.vector_bytes // itemsize)
 
     @property
     def schedule(self) -> Machine:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +13,25 @@ import numpy as np
 from graphc.errors import CompileError
 from graphc.interpret import Data, evaluate
 from graphc.ir import Graph, Node, Value, retype
+from graphc.limits import check_deadline
+from graphc.names import quote
 from graphc.ops.base import Constant
 from graphc.passes.decompose import decompose, parts_of
-from graphc.runtime.backend import Executable, Options
-from graphc.types import TensorType
+from graphc.runtime.backend import Executable, KernelRun, MachineLimits, Options
+from graphc.runtime.signatures import CacheInfo, Signatures
+from graphc.types import Array, TensorType
 
+from ..codegen.jit import COMPILING
 from ..codegen.target import Target, host_target, llvm
+from .assemble import build
+from .limits import measure_limits
+from .listing import show_kernels
 from .lowering import check
-from .program import Program, build
+from .memory import show_memory
+from .program import Program
+from .threads import thread_count
 
-SIGNATURES = 16  # input shapes for which machine code is kept
+STAGES = ("loops", "llvm", "asm")
 
 
 class LlvmBackend:
@@ -71,36 +81,76 @@ class LlvmExecutable(Executable):
 
     def __init__(self, graph: Graph, target: Target, options: Options):
         self.graph, self.target, self.options = graph, target, options
-        self._compiled: OrderedDict[tuple[Any, ...], _Compiled] = OrderedDict()
+        self.signatures: Signatures[_Compiled] = Signatures()
         if all(isinstance(v.type, TensorType) and v.type.is_static for v in graph.inputs):
-            self._find(tuple(v.tensor.shape for v in graph.inputs))
+            self._find(tuple([v.tensor.shape for v in graph.inputs]))
 
     def run(self, inputs: Sequence[Data]) -> list[Data]:
-        signature = tuple(x.shape if isinstance(x, np.ndarray) else None for x in inputs)
-        return self._find(signature).run(inputs)
+        return self._find(signature(inputs)).run(inputs)
 
-    def _find(self, signature: tuple[Any, ...]) -> _Compiled:
-        found = self._compiled.get(signature)
-        if found is None:
-            types = [
-                v.type if shape is None else TensorType(v.tensor.dtype, shape)
-                for v, shape in zip(self.graph.inputs, signature, strict=True)
-            ]
-            found = _Compiled(retype(self.graph, types, [v.content for v in self.graph.inputs]), self.target)
-            while len(self._compiled) >= SIGNATURES:
-                self._compiled.popitem(last=False)
-            self._compiled[signature] = found
-        self._compiled.move_to_end(signature)
-        return found
+    def time_kernels(self, inputs: Sequence[Data]) -> list[KernelRun] | None:
+        if sys.platform == "win32":  # the driver's clock is that of POSIX
+            return None
+        return self._find(signature(inputs)).time_kernels(inputs)
+
+    def machine_limits(self) -> MachineLimits:
+        return measure_limits(self.target, thread_count(self.options.threads))
+
+    def listing(self, stage: str, node: str | None) -> str:
+        kept = self.signatures.values()
+        if stage not in STAGES or not kept:
+            reason = f"there is no stage {quote(stage)}" if kept else "input shapes are not known yet"
+            raise CompileError(reason, hint=f"Use one of {', '.join(STAGES)}; bind symbolic dimensions")
+        programs = [r.program for r in kept[-1].regions if r.program is not None]
+        return show_kernels(programs, self.target, stage, node)
+
+    def memory_plan(self, inputs: Sequence[Data] | None) -> str | None:
+        if inputs is not None:
+            return self._find(signature(inputs)).memory_plan()
+        kept = self.signatures.values()
+        return kept[-1].memory_plan() if kept else None
+
+    def cache_info(self) -> CacheInfo:
+        return self.signatures.info()
+
+    def close(self) -> None:
+        self.signatures.clear()
+
+    def _find(self, shapes: Signature) -> _Compiled:
+        return self.signatures.find(shapes, lambda: self._compile(shapes))
+
+    def _compile(self, shapes: Signature) -> _Compiled:
+        types = [
+            v.type if shape is None else TensorType(v.tensor.dtype, shape)
+            for v, shape in zip(self.graph.inputs, shapes, strict=True)
+        ]
+        specialized = retype(self.graph, types, [v.content for v in self.graph.inputs])
+        with COMPILING:
+            return _Compiled(specialized, self.target, thread_count(self.options.threads))
+
+
+Signature = tuple[Any, ...]  # a shape for each input, None for what is not a tensor
+
+
+def signature(inputs: Sequence[Data]) -> Signature:
+    return tuple([x.shape if isinstance(x, np.ndarray) else None for x in inputs])
+
+
+Run = Callable[[Program, list[Array]], list[Array]]
 
 
 class _Compiled:
     """A graph whose inputs have known shapes, as regions in order."""
 
-    def __init__(self, graph: Graph, target: Target):
-        self.graph = decompose(graph)
+    def __init__(self, graph: Graph, target: Target, threads: int):
+        self.graph, self.threads = decompose(graph), threads
         native = {n: why_not(n, target) is None for n in self.graph.nodes}
         self.regions = [self._region(nodes, native[nodes[0]], target) for nodes in regions(self.graph, native)]
+        # The program that is the whole graph, if there is one.
+        self.whole = None
+        if len(self.regions) == 1 and (program := self.regions[0].program) is not None:
+            same = [*program.inputs, None, *program.outputs] == [*self.graph.inputs, None, *self.graph.outputs]
+            self.whole = program if same else None
         self.constants = {n.output: n.op.value.array for n in self.graph.nodes if isinstance(n.op, Constant)}
 
     def _region(self, nodes: list[Node], native: bool, target: Target) -> _Region:
@@ -113,23 +163,58 @@ class _Compiled:
         inside = set(nodes)
         read |= {x for n in self.graph.nodes if n not in inside for x in n.inputs if x is not None}
         outputs = [v for n in nodes for v in n.outputs if v in read]
-        return _Region(nodes, build(nodes, inputs, outputs, target))
+        return _Region(nodes, build(nodes, inputs, outputs, target, self.threads))
 
     def run(self, inputs: Sequence[Data]) -> list[Data]:
+        check_deadline()
+        if self.whole is not None:
+            return self.whole.run(inputs)
+        return self._run(inputs, Program.run)
+
+    def time_kernels(self, inputs: Sequence[Data]) -> list[KernelRun]:
+        """Each kernel of a run on drivers with clocks."""
+        runs: list[KernelRun] = []
+        begin = time.perf_counter()
+
+        def timed(program: Program, arguments: list[Array]) -> list[Array]:
+            start = time.perf_counter() - begin
+            results, times = program.time_steps(arguments)
+            for step, (at, seconds) in zip(program.steps, times, strict=True):
+                moved = sum(p.size for p in step.call.places)
+                runs.append(KernelRun(step.node, step.call.kernel, start + at, seconds, moved))
+            return results
+
+        def fallback(node: Node, start: float) -> None:
+            runs.append(KernelRun(node, "", start - begin, time.perf_counter() - start, None))
+
+        self._run(inputs, timed, fallback)
+        return runs
+
+    def _run(self, inputs: Sequence[Data], run: Run, done: Callable[[Node, float], None] | None = None) -> list[Data]:
         data: dict[Value, Data] = {**self.constants, **dict(zip(self.graph.inputs, inputs, strict=True))}
         for region in self.regions:
+            check_deadline()
             program = region.program
             if program is None:
                 for node in region.nodes:
+                    check_deadline()
+                    start = time.perf_counter()
                     results = evaluate(node, [None if x is None else data[x] for x in node.inputs])
+                    if done is not None:
+                        done(node, start)
                     data.update(zip(node.outputs, results, strict=True))
             else:
-                data.update(zip(program.outputs, program.run([data[v] for v in program.inputs]), strict=True))
+                data.update(zip(program.outputs, run(program, [data[v] for v in program.inputs]), strict=True))
         return [data[v] for v in self.graph.outputs]
+
+    def memory_plan(self) -> str:
+        """The arena of each native region."""
+        programs = [r.program for r in self.regions if r.program is not None]
+        return "\n\n".join(show_memory(p) for p in programs)
 
 
 def regions(graph: Graph, native: dict[Node, bool]) -> list[list[Node]]:
-    """The nodes in an order that the graph allows, in runs that are native or not; as few runs as a greedy walk finds."""
+    """The nodes in an order that the graph allows, in runs that are native or not: as few as a greedy walk finds."""
     waiting = [n for n in graph.nodes if not isinstance(n.op, Constant)]
     ready = {n.output for n in graph.nodes if isinstance(n.op, Constant)} | set(graph.inputs)
     found: list[list[Node]] = []

@@ -1,73 +1,209 @@
-"""One native function for a run of nodes: kernels in order, on an arena that is planned ahead."""
+"""A native program: what was compiled for a run of nodes, and how it is called."""
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from graphc import debug
 from graphc.errors import ExecutionError
 from graphc.interpret import Data, evaluate
 from graphc.ir import Node, Value
+from graphc.limits import check_deadline, time_left
 from graphc.loops.compose import sizes
-from graphc.loops.layout import row_major
-from graphc.loops.memory import ALIGNMENT, Lifetime, plan
+from graphc.loops.nest import Nest
 from graphc.types import Array
 
-from ..codegen.emit import emit
 from ..codegen.jit import Library, compile_object, link
 from ..codegen.target import Target
-from .lowering import Kernel, Lowered, copy_kernel, lower_region
+from ..codegen.team import CANCEL, FIRST, MASK_BYTES, MASK_LINE, MASKS, STATUS, TEAM, THREADS
+from .driver import HEADER, Call, driver, holder
+from .threads import aligned, imported, take
+
+LONG = 0.05  # seconds of a run from which on it is worth a thread to wait for it, so that it can be interrupted
+WORTH_SHARING = 20e-6  # seconds of a run at full speed, below which it takes longer to wake other threads
+ENTER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
-def aligned(size: int) -> Array:
-    """`size` bytes that start at a multiple of ALIGNMENT."""
-    raw = np.empty(size + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + size]
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One call: the kernel's nest, the node that it came from (None for a copy), and where its arguments are."""
+
+    nest: Nest
+    node: Node | None
+    call: Call
+
+
+@dataclass(frozen=True)
+class Resident:
+    """A value in the arena: `size` bytes at `offset`, in use from step `first` to step `last`."""
+
+    value: str
+    offset: int
+    size: int
+    first: int
+    last: int
+
+
+class Context:
+    """What one run needs besides its inputs and outputs; used by one run at a time, again and again."""
+
+    def __init__(self, program: Program):
+        slots = program.slots + 1
+        self.arena = aligned(program.arena)
+        self._memory = aligned(FIRST + 8 * slots)
+        self._memory[:] = 0
+        self.address = ctypes.c_void_p(self._memory.ctypes.data)
+        # The block as a table of 64-bit words.
+        self.block: Any = (ctypes.c_int64 * (FIRST // 8 + slots)).from_address(self._memory.ctypes.data)
+        self.block[FIRST // 8] = self.arena.ctypes.data
+        self.block[FIRST // 8 + 1] = program.constants.ctypes.data
+        self.block[THREADS // 8] = 1
+        self._masks = aligned(MASK_LINE * len(program.steps))
+        self.block[MASKS // 8] = self._masks.ctypes.data
+        self.block[MASK_BYTES // 8] = self._masks.nbytes
+        self.clocks = np.zeros(program._clocks, np.int64)
+        self.block[FIRST // 8 + program.slots] = self.clocks.ctypes.data
 
 
 @dataclass(eq=False)
 class Program:
     """Machine code for `nodes`, from the values `inputs` to the values `outputs`.
 
-    `run` may be called by several threads at once: each call has an arena of its own.
+    `run` may be called by several threads at once: each call has a context of its own.
+
+    Attributes:
+        steps: the kernels in order.
+        arena: bytes of everything that lives only during a run, `residents`.
+        threads: how many threads share the work.
     """
 
     nodes: Sequence[Node]
     inputs: Sequence[Value]
     outputs: Sequence[Value]
+    steps: Sequence[Step]
     library: Library
     arena: int
+    residents: Sequence[Resident]
     constants: Array
-    _free: list[Array] = field(default_factory=list)
+    threads: int
+    target: Target
+    _clocks: int = 0  # how many times the driver takes the time
+    _timed: Program | None = None
+    _free: list[Context] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
-        self._function = kind(self.library.addresses["run"])
-        self._types = [(v.tensor, sizes(v)) for v in self.outputs]
+        self._enter = ENTER(self.library.addresses["enter"])
+        self._types = [(sizes(v), v.tensor.dtype.numpy) for v in self.outputs]
+        flops, moved = work(self.steps)
+        self._seconds = (flops + moved) * 1e-9  # until there has been a run: rather too long than too short
+        if flops * 1e-11 + moved * 5e-11 < WORTH_SHARING or not any(s.call.parallel for s in self.steps):
+            self.threads = 1
+
+    @property
+    def slots(self) -> int:
+        return 2 + len(self.inputs) + len(self.outputs)
 
     def run(self, data: Sequence[Array]) -> list[Array]:
         """The outputs for `data`, arrays of the inputs' types. Raises `ExecutionError` as NumPy's kernels do."""
-        arrays = [np.ascontiguousarray(x) for x in data]
-        results: list[Array] = [np.empty(shape, t.dtype.numpy) for t, shape in self._types]
+        return self._run(data)[0]
+
+    def _run(self, data: Sequence[Array]) -> tuple[list[Array], Array]:
+        """The outputs, and what the driver's clock said."""
+        results: list[Array] = [np.empty(shape, dtype) for shape, dtype in self._types]
         try:
-            arena = self._free.pop()
+            context = self._free.pop()
         except IndexError:
-            arena = aligned(self.arena)
-        held = [arena, self.constants, *arrays, *results]
-        pointers = (ctypes.c_void_p * len(held))(*(a.ctypes.data for a in held))
-        status = ctypes.c_int32(0)
-        self._function(pointers, ctypes.byref(status), 0, 1)
-        self._free.append(arena)
-        if status.value:
+            context = Context(self)
+        block = context.block
+        held: list[Any] = []
+        at = FIRST // 8 + 2
+        for x in data:
+            flags = x.flags
+            if not (flags.c_contiguous and flags.aligned):
+                x = np.require(x, requirements=["C", "A"])
+                held.append(x)
+            block[at] = id(x) if HEADER else holder(x, held)
+            at += 1
+        for x in results:
+            block[at] = id(x) if HEADER else holder(x, held)
+            at += 1
+        start = time.perf_counter()
+        if self._seconds < LONG:
+            self._call(context)
+        else:
+            self._call_watched(context, lambda: (data, results, held))
+        self._seconds = time.perf_counter() - start
+        failed = block[STATUS // 8]
+        block[STATUS // 8] = 0
+        clocks = context.clocks.copy() if self._clocks else context.clocks
+        self._free.append(context)
+        if failed:
             self._explain(data)
-        return results
+        return results, clocks
+
+    def _call(self, context: Context) -> None:
+        """One run, on the team if it is free; alone otherwise, with the same results."""
+        team = take(self.threads) if self.threads > 1 else None
+        if team is None:
+            self._enter(context.address)
+            return
+        block = context.block
+        try:
+            block[THREADS // 8], block[TEAM // 8] = self.threads, team.address
+            self._enter(context.address)
+        finally:
+            block[THREADS // 8], block[TEAM // 8] = 1, 0
+            team.lock.release()
+
+    def _call_watched(self, context: Context, hold: Callable[[], object]) -> None:
+        """A run that takes long, in a thread of its own, so that Ctrl-C and the deadline can end it between kernels.
+
+        Nothing that the thread uses is freed before it ends, whatever happens here: it refers to `hold`.
+        """
+        left = time_left()
+        if left is None and threading.current_thread() is not threading.main_thread():
+            self._call(context)
+            return
+        check_deadline()
+        done = threading.Event()
+
+        def work() -> None:
+            try:
+                self._call(context)
+            finally:
+                done.set()
+                hold()
+
+        thread = threading.Thread(target=work, name="graphc-run", daemon=True)
+        try:
+            thread.start()
+            while not done.wait(None if left is None else max(left, 0)):
+                check_deadline()
+                left = time_left()
+        except BaseException:
+            context.block[CANCEL // 8] = 1
+            raise
+        finally:
+            thread.join()
+
+    def time_steps(self, data: Sequence[Array]) -> tuple[list[Array], list[tuple[float, float]]]:
+        """The outputs, and for each step when it started and how long it took, in seconds, on a driver with a clock."""
+        if self._timed is None:
+            text = driver([s.call for s in self.steps], self.slots, timed=True)
+            known = imported() | {s.call.kernel: self.library.addresses[s.call.kernel] for s in self.steps}
+            library = link([compile_object(text, self.target)], ["enter"], known)
+            self._timed = replace(self, library=library, _free=[], _clocks=len(self.steps) + 1)
+        timed = self._timed
+        results, clocks = timed._run(data)
+        seconds = (clocks - clocks[0]) * 1e-9
+        return results, [(float(a), float(b - a)) for a, b in pairwise(seconds)]
 
     def _explain(self, data: Sequence[Data]) -> None:
         """A guard did not hold: NumPy's kernels say which node's, and why."""
@@ -78,131 +214,10 @@ class Program:
         raise ExecutionError("a value that was computed breaks the contract of an operator")
 
 
-@dataclass(eq=False)
-class _Memory:
-    """Where values are: the root that each one shares memory with, and the place of each root."""
-
-    shared: dict[Value, tuple[Value, int]] = field(default_factory=dict)
-    place: dict[Value, str] = field(default_factory=dict)
-
-    def root(self, v: Value) -> Value:
-        return self.find(v)[0]
-
-    def find(self, v: Value) -> tuple[Value, int]:
-        """The value whose memory `v` is in, and how many bytes from its start."""
-        at = 0
-        while v in self.shared:
-            v, elements = self.shared[v]
-            at += elements * v.dtype.numpy.itemsize
-        return v, at
-
-    def where(self, v: Value) -> str:
-        root, at = self.find(v)
-        kind, number = self.place[root].split()
-        return f"{kind} {number} {at}"
-
-
-def build(nodes: Sequence[Node], inputs: Sequence[Value], outputs: Sequence[Value], target: Target) -> Program:
-    """Compile `nodes`, which are in order. Raises `CompileError`."""
-    lowered = lower_region(nodes, outputs, target)
-    memory = _Memory(lowered.shared)
-    steps = lowered.kernels
-    steps += _place_outputs(inputs, outputs, memory, lowered, target)
-    constants = _place_constants(lowered, memory)
-    for i, v in enumerate(inputs):
-        memory.place[v] = f"argument {2 + i}"
-    arena = _place_arena(steps, memory, lowered)
-    texts, calls = _texts(steps, memory, target)
-    objects = [compile_object(text, target) for text in texts.values()]
-    count = 2 + len(inputs) + len(outputs)
-    objects.append(compile_object(_driver(calls, list(texts), count), target))
-    return Program(nodes, inputs, outputs, link(objects, ["run"]), arena, constants)
-
-
-def _place_outputs(
-    inputs: Sequence[Value], outputs: Sequence[Value], memory: _Memory, lowered: Lowered, target: Target
-) -> list[Kernel]:
-    """Outputs are written where the caller gets them; those that lie otherwise, or are there already, are copied."""
-    copies = []
-    for i, v in enumerate(outputs):
-        root, at = memory.find(v)
-        place = f"argument {2 + len(inputs) + i}"
-        layout = lowered.layouts.get(root) or row_major(sizes(root))
-        whole = layout.is_row_major and layout.size == row_major(sizes(v)).size
-        if at or root in inputs or root in memory.place or root in lowered.constants or not whole:
-            copy = Value(v.type)
-            shape = lowered.layouts.get(v) or row_major(sizes(v))
-            copies.append(copy_kernel(v, shape, copy, target))
-            memory.place[copy] = place
-        else:
-            memory.place[root] = place
-    return copies
-
-
-def _place_constants(lowered: Lowered, memory: _Memory) -> Array:
-    """All constants that kernels read, in one block."""
-    size = 0
-    for v, array in lowered.constants.items():
-        memory.place[v] = f"constant {size}"
-        size += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
-    block = aligned(size + 4 * ALIGNMENT)  # vectors may reach beyond the last one
-    for v, array in lowered.constants.items():
-        start = int(memory.place[v].split()[1])
-        block[start : start + array.nbytes] = array.view(np.uint8)
-    return block
-
-
-def _place_arena(steps: Sequence[Kernel], memory: _Memory, lowered: Lowered) -> int:
-    """Everything else, by lifetime; returns the bytes of the arena."""
-    first: dict[Value, int] = {}
-    last: dict[Value, int] = {}
-    for i, step in enumerate(steps):
-        for v in step.values:
-            root = memory.root(v)
-            if root not in memory.place:
-                first.setdefault(root, i)
-                last[root] = i
-    lives = {v: Lifetime(lowered.layouts[v].size * v.dtype.numpy.itemsize, first[v], last[v]) for v in first}
-    arena = plan(lives)
-    for v in first:
-        memory.place[v] = f"arena {arena.offsets[v]}"
-    return arena.size
-
-
-def _texts(
-    steps: Sequence[Kernel], memory: _Memory, target: Target
-) -> tuple[dict[str, str], list[tuple[str, list[str]]]]:
-    """The LLVM IR of each distinct kernel by its name, and the calls in order: a name and the places of arguments."""
-    texts: dict[str, str] = {}
-    calls = []
-    for step in steps:
-        text = emit(step.nest, "kernel", target)
-        name = f"k{hashlib.sha256(text.encode()).hexdigest()[:24]}"
-        if name not in texts:
-            if debug.level() >= 4:  # the text of an expression that is a DAG can be very long
-                debug.log(4, f"{step.nest}\n{text}")
-            texts[name] = text.replace("@kernel(", f"@{name}(")
-        calls.append((name, [memory.where(v) for v in step.values]))
-    return texts, calls
-
-
-def _driver(calls: Sequence[tuple[str, list[str]]], names: Sequence[str], arguments: int) -> str:
-    """`run(arguments, status, thread, threads)`: the kernels in order."""
-    arity = {name: len(places) for name, places in calls}
-    lines = [f"declare void @{n}({', '.join(['ptr'] * (arity[n] + 1))}, i64, i64)" for n in names]
-    lines += ["define void @run(ptr %arguments, ptr %status, i64 %thread, i64 %threads) nounwind {"]
-    for i in range(arguments):
-        lines.append(f"%at{i} = getelementptr ptr, ptr %arguments, i64 {i}")
-        lines.append(f"%p{i} = load ptr, ptr %at{i}, align 8")
-    count = 0
-    for name, places in calls:
-        pointers = []
-        for place in places:
-            kind, number, at = place.split()
-            base = number if kind == "argument" else "0" if kind == "arena" else "1"
-            offset = int(at) + (0 if kind == "argument" else int(number))
-            lines.append(f"%q{count} = getelementptr i8, ptr %p{base}, i64 {offset}")
-            pointers.append(f"ptr %q{count}")
-            count += 1
-        lines.append(f"call void @{name}({', '.join(pointers)}, ptr %status, i64 %thread, i64 %threads)")
-    return "\n".join([*lines, "ret void", "}", ""])
+def work(steps: Sequence[Step]) -> tuple[float, float]:
+    """Arithmetic operations and bytes of one run."""
+    flops = 0
+    for node in {s.node for s in steps if s.node is not None}:
+        cost = node.op.cost(node.inputs, node.outputs).flops
+        flops += cost if isinstance(cost, int) else 0
+    return float(flops), float(sum(p.size for s in steps for p in s.call.places))

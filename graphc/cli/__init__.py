@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
+from graphc.cli.bench import bench
 from graphc.cli.doctor import doctor
 from graphc.cli.errors import INTERRUPTED, exit_code, report
 from graphc.cli.export import export
 from graphc.cli.inspect import inspect
 from graphc.cli.optimize import optimize
+from graphc.cli.profile import profile
 from graphc.cli.run import run
 from graphc.cli.verify import verify
 from graphc.cli.zoo import zoo
@@ -25,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, inspect, verify, optimize, export, zoo, doctor):
+for command in (run, inspect, profile, bench, verify, optimize, export, zoo, doctor):
     app.command()(command)
 
 

@@ -8,11 +8,15 @@ import typer
 
 from graphc.cli.console import say, say_json, say_table
 from graphc.cli.options import Bind, Json, Model, bound, load_model, parse_bindings
-from graphc.errors import escape
+from graphc.errors import CompileError, escape
+from graphc.names import quote
 from graphc.passes.manager import optimize
+from graphc.runtime.compile import compile
 from graphc.runtime.ports import Port, describe
 from graphc.runtime.summary import Summary, summarize
 from graphc.text import format_graph
+
+STAGES = ("graph", "loops", "llvm", "asm")
 
 
 def inspect(
@@ -21,11 +25,28 @@ def inspect(
     level: Annotated[
         int | None, typer.Option("--level", "-O", min=0, max=2, help="Also show what is left after optimising.")
     ] = None,
+    node: Annotated[
+        str | None, typer.Argument(metavar="[NODE]", help="With --stage: the node to show.", show_default=False)
+    ] = None,
+    stage: Annotated[
+        str | None,
+        typer.Option("--stage", metavar="graph|loops|llvm|asm", help="Show the code at this stage instead."),
+    ] = None,
     listing: Annotated[bool, typer.Option("--listing", help="Print the graph itself.")] = False,
     json: Json = False,
 ) -> None:
-    """Show what a model is made of."""
+    """Show what a model is made of, or with --stage what the LLVM backend makes of it, or of one NODE."""
     graph = bound(load_model(model), parse_bindings(bind))
+    if stage is not None or node is not None:
+        if stage not in STAGES:
+            raise CompileError(f"--stage {quote(stage or '')} is not known", hint=f"Use one of {', '.join(STAGES)}")
+        with compile(graph, backend="llvm", level=2 if level is None else level) as compiled:
+            text = compiled.listing(stage, node)
+        if json:
+            say_json({"stage": stage, "node": node, "listing": text})
+        else:
+            say(text)
+        return
     before = summarize(graph)
     after = None
     if level is not None:

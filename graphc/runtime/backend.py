@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Protocol
 
-from graphc.errors import BackendUnavailable
+from graphc.errors import BackendUnavailable, CompileError
 from graphc.interpret import Data
 from graphc.ir import Graph, Node
 from graphc.names import did_you_mean, quote
+from graphc.runtime.signatures import CacheInfo
 
 GROUP = "graphc.backends"
 
@@ -26,6 +27,33 @@ class Options:
     threads: int | None = None
 
 
+@dataclass(frozen=True)
+class KernelRun:
+    """One kernel of one run.
+
+    Attributes:
+        node: the node that it computes, or part of it; None for what belongs to none, as the copy of an input.
+        kernel: what generated code calls it; empty for NumPy's kernels.
+        start, seconds: when it started, after the run did, and how long it took.
+        bytes: what it reads and writes, each of its arguments once; None where that is not known.
+    """
+
+    node: Node | None
+    kernel: str
+    start: float
+    seconds: float
+    bytes: int | None
+
+
+@dataclass(frozen=True)
+class MachineLimits:
+    """The most that `threads` threads of this machine do in a second: operations in registers, bytes from memory."""
+
+    flops: float
+    bytes: float
+    threads: int
+
+
 class Executable(Protocol):
     """A compiled graph. `run` may be called from several threads at once, and after a fork."""
 
@@ -33,8 +61,35 @@ class Executable(Protocol):
         """The graph's outputs for inputs that fit its declared types. The caller copies what it must own."""
         ...
 
+    def direct(self, inputs: Sequence[Data]) -> Callable[[], object] | None:
+        """A function that runs a peer on `inputs` with nothing of ours around it; None for graphc's own backends."""
+        return None
+
     def time_nodes(self, inputs: Sequence[Data]) -> list[float] | None:
         """Seconds that each of `graph.nodes` took in one run, or None where nodes are not separate at run time."""
+        return None
+
+    def time_kernels(self, inputs: Sequence[Data]) -> list[KernelRun] | None:
+        """The kernels of one run in order, the same in each run, or None where there are none of its own."""
+        return None
+
+    def machine_limits(self) -> MachineLimits | None:
+        """What a kernel's speed is to be compared with, measured now; None where that is not known."""
+        return None
+
+    def listing(self, stage: str, node: str | None) -> str:
+        """The code made for the node called `node` (None: for all) at a stage such as `loops`, `llvm`, `asm`.
+
+        Raises `CompileError` where there is none.
+        """
+        raise CompileError(f"this backend makes no code that could be shown at the stage {quote(stage)}")
+
+    def memory_plan(self, inputs: Sequence[Data] | None) -> str | None:
+        """Where values are during a run on such inputs (None: on those used last), as text; None without a plan."""
+        return None
+
+    def cache_info(self) -> CacheInfo | None:
+        """Counters of what is kept for each signature of input shapes, or None where nothing depends on them."""
         return None
 
     def close(self) -> None:

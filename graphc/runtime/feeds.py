@@ -44,23 +44,26 @@ class Feeds:
         self.ports, self.safe_cast = tuple(ports), safe_cast
         self.names = tuple(p.name for p in ports)
         self._table = tuple(_expected(p) for p in ports)
+        self._is_static = all(e is not None and e.static is not None for e in self._table)
 
     def bind(self, arrays: Sequence[object]) -> list[Data]:
         """One checked array for each input, given in order. Raises `FeedError`."""
         if len(arrays) != len(self.ports):
             raise FeedError(f"the model takes {_count(self.names)}, got {len(arrays)}")
         data: list[Data] = []
-        sizes = Sizes()
+        sizes = None if self._is_static else Sizes()
         for expected, port, x in zip(self._table, self.ports, arrays, strict=True):
             if expected is None:
+                assert sizes is not None
                 data.append(self._convert(x, port.type, port.name, sizes))
                 continue
             if type(x) is not np.ndarray or x.dtype is not expected.dtype:
                 x = to_array(x, expected.type.dtype, port.name, safe_cast=self.safe_cast)
             if x.shape != expected.static:
-                _check_shape(x, expected.type, expected.plan, port.name, sizes)
+                _check_shape(x, expected.type, expected.plan, port.name, Sizes() if sizes is None else sizes)
             data.append(x)
-        sizes.check()
+        if sizes is not None:
+            sizes.check()
         return data
 
     def bind_names(self, feeds: Mapping[str, object]) -> list[Data]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -21,6 +21,8 @@ from graphc.runtime.finite import check_feeds, find_non_finite
 from graphc.runtime.placement import Placement, place
 from graphc.runtime.ports import Port
 from graphc.runtime.profile import Profile, profile
+from graphc.runtime.signatures import CacheInfo
+from graphc.text import format_graph
 from graphc.types import Array
 
 
@@ -98,6 +100,17 @@ class CompiledModel:
         named = dict(zip(self.graph.output_names, results, strict=True))
         return named if wanted is None else {name: named[name] for name in wanted}
 
+    @property
+    def backend(self) -> str:
+        """The name of the backend that runs the model."""
+        return self._backend.name
+
+    def prepare(self, feeds: Mapping[str, Any] | Sequence[Any] | Array) -> Callable[[], object]:
+        """A function that runs once on `feeds`, for benchmarks: `model(…)`, or what of a peer is comparable to it."""
+        data = self._bind(feeds)
+        direct = self._open().direct(data)
+        return direct if direct is not None else lambda: self(*data)
+
     def placement(self) -> Placement:
         """Where each node runs, and why."""
         return place(self.graph, self._backend)
@@ -111,6 +124,27 @@ class CompiledModel:
         data = self._bind(feeds)
         with limited(self._limits):
             return profile(self.graph, self._open(), data, repeat=repeat)
+
+    def listing(self, stage: str, node: str | None = None) -> str:
+        """What became of a node (None: of all) at `stage`: "graph", "loops", "llvm" or "asm", as text.
+
+        Of the input shapes that ran last, where shapes are not known before.
+        """
+        return format_graph(self.graph) if stage == "graph" else self._open().listing(stage, node)
+
+    def memory_plan(self, feeds: Mapping[str, Any] | Sequence[Any] | Array | None = None) -> str:
+        """Where values are in memory during a run with such feeds (None: the shapes that ran last), as a table."""
+        plan = self._open().memory_plan(None if feeds is None else self._bind(feeds))
+        if plan is None:
+            raise ExecutionError(
+                f"there is no plan of memory on the {self._backend.name} backend, or not before a run",
+                hint='Use backend="llvm", and pass feeds',
+            )
+        return plan
+
+    def cache_info(self) -> CacheInfo | None:
+        """Counters of what is compiled for each signature of input shapes; None where the backend compiles nothing."""
+        return self._open().cache_info()
 
     def close(self) -> None:
         """Free what the compiled model holds; it cannot run afterwards. Closing twice does no harm."""
@@ -170,7 +204,7 @@ class CompiledModel:
 
     def _run(self, data: list[Data], timeout: float | None) -> list[Data]:
         executable = self._open()
-        with limited(self._limits.with_timeout(timeout)):
+        with limited(self._limits if timeout is None else self._limits.with_timeout(timeout)):
             self._budget.check(data)
             results = executable.run(data)
         return own(results, data)
@@ -185,6 +219,10 @@ def _restore(arguments: tuple[Any, ...], options: Mapping[str, Any], closed: boo
 
 def own(results: Sequence[Data], inputs: Sequence[Data]) -> list[Data]:
     """`results` with a copy of each that is not the caller's alone: an input, a view, a constant, one twice."""
+    if len(results) == 1 and type(r := results[0]) is np.ndarray:  # the usual case, without the detours
+        flags = r.flags
+        if flags.owndata and flags.writeable and not any(x is r or type(x) is not np.ndarray for x in inputs):
+            return [r]
     seen: set[int] = set()
     _collect(inputs, seen)
     return [_own(r, seen) for r in results]

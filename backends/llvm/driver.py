@@ -1,0 +1,214 @@
+"""The driver of a program: the kernels in order, gone through by every thread of a team, waiting where one must.
+
+It reads a block of memory (see codegen/team.py). After the first line there are addresses: the arena, the constants,
+and for each input and output that of an array object, in which NumPy keeps the address of the data.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphc.types import Array
+
+from ..codegen.team import CANCEL, FIRST, MASK_LINE, MASKS, TEAM, THREADS, at
+
+CLOCK = 6 if sys.platform == "darwin" else 1  # CLOCK_MONOTONIC
+
+
+@dataclass(frozen=True)
+class Place:
+    """`size` bytes at `offset` of the arena (0), the constants (1) or an array (2, 3, …), in the order of the block."""
+
+    slot: int
+    offset: int
+    size: int
+    written: bool
+
+    def meets(self, other: Place) -> bool:
+        """Whether the order of two accesses matters."""
+        return (
+            self.slot == other.slot
+            and (self.written or other.written)
+            and self.offset < other.offset + other.size
+            and other.offset < self.offset + self.size
+        )
+
+
+@dataclass(frozen=True)
+class Call:
+    """A kernel by name, and where its arguments are. `parallel`: it has a share for each thread, others have one."""
+
+    kernel: str
+    places: tuple[Place, ...]
+    parallel: bool
+
+
+def barriers(calls: Sequence[Call]) -> list[bool]:
+    """For each call, whether all that was called before must be done before it starts."""
+    found = []
+    pending: list[Call] = []
+    for call in calls:
+        waits = any(a.meets(b) for other in pending for a in call.places for b in other.places)
+        found.append(waits)
+        pending = [call] if waits else [*pending, call]
+    return found
+
+
+def driver(calls: Sequence[Call], slots: int, *, timed: bool = False) -> str:
+    """The LLVM IR of `run(block, thread)`, of `alone(block)`, and of `enter(block)`, which takes the one that fits.
+
+    With `timed` there is one slot more, for the address of an array of int64: the time in nanoseconds at the start and
+    after each call.
+    """
+    arity = {c.kernel: len(c.places) for c in calls}
+    lines = [f"declare void @{n}({', '.join(['ptr'] * (k + 1))}, i64, i64)" for n, k in arity.items()]
+    lines += [_ENTRY, _RUNTIME]
+    if timed:
+        lines.append(_TICK)
+    waits = [True] * len(calls) if timed else barriers(calls)
+    lines += ["define internal void @alone(ptr %block) nounwind {", *_pointers(slots + timed, slots)]
+    lines += [at("%cancel.at", "%block", CANCEL), *_tick(timed, slots, 0, "0")]
+    for n, call in enumerate(calls):
+        if n:
+            lines += _unless_cancelled(n)
+        lines += [*_call(n, call, "0", "1"), *_tick(timed, slots, n + 1, "0")]
+    lines += ["br label %end", "end:", "ret void", "}"]
+    lines += ["define internal void @run(ptr %block, i64 %thread) nounwind {", *_pointers(slots + timed, slots)]
+    lines += [at("%cancel.at", "%block", CANCEL), at("%threads.at", "%block", THREADS), at("%m", "%block", MASKS)]
+    lines += ["%threads = load i64, ptr %threads.at, align 8", "%masks = load ptr, ptr %m, align 8"]
+    lines += _tick(timed, slots, 0, "%thread")
+    split = single = 0  # kernels before this one that have a share for each thread, or one
+    for n, call in enumerate(calls):
+        if n:
+            lines += [*(_await(f"{n}", split, single) if waits[n] else []), *_unless_cancelled(n)]
+            lines += _tick(timed, slots, n, "%thread")
+        thread, shares = ("%thread", "%threads") if call.parallel else ("0", "1")
+        lines += [at(f"%mask{n}", "%masks", MASK_LINE * n), f"br label %claim{n}", f"claim{n}:"]
+        lines += [f"%share{n} = call i64 @claim(ptr %mask{n}, i64 {thread}, i64 {shares})"]
+        lines += [f"%got{n} = icmp sge i64 %share{n}, 0", f"br i1 %got{n}, label %work{n}, label %next{n}", f"work{n}:"]
+        lines += [*_call(n, call, f"%share{n}", shares), "call void @finish(ptr %block)"]
+        lines += [f"br label %claim{n}", f"next{n}:"]
+        split, single = split + call.parallel, single + (not call.parallel)
+    if timed:
+        lines += [*_await("end", split, single), *_tick(timed, slots, len(calls), "%thread")]
+    return "\n".join([*lines, "br label %end", "end:", "ret void", "}", ""])
+
+
+def _pointers(count: int, slots: int) -> list[str]:
+    """%p0, %p1, …: what the block points to; for arrays, their data."""
+    lines = []
+    for i in range(count):
+        lines += [at(f"%at{i}", "%block", FIRST + 8 * i), f"%a{i} = load ptr, ptr %at{i}, align 8"]
+        if 2 <= i < slots:
+            lines += [at(f"%data{i}", f"%a{i}", HEADER), f"%p{i} = load ptr, ptr %data{i}, align 8"]
+        else:
+            lines.append(at(f"%p{i}", f"%a{i}", 0))
+    return lines
+
+
+def _call(n: int, call: Call, share: str, shares: str) -> list[str]:
+    lines, pointers = [], []
+    for k, place in enumerate(call.places):
+        if place.offset:
+            lines.append(at(f"%q{n}.{k}", f"%p{place.slot}", place.offset))
+        pointers.append(f"ptr %q{n}.{k}" if place.offset else f"ptr %p{place.slot}")
+    return [
+        *lines,
+        f"call void @{call.kernel}({', '.join([*pointers, 'ptr %block', f'i64 {share}', f'i64 {shares}'])})",
+    ]
+
+
+def _unless_cancelled(n: int) -> list[str]:
+    """Leave if the run is cancelled. Whoever stays does the shares that are left, so nobody waits for who has gone."""
+    return [
+        f"%cancel{n} = load atomic i32, ptr %cancel.at monotonic, align 4",
+        f"%go{n} = icmp eq i32 %cancel{n}, 0",
+        f"br i1 %go{n}, label %step{n}, label %end",
+        f"step{n}:",
+    ]
+
+
+def _await(label: str, split: int, single: int) -> list[str]:
+    return [
+        f"%split{label} = mul i64 %threads, {split}",
+        f"%done{label} = add i64 %split{label}, {single}",
+        f"call void @await(ptr %block, i64 %done{label})",
+    ]
+
+
+def _tick(timed: bool, slots: int, n: int, thread: str) -> list[str]:
+    return [f"call void @tick(ptr %p{slots}, i64 {n}, i64 {thread})"] if timed else []
+
+
+_RUNTIME = """declare i64 @claim(ptr, i64, i64)
+declare void @finish(ptr)
+declare void @await(ptr, i64)"""
+
+_ENTRY = f"""
+declare void @dispatch(ptr, ptr, ptr)
+define void @enter(ptr %block) nounwind {{
+  {at("%team.at", "%block", TEAM)}
+  %team = load ptr, ptr %team.at, align 8
+  %alone = icmp eq ptr %team, null
+  br i1 %alone, label %single, label %several
+single:
+  call void @alone(ptr %block)
+  ret void
+several:
+  call void @dispatch(ptr %team, ptr @run, ptr %block)
+  ret void
+}}"""
+
+_TICK = f"""
+declare i32 @clock_gettime(i32, ptr)
+define internal void @tick(ptr %times, i64 %n, i64 %thread) nounwind {{
+  %t = alloca [2 x i64], align 8
+  %first = icmp eq i64 %thread, 0
+  br i1 %first, label %read, label %done
+read:
+  %r = call i32 @clock_gettime(i32 {CLOCK}, ptr %t)
+  %s = load i64, ptr %t, align 8
+  %ns.at = getelementptr i64, ptr %t, i64 1
+  %ns = load i64, ptr %ns.at, align 8
+  %scaled = mul i64 %s, 1000000000
+  %now = add i64 %scaled, %ns
+  %to = getelementptr i64, ptr %times, i64 %n
+  store i64 %now, ptr %to, align 8
+  br label %done
+done:
+  ret void
+}}"""
+
+
+def _header() -> int:
+    """Where in an array object NumPy keeps the address of the data: right after what every Python object starts with.
+
+    Asking NumPy for that address takes 2 µs, longer than a small network. The place is part of NumPy's binary
+    interface; it is looked at here once, so that an interpreter that lays objects out otherwise is found out.
+    """
+    offset = object.__basicsize__
+    for x in (np.zeros(3, np.float32), np.zeros((2, 2), np.int8)[1:]):
+        if sys.implementation.name != "cpython" or _pointer_at(id(x) + offset) != x.ctypes.data:
+            return 0
+    return offset
+
+
+def _pointer_at(address: int) -> int | None:
+    return ctypes.c_void_p.from_address(address).value
+
+
+HEADER = _header()
+
+
+def holder(x: Array, cells: list[object]) -> int:
+    """The address of an object that has the address of `x`'s data at HEADER; `cells` keeps what must stay alive."""
+    if HEADER:
+        return id(x)
+    cell = ctypes.c_void_p(x.ctypes.data)
+    cells.append(cell)
+    return ctypes.addressof(cell)

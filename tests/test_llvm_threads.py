@@ -1,0 +1,298 @@
+"""Teams of threads: every thread runs, barriers hold, results do not depend on how many threads there are."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import graphc
+from graphc import models
+from graphc.backends.codegen.jit import compile_object, link
+from graphc.backends.codegen.target import host_target
+from graphc.backends.codegen.team import FIRST, MASK_BYTES, MASK_LINE, MASKS, TEAM, THREADS
+from graphc.backends.llvm import lowering, threads
+from graphc.backends.llvm.backend import LlvmBackend
+from graphc.backends.llvm.driver import Call, Place, barriers, driver
+from graphc.backends.llvm.threads import Team, aligned, imported, thread_count
+from graphc.loops.nest import For, Nest
+from graphc.loops.schedule import schedule
+from graphc.runtime.backend import Options
+from graphc.runtime.cpu import cgroup_quota, cpu_count
+
+# `add`: each share adds its number plus one to an element of its own. `sum`: adds those up, after the first `threads`.
+KERNELS = """
+define void @add(ptr %x, ptr %status, i64 %thread, i64 %threads) {
+  %mine = getelementptr i64, ptr %x, i64 %thread
+  %old = load i64, ptr %mine
+  %step = add i64 %thread, 1
+  %new = add i64 %old, %step
+  store i64 %new, ptr %mine
+  ret void
+}
+define void @sum(ptr %x, ptr %total, ptr %status, i64 %thread, i64 %threads) {
+entry:
+  br label %next
+next:
+  %k = phi i64 [ 0, %entry ], [ %k1, %next ]
+  %t = phi i64 [ 0, %entry ], [ %t1, %next ]
+  %at = getelementptr i64, ptr %x, i64 %k
+  %v = load i64, ptr %at
+  %t1 = add i64 %t, %v
+  %k1 = add i64 %k, 1
+  %more = icmp ult i64 %k1, 64
+  br i1 %more, label %next, label %done
+done:
+  %old = load i64, ptr %total
+  %new = add i64 %old, %t1
+  store i64 %new, ptr %total
+  ret void
+}
+"""
+ADD = Call("add", (Place(0, 0, 512, True),), True)
+SUM = Call("sum", (Place(0, 0, 512, False), Place(0, 512, 8, True)), False)
+ENTER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+class Rounds:
+    """`add` and `sum` by turns, on a team of its own."""
+
+    def __init__(self, size: int, rounds: int):
+        target = host_target()
+        calls = [ADD, SUM] * rounds
+        objects = [compile_object(KERNELS, target), compile_object(driver(calls, 1), target)]
+        self.library = link(objects, ["enter"], imported())
+        self.rounds, self.enter = rounds, ENTER(self.library.addresses["enter"])
+        self.team = Team()
+        self.team.grow(size)
+        self.data, self.masks = aligned(1024).view(np.int64), aligned(MASK_LINE * len(calls))
+        self.block = aligned(FIRST + 64).view(np.int64)
+
+    def run(self, threads: int) -> int:
+        self.block[:] = self.data[:] = 0
+        self.block[THREADS // 8], self.block[TEAM // 8] = threads, self.team.address
+        self.block[MASKS // 8], self.block[MASK_BYTES // 8] = self.masks.ctypes.data, self.masks.nbytes
+        self.block[FIRST // 8] = self.data.ctypes.data
+        self.enter(self.block.ctypes.data)
+        return int(self.data[64])
+
+    def want(self, threads: int) -> int:
+        return sum(range(1, self.rounds + 1)) * threads * (threads + 1) // 2
+
+
+@pytest.fixture(params=[(1, 20), (2, 1), (2, 200), (3, 50), (8, 100)], ids=str)
+def rounds(request: pytest.FixtureRequest) -> Iterator[Rounds]:
+    made = Rounds(*request.param)
+    yield made
+    made.team.stop()
+    assert not made.team.threads
+
+
+class TestTeam:
+    def test_every_share_is_done_once_and_in_time(self, rounds: Rounds):
+        for _ in range(300):
+            assert rounds.run(rounds.team.size) == rounds.want(rounds.team.size)
+
+    def test_fewer_threads_than_there_are(self, rounds: Rounds):
+        for _ in range(10):
+            for size in range(1, rounds.team.size + 1):
+                assert rounds.run(size) == rounds.want(size)
+
+    def test_after_they_have_fallen_asleep(self, rounds: Rounds):
+        for _ in range(5):
+            time.sleep(0.01)
+            assert rounds.run(rounds.team.size) == rounds.want(rounds.team.size)
+
+    def test_nobody_has_to_come(self, rounds: Rounds):
+        """The caller does all shares when the others do not wake up."""
+        missing = Team()
+        missing.threads = list(rounds.team.threads)  # so many, that is, but they listen to another
+        team, rounds.team = rounds.team, missing
+        assert rounds.run(missing.size) == rounds.want(missing.size)
+        rounds.team = team
+
+    def test_idle_threads_use_no_time(self):
+        made = Rounds(4, 3)
+        made.run(4)
+        time.sleep(0.05)
+        before = time.process_time()
+        time.sleep(0.3)
+        assert time.process_time() - before < 0.05
+        made.team.stop()
+
+
+def test_a_busy_team_is_not_waited_for():
+    team = threads.take(2)
+    assert team is not None
+    try:
+        assert threads.take(2) is None
+    finally:
+        team.lock.release()
+
+
+def test_no_more_threads_than_the_process_may_have(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(threads, "cpu_count", lambda: 6)
+    assert thread_count(None) == 6
+    assert thread_count(4) == 4
+    assert thread_count(1000) == 6
+
+
+@pytest.mark.parametrize(
+    ("files", "want"),
+    [
+        ({"own": "0::/a/b", "fs/a/cpu.max": "150000 100000", "fs/a/b/cpu.max": "max 100000"}, 1.5),
+        ({"own": "0::/host/path", "fs/cpu.max": "300000 100000"}, 3.0),
+        ({"own": "0::/", "fs/cpu.max": "max 100000"}, None),
+        (
+            {
+                "own": "5:memory:/m\n4:cpu,cpuacct:/c",
+                "fs/cpu/c/cpu.cfs_quota_us": "50000",
+                "fs/cpu/c/cpu.cfs_period_us": "100000",
+            },
+            0.5,
+        ),
+        ({"own": "4:cpu:/", "fs/cpu/cpu.cfs_quota_us": "-1", "fs/cpu/cpu.cfs_period_us": "100000"}, None),
+        ({}, None),
+    ],
+)
+def test_the_quota_of_control_groups(tmp_path: Path, files: dict[str, str], want: float | None):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    assert cgroup_quota(tmp_path / "fs", tmp_path / "own") == want
+    assert cpu_count() >= 1
+
+
+class TestDriver:
+    def test_barriers_only_where_memory_is_shared(self):
+        def call(parallel: bool, reads: int, writes: int) -> Call:
+            return Call("k", (Place(0, 64 * reads, 64, False), Place(0, 64 * writes, 64, True)), parallel)
+
+        chain = [call(True, 0, 1), call(True, 1, 2), call(False, 2, 3), call(False, 3, 4), call(True, 4, 5)]
+        assert barriers(chain) == [False, True, True, True, True]
+        branches = [call(True, 0, 1), call(True, 0, 2), call(True, 0, 3), call(True, 3, 4), call(True, 2, 5)]
+        assert barriers(branches) == [False, False, False, True, False]
+        reuse = [call(True, 0, 1), call(True, 2, 0)]  # overwrites what the first one reads
+        assert barriers(reuse) == [False, True]
+
+    def test_text(self, golden):
+        calls = [
+            Call("k1", (Place(2, 0, 64, False), Place(0, 0, 64, True)), True),
+            Call("k2", (Place(0, 0, 64, False), Place(3, 0, 64, True)), True),
+        ]
+        text = driver(calls, 4)
+        assert compile_object(text, host_target())
+        golden(text[text.index("define internal void @alone") :])
+
+
+def parallel_outside(nest: Nest, lanes: int) -> Nest:
+    """The usual schedule, and the outermost loop shared out, which in these graphs runs over elements of the output."""
+    nest = schedule(nest, lanes)
+    if len(nest.body) == 1 and isinstance(loop := nest.body[0], For) and loop.kind == "serial":
+        return replace(nest, body=(replace(loop, kind="parallel"),))
+    return nest
+
+
+@pytest.fixture
+def shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lowering, "schedule", parallel_outside)
+    monkeypatch.setattr(threads, "cpu_count", lambda: 8)
+
+
+IMAGE = np.random.default_rng(0).standard_normal((4, 1, 28, 28)).astype(np.float32)
+
+
+@pytest.mark.usefixtures("shared_out")
+class TestPrograms:
+    def test_same_bits_for_any_number_of_threads(self):
+        graph = models.lenet5(batch=4)
+        found = {graphc.compile(graph, backend="llvm", threads=n)(IMAGE).tobytes() for n in (1, 2, 3, 8)}
+        assert len(found) == 1
+
+    def test_work_is_shared_out(self):
+        executable = LlvmBackend().compile(models.lenet5(batch=4), Options(threads=3))
+        program = next(iter(executable.signatures.values())).regions[0].program
+        assert program.threads == 3
+        assert sum(s.call.parallel for s in program.steps) > 5
+
+    def test_many_callers(self):
+        model = graphc.compile(models.lenet5(batch=4), backend="llvm", threads=4)
+        want = [model(IMAGE + k) for k in range(4)]
+        with ThreadPoolExecutor(8) as pool:
+            for k, y in enumerate(pool.map(lambda k: model(IMAGE + k % 4), range(200))):
+                assert y.tobytes() == want[k % 4].tobytes()
+
+    def test_after_a_fork(self):
+        model = graphc.compile(models.lenet5(batch=4), backend="llvm", threads=2)
+        want = model(IMAGE)
+        context = multiprocessing.get_context("fork")
+        receive, send = context.Pipe()
+        child = context.Process(target=lambda: send.send_bytes(model(IMAGE).tobytes()))
+        child.start()
+        assert receive.poll(60)
+        assert receive.recv_bytes() == want.tobytes()
+        child.join(10)
+        assert child.exitcode == 0
+        assert model(IMAGE).tobytes() == want.tobytes()
+
+    def test_forks_while_others_run(self):
+        model = graphc.compile(models.lenet5(batch=4), backend="llvm", threads=2)
+        want = model(IMAGE).tobytes()
+        stop = threading.Event()
+
+        def keep_running() -> None:
+            while not stop.is_set():
+                model(IMAGE)
+
+        others = [threading.Thread(target=keep_running) for _ in range(2)]
+        for other in others:
+            other.start()
+        try:
+            for _ in range(10):
+                pid = os.fork()
+                if pid == 0:
+                    os._exit(0 if model(IMAGE).tobytes() == want else 1)
+                assert os.waitpid(pid, 0)[1] == 0
+        finally:
+            stop.set()
+            for other in others:
+                other.join()
+
+
+EXIT = """
+    import sys, threading
+    import numpy as np
+    import graphc
+    from graphc import models
+    from graphc.backends.llvm import threads
+
+    threads.take(3).lock.release()
+    model = graphc.compile(models.lenet5(), backend="llvm")
+    x = np.zeros((1, 1, 28, 28), np.float32)
+
+    def forever():
+        while True:
+            model(x)
+
+    threading.Thread(target=forever, daemon=True).start()
+    model(x)
+"""
+
+
+def test_the_interpreter_exits():
+    for _ in range(3):
+        command = [sys.executable, "-c", textwrap.dedent(EXIT)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
