@@ -27,7 +27,7 @@ from graphc.parse import parse
 NAP = """
 declare i32 @usleep(i32)
 define void @nap(ptr %x, ptr %status, i64 %thread, i64 %threads) {
-  call i32 @usleep(i32 5000)
+  call i32 @usleep(i32 25000)
   ret void
 }
 """
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="usleep")
 
 
 def naps(count: int, program: Program, threads: int) -> Program:
-    """`program`'s inputs and outputs around `count` kernels that take 5 ms each and compute nothing."""
+    """`program`'s inputs and outputs around `count` kernels that take 25 ms each and compute nothing."""
     call = Call("nap", (Place(0, 0, 64, True),), threads > 1)
     slots = 2 + len(program.inputs) + len(program.outputs)
     target = host_target()
@@ -49,14 +49,14 @@ def naps(count: int, program: Program, threads: int) -> Program:
 
 @pytest.fixture(params=[1, 2])
 def slow(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[graphc.CompiledModel]:
-    """A model whose run takes ten seconds, in 2,000 kernels."""
+    """A model whose run takes ten seconds, in 400 kernels."""
     monkeypatch.setattr(threads, "cpu_count", lambda: 2)
     model = graphc.compile(
         parse("graph (%x: f32[4]) {\n %y: f32[4] = Relu(%x)\n return %y\n}"), backend="llvm", threads=request.param
     )
     compiled = model._executable.signatures.values()[0]  # type: ignore[union-attr]
     quick = compiled.whole
-    compiled.whole = naps(2000, quick, request.param)
+    compiled.whole = naps(400, quick, request.param)
     compiled.whole._seconds = 1.0
     yield model
     short = naps(3, quick, request.param)
@@ -102,7 +102,7 @@ def test_others_go_on_when_one_is_stopped(slow: graphc.CompiledModel):
     compiled = slow._executable.signatures.values()[0]  # type: ignore[union-attr]
     program = compiled.whole
     done: list[float] = []
-    other = naps(100, program, 1)
+    other = naps(20, program, 1)
     other._seconds = 1.0
     thread = threading.Thread(target=lambda: done.append(len(other.run([X]))))
     thread.start()

@@ -17,6 +17,7 @@ from graphc.types import Array
 
 from ..codegen.team import CANCEL, FIRST, MASK_LINE, MASKS, TEAM, THREADS, at
 
+CHUNK = 32  # calls in one function
 CLOCK = 6 if sys.platform == "darwin" else 1  # CLOCK_MONOTONIC
 
 
@@ -62,31 +63,53 @@ def barriers(calls: Sequence[Call]) -> list[bool]:
 def driver(calls: Sequence[Call], slots: int, *, timed: bool = False) -> str:
     """The LLVM IR of `run(block, thread)`, of `alone(block)`, and of `enter(block)`, which takes the one that fits.
 
-    With `timed` there is one slot more, for the address of an array of int64: the time in nanoseconds at the start and
-    after each call.
+    Each is made of parts of CHUNK calls, since LLVM's time grows faster than a function. With `timed` there is one slot
+    more, for the address of an array of int64: the time in nanoseconds at the start and after each call.
     """
     arity = {c.kernel: len(c.places) for c in calls}
     lines = [f"declare void @{n}({', '.join(['ptr'] * (k + 1))}, i64, i64)" for n, k in arity.items()]
-    lines += [_ENTRY, _RUNTIME]
-    if timed:
-        lines.append(_TICK)
+    lines += [_ENTRY, _RUNTIME, *([_TICK] if timed else [])]
     waits = [True] * len(calls) if timed else barriers(calls)
-    lines += ["define internal void @alone(ptr %block) nounwind {", *_pointers(slots + timed, slots)]
-    lines += [at("%cancel.at", "%block", CANCEL), *_tick(timed, slots, 0, "0")]
-    for n, call in enumerate(calls):
-        if n:
-            lines += _unless_cancelled(n)
-        lines += [*_call(n, call, "0", "1"), *_tick(timed, slots, n + 1, "0")]
-    lines += ["br label %end", "end:", "ret void", "}"]
-    lines += ["define internal void @run(ptr %block, i64 %thread) nounwind {", *_pointers(slots + timed, slots)]
-    lines += [at("%cancel.at", "%block", CANCEL), at("%threads.at", "%block", THREADS), at("%m", "%block", MASKS)]
-    lines += ["%threads = load i64, ptr %threads.at, align 8", "%masks = load ptr, ptr %m, align 8"]
-    lines += _tick(timed, slots, 0, "%thread")
-    split = single = 0  # kernels before this one that have a share for each thread, or one
-    for n, call in enumerate(calls):
-        if n:
-            lines += [*(_await(f"{n}", split, single) if waits[n] else []), *_unless_cancelled(n)]
-            lines += _tick(timed, slots, n, "%thread")
+    clock = slots if timed else None
+    parts = [range(n, min(n + CHUNK, len(calls))) for n in range(0, len(calls), CHUNK)] or [range(0)]
+    # One part alone becomes part of the function that calls it; several must not.
+    attributes = "nounwind" if len(parts) == 1 else "nounwind noinline"
+    for p, part in enumerate(parts):
+        lines += [f"define internal i1 @alone{p}(ptr %block) {attributes} {{", *_alone(calls, part, clock)]
+        lines += ["ret i1 true", "end:", "ret i1 false", "}"]
+        lines += [f"define internal i1 @run{p}(ptr %block, i64 %thread) {attributes} {{"]
+        lines += [*_shared(calls, part, waits, clock), "ret i1 true", "end:", "ret i1 false", "}"]
+    for name, parameter, argument in (("alone", "", ""), ("run", ", i64 %thread", ", i64 %thread")):
+        lines.append(f"define internal void @{name}(ptr %block{parameter}) nounwind {{")
+        for p in range(len(parts)):
+            lines += [f"%go{p} = call i1 @{name}{p}(ptr %block{argument})", f"br i1 %go{p}, label %part{p}, label %end"]
+            lines.append(f"part{p}:")
+        lines += ["br label %end", "end:", "ret void", "}"]
+    return "\n".join([*lines, ""])
+
+
+def _alone(calls: Sequence[Call], part: range, clock: int | None) -> list[str]:
+    """The calls of one part on one thread; leaves to `end` when the run is cancelled."""
+    lines = [*_pointers([calls[n] for n in part], clock), at("%cancel.at", "%block", CANCEL)]
+    if 0 in part or not calls:
+        lines += _tick(clock, 0, "0")
+    for n in part:
+        lines += [*_unless_cancelled(n), *_call(n, calls[n], "0", "1"), *_tick(clock, n + 1, "0")]
+    return lines if part else [*lines, "br i1 true, label %go, label %end", "go:"]
+
+
+def _shared(calls: Sequence[Call], part: range, waits: Sequence[bool], clock: int | None) -> list[str]:
+    """The calls of one part, as far as nobody else does them."""
+    lines = [*_pointers([calls[n] for n in part], clock), at("%cancel.at", "%block", CANCEL)]
+    lines += [at("%threads.at", "%block", THREADS), "%threads = load i64, ptr %threads.at, align 8"]
+    lines += [at("%masks.at", "%block", MASKS), "%masks = load ptr, ptr %masks.at, align 8"]
+    # Kernels before this one that have a share for each thread, and those that have only one.
+    split = sum(c.parallel for c in calls[: part.start])
+    single = part.start - split
+    for n in part:
+        call = calls[n]
+        lines += [*(_await(f"{n}", split, single) if n and waits[n] else []), *_unless_cancelled(n)]
+        lines += _tick(clock, n, "%thread")
         thread, shares = ("%thread", "%threads") if call.parallel else ("0", "1")
         lines += [at(f"%mask{n}", "%masks", MASK_LINE * n), f"br label %claim{n}", f"claim{n}:"]
         lines += [f"%share{n} = call i64 @claim(ptr %mask{n}, i64 {thread}, i64 {shares})"]
@@ -94,17 +117,17 @@ def driver(calls: Sequence[Call], slots: int, *, timed: bool = False) -> str:
         lines += [*_call(n, call, f"%share{n}", shares), "call void @finish(ptr %block)"]
         lines += [f"br label %claim{n}", f"next{n}:"]
         split, single = split + call.parallel, single + (not call.parallel)
-    if timed:
-        lines += [*_await("end", split, single), *_tick(timed, slots, len(calls), "%thread")]
-    return "\n".join([*lines, "br label %end", "end:", "ret void", "}", ""])
+    if clock is not None and part.stop == len(calls):
+        lines += [*_await("end", split, single), *_tick(clock, len(calls), "%thread")]
+    return lines if part else [*lines, "br i1 true, label %go, label %end", "go:"]
 
 
-def _pointers(count: int, slots: int) -> list[str]:
-    """%p0, %p1, …: what the block points to; for arrays, their data."""
+def _pointers(calls: Sequence[Call], clock: int | None) -> list[str]:
+    """%p0, %p1, …: what the block points to, as far as `calls` use it; for arrays, their data."""
     lines = []
-    for i in range(count):
+    for i in sorted({p.slot for c in calls for p in c.places} | ({clock} if clock is not None else set())):
         lines += [at(f"%at{i}", "%block", FIRST + 8 * i), f"%a{i} = load ptr, ptr %at{i}, align 8"]
-        if 2 <= i < slots:
+        if i >= 2 and i != clock:
             lines += [at(f"%data{i}", f"%a{i}", HEADER), f"%p{i} = load ptr, ptr %data{i}, align 8"]
         else:
             lines.append(at(f"%p{i}", f"%a{i}", 0))
@@ -141,8 +164,8 @@ def _await(label: str, split: int, single: int) -> list[str]:
     ]
 
 
-def _tick(timed: bool, slots: int, n: int, thread: str) -> list[str]:
-    return [f"call void @tick(ptr %p{slots}, i64 {n}, i64 {thread})"] if timed else []
+def _tick(clock: int | None, n: int, thread: str) -> list[str]:
+    return [] if clock is None else [f"call void @tick(ptr %p{clock}, i64 {n}, i64 {thread})"]
 
 
 _RUNTIME = """declare i64 @claim(ptr, i64, i64)
