@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-import numpy as np
-
 from graphc import debug
 from graphc.ir import Node, Value
 from graphc.limits import check_deadline
@@ -122,11 +120,11 @@ class _Memory:
         size = 0
         for v, array in self.lowered.constants.items():
             self.place[v] = 1, size
-            size += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
+            size += -(-self.layout(v).size * array.itemsize // ALIGNMENT) * ALIGNMENT
         block = aligned(size + SLACK)
         for v, array in self.lowered.constants.items():
-            start = self.place[v][1]
-            block[start : start + array.nbytes] = array.view(np.uint8)
+            layout, start = self.layout(v), self.place[v][1]
+            layout.pack(array, block[start : start + layout.size * array.itemsize].view(array.dtype))
         return block
 
     def place_arena(self, kernels: Sequence[Kernel]) -> tuple[int, list[Resident]]:

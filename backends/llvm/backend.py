@@ -26,7 +26,7 @@ from ..codegen.target import Target, host_target, llvm
 from .assemble import build
 from .limits import measure_limits
 from .listing import show_kernels
-from .lowering import check
+from .lowering import check, check_code
 from .memory import show_memory
 from .program import Program
 from .threads import thread_count
@@ -44,14 +44,14 @@ class LlvmBackend:
         self.target = host_target(target)
 
     def supports(self, node: Node) -> str | None:
-        return why_not(node, self.target)
+        return why_not(node, self.target, check_code)
 
     def compile(self, graph: Graph, options: Options) -> Executable:
         return LlvmExecutable(graph, self.target, options)
 
 
-def why_not(node: Node, target: Target) -> str | None:
-    """None for a node that has native code, else the reason why not."""
+def why_not(node: Node, target: Target, check: Callable[[Node, Target], None]) -> str | None:
+    """None for a node that passes `check`, else the reason why not."""
     if isinstance(node.op, Constant):
         return None
     try:
@@ -61,7 +61,7 @@ def why_not(node: Node, target: Target) -> str | None:
         parts = parts_of(node, own)
         if parts is not None:
             whole = decompose(Graph([x for x in own if x is not None], parts))
-            return next((r for n in whole.nodes if (r := why_not(n, target)) is not None), None)
+            return next((r for n in whole.nodes if (r := why_not(n, target, check)) is not None), None)
         check(node, target)
     except CompileError as e:
         return str(e.message)
@@ -144,14 +144,20 @@ class _Compiled:
 
     def __init__(self, graph: Graph, target: Target, threads: int):
         self.graph, self.threads = decompose(graph), threads
-        native = {n: why_not(n, target) is None for n in self.graph.nodes}
-        self.regions = [self._region(nodes, native[nodes[0]], target) for nodes in regions(self.graph, native)]
+        try:
+            self.regions = self._regions(target, check)
+        except CompileError:  # for a few nodes this shows only when code is written
+            self.regions = self._regions(target, check_code)
         # The program that is the whole graph, if there is one.
         self.whole = None
         if len(self.regions) == 1 and (program := self.regions[0].program) is not None:
             same = [*program.inputs, None, *program.outputs] == [*self.graph.inputs, None, *self.graph.outputs]
             self.whole = program if same else None
         self.constants = {n.output: n.op.value.array for n in self.graph.nodes if isinstance(n.op, Constant)}
+
+    def _regions(self, target: Target, check: Callable[[Node, Target], None]) -> list[_Region]:
+        native = {n: why_not(n, target, check) is None for n in self.graph.nodes}
+        return [self._region(nodes, native[nodes[0]], target) for nodes in regions(self.graph, native)]
 
     def _region(self, nodes: list[Node], native: bool, target: Target) -> _Region:
         if not native:

@@ -23,6 +23,7 @@ from graphc.loops.schedule import schedule
 from graphc.ops.base import Constant
 from graphc.types import Array
 
+from ..codegen.emit import emit
 from ..codegen.scalars import register_type
 from ..codegen.target import Target
 
@@ -46,7 +47,7 @@ class Lowered:
         kernels: in order.
         shared: a value -> the one whose memory it is in, and where it begins there, in elements.
         layouts: how each value lies in its memory.
-        constants: the contents of constants, as they lie.
+        constants: the constants that are read, in the order of their memory.
     """
 
     kernels: list[Kernel] = field(default_factory=list)
@@ -89,8 +90,14 @@ class _Output:
 
 
 def check(node: Node, target: Target) -> None:
-    """Raise `CompileError` where `node` has no loop-level form."""
-    lower_region([node], list(node.outputs), target)
+    """Raise `CompileError` where `node` has no loop-level form; what shows only when code is written is not seen."""
+    _Lowering([node], node.outputs, target).analyse()
+
+
+def check_code(node: Node, target: Target) -> None:
+    """Raise `CompileError` where no code can be written for `node`."""
+    for k in lower_region([node], list(node.outputs), target).kernels:
+        emit(k.nest, "kernel", target)
 
 
 def lower_region(nodes: Sequence[Node], outputs: Sequence[Value], target: Target) -> Lowered:
@@ -108,9 +115,12 @@ class _Lowering:
         self.halos: dict[Value, Halo] = {}
         self.copies: dict[tuple[Value, Layout], Value] = {}
 
-    def run(self) -> Lowered:
+    def analyse(self) -> None:
         for node in self.nodes:
             self._analyse(node)
+
+    def run(self) -> Lowered:
+        self.analyse()
         self.columns = self._in_columns()
         for node in self.nodes:
             for v in node.outputs:
@@ -252,7 +262,7 @@ class _Lowering:
             self.result.layouts[copy] = new
             array = contents(x)
             if array is not None:
-                self.result.constants[copy] = new.pack(array)
+                self.result.constants[copy] = array
             else:
                 names: dict[Buffer, Value] = {}
                 source = self._source(x, layout, names)
@@ -267,7 +277,8 @@ class _Lowering:
             return immediate(x)
         array = contents(x)
         if array is not None and x not in self.copies.values() and x not in self.result.constants:
-            self.result.constants[x] = layout.pack(array)
+            self.result.constants[x] = array
+            self.result.layouts[x] = layout
         buffer = Buffer(f"x{len(names)}", x.dtype, layout.size)
         names[buffer] = x
         return stored(x, buffer, layout)
@@ -439,4 +450,4 @@ def copy_kernel(x: Value, layout: Layout, y: Value, target: Target) -> Kernel:
     return Kernel(nest, tuple({source_buffer: x, buffer: y}[b] for b in nest.arguments))
 
 
-__all__ = ["CompileError", "Kernel", "Lowered", "check", "copied", "copy_kernel", "lower_region"]
+__all__ = ["CompileError", "Kernel", "Lowered", "check", "check_code", "copied", "copy_kernel", "lower_region"]

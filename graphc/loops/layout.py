@@ -120,18 +120,15 @@ class Layout:
             return row_major(shape)
         return blocked(shape, *split)
 
-    def pack(self, array: Array) -> Array:
-        """The buffer that holds `array`: flat, with zeros for padding."""
-        if self.is_row_major:
-            return np.ascontiguousarray(array).reshape(-1)
+    def pack(self, array: Array, out: Array) -> None:
+        """Lay `array` into the flat `out`, with zeros for padding."""
         widths = []
         for axis, (n, (before, after)) in enumerate(zip(self.shape, self.halo, strict=True)):
             widths.append((before, after + self._padded(axis) - n - before - after))
         padded = np.pad(array, widths) if any(w != (0, 0) for w in widths) else array
-        order = [[i for i, p in enumerate(self.parts) if p.axis == axis] for axis in range(len(self.shape))]
-        split = padded.reshape([self.parts[i].extent for axis in order for i in axis])
-        place = [i for axis in order for i in axis]
-        return np.ascontiguousarray(split.transpose(np.argsort(place))).reshape(-1)
+        order = [i for axis in range(len(self.shape)) for i, p in enumerate(self.parts) if p.axis == axis]
+        split = padded.reshape([self.parts[i].extent for i in order])
+        out.reshape([p.extent for p in self.parts]).transpose(order)[...] = split
 
     def unpack(self, buffer: Array) -> Array:
         """The tensor that lies in `buffer`."""
