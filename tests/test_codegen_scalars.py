@@ -125,11 +125,6 @@ def buffers(*arrays: tuple[DType, Array]) -> dict[Buffer, Array]:
     return {Buffer(f"x{k}", dtype, -(-len(x) // LANES) * LANES): x for k, (dtype, x) in enumerate(arrays)}
 
 
-def skip_without_half(target: Target, *dtypes: DType) -> None:
-    if float16 in dtypes and not target.half:
-        pytest.skip("no float16 conversions")
-
-
 # -- floats -----------------------------------------------------------------------------------------------------------
 UNARY: dict[str, Callable[[Array], Array]] = {
     "neg": np.negative, "abs": np.abs, "sign": np.sign, "floor": np.floor, "ceil": np.ceil, "round": np.rint,
@@ -145,7 +140,6 @@ BOOLEAN = {"lt", "le", "eq", "ne", "isnan", "isinf"}
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_floats(target: Target, vector: bool, dtype: DType) -> None:
     """Functions of one and two floats; those of 16 bits are computed in float32."""
-    skip_without_half(target, dtype)
     a, b = pairs(dtype)
     inputs = buffers((dtype, a), (dtype, b))
     left, right = inputs
@@ -168,7 +162,6 @@ def test_floats(target: Target, vector: bool, dtype: DType) -> None:
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_fma(target: Target, vector: bool, dtype: DType) -> None:
     """a · b + c, rounded once where the target can."""
-    skip_without_half(target, dtype)
     a, b = (x.astype(dtype.numpy) for x in np.random.default_rng(0).normal(size=(2, 100)).astype(np.float32))
     inputs = buffers((dtype, a), (dtype, b))
     left, right = inputs
@@ -335,11 +328,10 @@ def _of_interest(dtype: DType) -> Array:
 @pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS, bool_], ids=str)
 def test_casts(target: Target, vector: bool, dtype: DType) -> None:
     """To every other type, as Cast."""
-    skip_without_half(target, dtype)
     x = _of_interest(dtype)
     inputs = buffers((dtype, x))
     (source,) = inputs
-    others = [d for d in (*FLOATS, *INTEGERS, bool_) if d is not dtype and (target.half or d is not float16)]
+    others = [d for d in (*FLOATS, *INTEGERS, bool_) if d is not dtype]
     got, _ = run(target, vector, inputs, lambda at: [Call("cast", (Load(source, at),), d) for d in others])
     with np.errstate(all="ignore"):
         for to, y in zip(others, got, strict=True):
@@ -352,7 +344,7 @@ def test_small_types(target: Target, vector: bool, dtype: DType) -> None:
     x = np.arange(1 << dtype.bits, dtype=np.uint8).view(dtype.numpy)
     inputs = buffers((dtype, x))
     (source,) = inputs
-    others = [d for d in (*FLOATS, *INTEGERS, bool_, *sorted(SMALL, key=str)) if target.half or d is not float16]
+    others = [*FLOATS, *INTEGERS, bool_, *sorted(SMALL, key=str)]
     got, _ = run(target, vector, inputs, lambda at: [Call("cast", (Load(source, at),), d) for d in others])
     with np.errstate(all="ignore"):
         for to, y in zip(others, got, strict=True):

@@ -8,7 +8,22 @@ from typing import Any, Protocol
 import numpy as np
 
 from graphc.errors import CompileError
-from graphc.types import SMALL_FLOATS, DType, bfloat16, bool_, float8e8m0, float16, float32, float64, int8, int64, uint8
+from graphc.expr import Buffer, Call, Const, Expr, Load, Select, children, linear, walk
+from graphc.loops.halves import float_to_half, half_to_float
+from graphc.types import (
+    SMALL_FLOATS,
+    DType,
+    bfloat16,
+    bool_,
+    float8e8m0,
+    float16,
+    float32,
+    float64,
+    int8,
+    int64,
+    uint8,
+    uint16,
+)
 
 from .small_types import (
     SMALL,
@@ -301,11 +316,11 @@ def convert(w: Writer, x: str, old: DType, new: DType, lanes: int) -> str:
     if bfloat16 in (old, new):
         return _convert_bfloat16(w, x, old, new, lanes)
     before, after = register_type(old, lanes), register_type(new, lanes)
+    if new is bool_ and old is float16:
+        return convert(w, convert(w, x, float16, float32, lanes), float32, bool_, lanes)
     if new is bool_:
         zero = splat(literal(0, old), register_type(old), lanes)
         return w.op(f"{'fcmp une' if old.is_float else 'icmp ne'} {before} {x}, {zero}")
-    if float16 in (old, new) and not w.half:
-        raise CompileError("float16 needs a target with float16 conversions (x86-64-v3)")
     if float16 in (old, new):
         return _convert_float16(w, x, old, new, lanes)
     if old.is_float and new.is_float:
@@ -341,7 +356,7 @@ def _convert_float16(w: Writer, x: str, old: DType, new: DType, lanes: int) -> s
     """By way of float32; from float64 that is rounded to odd first, so that rounding twice is rounding once."""
     half, single = register_type(float16, lanes), register_type(float32, lanes)
     if old is float16:
-        return convert(w, w.op(f"fpext {half} {x} to {single}"), float32, new, lanes)
+        return convert(w, _widen(w, x, lanes), float32, new, lanes)
     y = convert(w, x, old, float32, lanes)
     if old is float64:
         double = register_type(float64, lanes)
@@ -355,7 +370,37 @@ def _convert_float16(w: Writer, x: str, old: DType, new: DType, lanes: int) -> s
         inexact = w.op(f"zext {mask} {w.op(f'fcmp one {double} {near}, {size}')} to {i32}")
         odd = w.op(f"or {i32} {w.op(f'add {i32} {bits}, {beyond}')}, {inexact}")
         y = w.op(f"bitcast {i32} {odd} to {single}")
-    return w.op(f"fptrunc {single} {y} to {half}")
+    if w.half:
+        return w.op(f"fptrunc {single} {y} to {half}")
+    given = Load(Buffer("x", float32, 1), linear(0))
+    bits = _written(w, float_to_half(given), {id(given): y}, lanes)
+    return w.op(f"bitcast {register_type(uint16, lanes)} {bits} to {half}")
+
+
+def _widen(w: Writer, x: str, lanes: int) -> str:
+    """float16 as float32."""
+    half = register_type(float16, lanes)
+    if w.half:
+        return w.op(f"fpext {half} {x} to {register_type(float32, lanes)}")
+    given = Load(Buffer("x", uint16, 1), linear(0))
+    bits = w.op(f"bitcast {half} {x} to {register_type(uint16, lanes)}")
+    return _written(w, half_to_float(given), {id(given): bits}, lanes)
+
+
+def _written(w: Writer, e: Expr, known: dict[int, str], lanes: int) -> str:
+    """Write `e`, of calls and selects; `known` has the names of what is written already."""
+    for part in walk(e):
+        if id(part) in known:
+            continue
+        names = [known[id(x)] for x in children(part)]
+        if isinstance(part, Const):
+            known[id(part)] = splat(literal(part.value, part.dtype), register_type(part.dtype), lanes)
+        elif isinstance(part, Select):
+            known[id(part)] = _choose(w, names[0], names[1], names[2], register_type(part.dtype, lanes), lanes)
+        else:
+            assert isinstance(part, Call)
+            known[id(part)] = instruction(w, part.function, names, part.args[0].dtype, part.dtype, lanes)
+    return known[id(e)]
 
 
 def _suffix(dtype: DType, lanes: int) -> str:
