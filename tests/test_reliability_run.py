@@ -73,7 +73,8 @@ AFFINE = model(
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 W = np.float32([1, 2, 3])
 
-BACKENDS = ["numpy", "onnxruntime"]
+BACKENDS = ["numpy", "llvm", "onnxruntime"]
+OWN = pytest.mark.parametrize("backend", ["numpy", "llvm"])  # those whose behaviour is graphc's own
 
 
 @pytest.fixture(params=BACKENDS)
@@ -143,93 +144,100 @@ class TestFeeds:
         np.testing.assert_allclose(y, np.asarray(x, np.float32) * W + W, rtol=1e-6)
         np.testing.assert_allclose(scaled, np.asarray(x, np.float32) * W, rtol=1e-6)
 
-    def test_symbols_that_disagree(self):
+    @OWN
+    def test_symbols_that_disagree(self, backend: str):
         with pytest.raises(graphc.FeedError, match=r"n is 2 \(a\) and 3 \(b\)"):
-            graphc.compile(one("Add", FLOAT))(np.zeros(2, np.float32), np.zeros(3, np.float32))
+            graphc.compile(one("Add", FLOAT), backend=backend)(np.zeros(2, np.float32), np.zeros(3, np.float32))
 
     def test_nan_and_infinity_propagate(self, compiled: graphc.CompiledModel):
         y, _ = compiled(np.float32([[np.nan, np.inf, -np.inf]]))
         assert np.isnan(y[0, 0])
         assert y[0, 1:].tolist() == [np.inf, -np.inf]
 
-    def test_check_nan_names_the_first_node(self):
+    @OWN
+    def test_check_nan_names_the_first_node(self, backend: str):
         nodes = [node("Log", "x", "logarithm"), node("Relu", "logarithm", "y")]
-        log = graphc.compile(model(nodes, {"x": (FLOAT, [2])}, {"y": (FLOAT, [2])}))
+        log = graphc.compile(model(nodes, {"x": (FLOAT, [2])}, {"y": (FLOAT, [2])}), backend=backend)
         with pytest.raises(graphc.ExecutionError, match=r"Log 'make_logarithm'.*NaN at \[1\]"):
             log.run([np.float32([1, -1])], check_nan=True)
 
 
+@OWN
 class TestArithmetic:
     """Rows 67 to 69."""
 
     @pytest.mark.parametrize("op", ["Div", "Mod"])
     @pytest.mark.parametrize("dtype", [INT32, INT64])
-    def test_integer_division_by_zero(self, op: str, dtype: int):
+    def test_integer_division_by_zero(self, backend: str, op: str, dtype: int):
         numpy = helper.tensor_dtype_to_np_dtype(dtype)
         with pytest.raises(graphc.ExecutionError, match=rf"{op} 'make_y'.*zero"):
-            graphc.compile(one(op, dtype))(np.array([1, 2], numpy), np.array([1, 0], numpy))
+            graphc.compile(one(op, dtype), backend=backend)(np.array([1, 2], numpy), np.array([1, 0], numpy))
 
     @pytest.mark.parametrize("dtype", [INT32, INT64])
-    def test_the_least_integer_by_minus_one_wraps(self, dtype: int):
+    def test_the_least_integer_by_minus_one_wraps(self, backend: str, dtype: int):
         least = np.iinfo(helper.tensor_dtype_to_np_dtype(dtype)).min
         a = np.array([least, 7], helper.tensor_dtype_to_np_dtype(dtype))
-        assert graphc.compile(one("Div", dtype))(a, np.array([-1, -1], a.dtype)).tolist() == [least, -7]
-        assert graphc.compile(one("Mod", dtype))(a, np.array([-1, -1], a.dtype)).tolist() == [0, 0]
+        assert graphc.compile(one("Div", dtype), backend=backend)(a, np.array([-1, -1], a.dtype)).tolist() == [
+            least,
+            -7,
+        ]
+        assert graphc.compile(one("Mod", dtype), backend=backend)(a, np.array([-1, -1], a.dtype)).tolist() == [0, 0]
 
-    def test_casts_out_of_range_saturate(self):
+    def test_casts_out_of_range_saturate(self, backend: str):
         cast = model([node("Cast", "x", "y", to=INT32)], {"x": (FLOAT, ["n"])}, {"y": (INT32, ["n"])})
-        got = graphc.compile(cast)(np.float32([1e20, -1e20, np.inf, -np.inf, 1.9, -1.9]))
+        got = graphc.compile(cast, backend=backend)(np.float32([1e20, -1e20, np.inf, -np.inf, 1.9, -1.9]))
         low, high = np.iinfo(np.int32).min, np.iinfo(np.int32).max
         assert got.tolist() == [high, low, high, low, 1, -1]
 
 
+@OWN
 class TestSizesFromData:
     """Row 70: shapes, indices and counts that arrive with the feeds."""
 
-    def refused(self, source: onnx.ModelProto, feeds: dict[str, Any]) -> graphc.GraphcError:
+    def refused(self, backend: str, source: onnx.ModelProto, feeds: dict[str, Any]) -> graphc.GraphcError:
         before = time.perf_counter()
         with pytest.raises((graphc.ExecutionError, graphc.ResourceLimit, graphc.InvalidModel)) as info:
-            graphc.compile(source).run(feeds)
+            graphc.compile(source, backend=backend).run(feeds)
         assert time.perf_counter() - before < 5
         assert info.value.node is not None
         assert "make_y" in info.value.node
         return info.value
 
     @pytest.mark.parametrize("size", [[-4], [1 << 40], [1 << 31, 1 << 31, 1 << 31]], ids=str)
-    def test_constant_of_shape(self, size: list[int]):
+    def test_constant_of_shape(self, backend: str, size: list[int]):
         source = model([node("ConstantOfShape", "s", "y")], {"s": (INT64, [len(size)])}, {"y": (FLOAT, None)})
-        self.refused(source, {"s": np.array(size, np.int64)})
+        self.refused(backend, source, {"s": np.array(size, np.int64)})
 
-    def test_expand_and_tile(self):
+    def test_expand_and_tile(self, backend: str):
         for op in ("Expand", "Tile"):
             inputs = {"x": (FLOAT, [1]), "s": (INT64, [1])}
             source = model([node(op, "x s", "y")], inputs, {"y": (FLOAT, None)})
-            self.refused(source, {"x": np.ones(1, np.float32), "s": np.array([1 << 42])})
+            self.refused(backend, source, {"x": np.ones(1, np.float32), "s": np.array([1 << 42])})
 
-    def test_range(self):
+    def test_range(self, backend: str):
         inputs = {n: (INT64, []) for n in ("a", "b", "c")}
         source = model([node("Range", "a b c", "y")], inputs, {"y": (INT64, None)})
-        self.refused(source, {"a": 0, "b": 1 << 60, "c": 1})
-        self.refused(source, {"a": 0, "b": 5, "c": 0})
+        self.refused(backend, source, {"a": 0, "b": 1 << 60, "c": 1})
+        self.refused(backend, source, {"a": 0, "b": 5, "c": 0})
 
-    def test_gather(self):
+    def test_gather(self, backend: str):
         inputs = {"x": (FLOAT, [3]), "i": (INT64, ["n"])}
         source = model([node("Gather", "x i", "y")], inputs, {"y": (FLOAT, None)})
         for index in (3, -4, 1 << 40):
-            error = self.refused(source, {"x": W, "i": np.array([0, index])})
+            error = self.refused(backend, source, {"x": W, "i": np.array([0, index])})
             assert str(index) in str(error)
 
-    def test_top_k(self):
+    def test_top_k(self, backend: str):
         inputs = {"x": (FLOAT, [3]), "k": (INT64, [1])}
         source = model([node("TopK", "x k", "y i")], inputs, {"y": (FLOAT, None), "i": (INT64, None)})
-        self.refused(source, {"x": W, "k": np.array([4])})
-        self.refused(source, {"x": W, "k": np.array([-1])})
+        self.refused(backend, source, {"x": W, "k": np.array([4])})
+        self.refused(backend, source, {"x": W, "k": np.array([-1])})
 
-    def test_reshape(self):
+    def test_reshape(self, backend: str):
         inputs = {"x": (FLOAT, ["n"]), "s": (INT64, ["m"])}
         source = model([node("Reshape", "x s", "y")], inputs, {"y": (FLOAT, None)})
         for shape in ([2, 2], [-1, -1], [-2], [4, -1]):
-            self.refused(source, {"x": W, "s": np.array(shape)})
+            self.refused(backend, source, {"x": W, "s": np.array(shape)})
 
 
 class TestOwnership:
@@ -301,8 +309,9 @@ class TestStopping:
         assert time.perf_counter() - start < 2
         assert compiled.run({**feeds, "go_first": False})["y"] == 1
 
-    def test_the_number_of_trips_is_limited(self):
-        compiled = graphc.compile(self.endless(), limits=graphc.Limits(max_loop_trips=1000))
+    @OWN
+    def test_the_number_of_trips_is_limited(self, backend: str):
+        compiled = graphc.compile(self.endless(), backend=backend, limits=graphc.Limits(max_loop_trips=1000))
         with pytest.raises(graphc.ResourceLimit, match="1,000"):
             compiled.run({"go_first": True, "start": np.ones(1, np.float32)})
 
