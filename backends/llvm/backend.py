@@ -121,7 +121,7 @@ class LlvmExecutable(Executable):
 
     def _compile(self, shapes: Signature) -> _Compiled:
         types = [
-            v.type if shape is None else TensorType(v.tensor.dtype, shape)
+            TensorType(v.type.dtype, shape) if isinstance(v.type, TensorType) and shape is not None else v.type
             for v, shape in zip(self.graph.inputs, shapes, strict=True)
         ]
         specialized = retype(self.graph, types, [v.content for v in self.graph.inputs])

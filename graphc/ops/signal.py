@@ -164,7 +164,10 @@ class DFT(Op):
     def decompose(
         self, input: Value, dft_length: Value | None = None, axis: Value | None = None
     ) -> tuple[Value] | None:
-        """A product with the matrix of the transform, where that is small enough to beat a fast one."""
+        """A product with the matrix of the transform, where that is small enough to beat a fast one.
+
+        In float64: sums of all points are less exact than those of a fast transform, which are short.
+        """
         at, length = self._known(input, dft_length, axis)
         sizes = static_shape(input)
         if sizes is None:
@@ -173,16 +176,15 @@ class DFT(Op):
         matrix = self._matrix(points, sizes[-1], length)
         if matrix.size > MOST_WEIGHTS or not points:
             return None
-        dtype = float64 if input.dtype is float64 else float32
         x = _slice(input, at, points) if points < sizes[at] else input
         rank = len(sizes)
         order = [*(i for i in range(rank - 1) if i != at), at, rank - 1]
-        rows = (x if x.dtype is dtype else x.cast(dtype)).transpose(order).reshape([-1, points * sizes[-1]])
+        rows = (x if x.dtype is float64 else x.cast(float64)).transpose(order).reshape([-1, points * sizes[-1]])
         parts = 1 if self.onesided and self.inverse else 2
-        product = rows @ const(Tensor(matrix.astype(dtype.numpy), dtype))
+        product = rows @ const(Tensor(matrix, float64))
         others = [sizes[i] for i in order[:-2]]
         y = product.reshape([*others, matrix.shape[1] // parts, parts]).transpose([order.index(i) for i in range(rank)])
-        return (y if dtype is input.dtype else y.cast(input.dtype),)
+        return (y if input.dtype is float64 else y.cast(input.dtype),)
 
     def _matrix(self, points: int, given: int, length: int) -> Array:
         """The transform of `points` real (`given` = 1) or complex numbers as a matrix of real ones."""
