@@ -36,6 +36,7 @@ from graphc.expr import (
 from graphc.loops.nest import Alloc, Block, For, If, Nest, Stmt, Store, Update, exprs, map_exprs, statements
 
 GRAIN = 1 << 15  # operations below which a loop is not worth sharing out
+BLOCK = 64  # numbers that are added up one after the other, beyond which rounding errors would grow
 SHARES = 16  # iterations that a shared loop should have, so that threads get equal parts
 _IDENTITY = {function: reduction for reduction, function in REDUCTIONS.items()}
 
@@ -228,17 +229,15 @@ def _privatize(s: For, lanes: int) -> list[Stmt]:
     if n < wide or lanes == 1:
         return [s]
     before: list[Stmt] = []
-    main: list[Stmt] = []
     rest: list[Stmt] = []
     after: list[Stmt] = []
-    lane, outer = Index(f"{s.index.name}l", wide), Index(f"{s.index.name}o", n // wide)
+    lane = Index(f"{s.index.name}l", wide)
+    parts: list[tuple[Update, Buffer]] = []
     for x in s.body:
         assert isinstance(x, Update)
         part = Buffer(f"{x.buffer.name}l", x.buffer.dtype, wide, "register")
-        start = Const(identity(_IDENTITY[x.function], x.buffer.dtype), x.buffer.dtype)
-        before += [Alloc(part), For(lane, "vector", (Store(part, linear(lane), start),))]
-        value = substitute(x.value, {s.index: outer * wide + lane})
-        main.append(Update(part, linear(lane), x.function, value))
+        parts.append((x, part))
+        before += [Alloc(part), For(lane, "vector", (_identity(x, part, lane),))]
         for at, count, width in pieces(n % wide, lanes):
             for k in range(count):
                 l = Index("l", width)
@@ -251,7 +250,42 @@ def _privatize(s: For, lanes: int) -> list[Stmt]:
             after.append(For(l, "vector", (Update(part, linear(l), x.function, Load(part, l + half)),)))
             half //= 2
         after.append(Update(x.buffer, x.offset, x.function, Load(part, linear(0))))
-    return [*before, For(outer, "serial", (For(lane, "vector", tuple(main)),)), *rest, *after]
+    return [*before, *_accumulate(s.index, parts, lane, n // wide), *rest, *after]
+
+
+def _identity(x: Update, part: Buffer, lane: Index) -> Store:
+    return Store(part, linear(lane), Const(identity(_IDENTITY[x.function], part.dtype), part.dtype))
+
+
+def _accumulate(index: Index, parts: list[tuple[Update, Buffer]], lane: Index, steps: int) -> list[Stmt]:
+    """Add `steps` vectors up, many of them in blocks: sums of sums, each of which is short."""
+
+    def add(into: list[tuple[Update, Buffer]], at: Linear) -> For:
+        values = [substitute(x.value, {index: at * lane.extent + lane}) for x, _ in into]
+        updates = [Update(b, linear(lane), x.function, v) for (x, b), v in zip(into, values, strict=True)]
+        return For(lane, "vector", tuple(updates))
+
+    found: list[Stmt] = []
+    start = 0
+    if steps >= 2 * BLOCK and any(x.function == "add" and b.dtype.is_float for x, b in parts):
+        start = steps // BLOCK * BLOCK
+        outer, inner = Index(f"{index.name}b", steps // BLOCK), Index(f"{index.name}o", BLOCK)
+        blocks = [(x, Buffer(f"{x.buffer.name}b", b.dtype, lane.extent, "register")) for x, b in parts]
+        clear = [_identity(x, b, lane) for x, b in blocks]
+        total = [
+            Update(t, linear(lane), x.function, Load(b, linear(lane)))
+            for (x, b), (_, t) in zip(blocks, parts, strict=True)
+        ]
+        body = (
+            For(lane, "vector", tuple(clear)),
+            For(inner, "serial", (add(blocks, outer * BLOCK + inner),)),
+            For(lane, "vector", tuple(total)),
+        )
+        found += [*(Alloc(b) for _, b in blocks), For(outer, "serial", body)]
+    if start < steps:
+        step = Index(f"{index.name}o", steps - start)
+        found.append(For(step, "serial", (add(parts, step + start),)))
+    return found
 
 
 # -- share out --------------------------------------------------------------------------------------------------------
