@@ -13,14 +13,25 @@ import subprocess
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import onnx
 from conformance import type_of
-from official import RANDOM, SUITES, array, cases, check_outputs, contents, expected_failures, failure
+from official import (
+    BACKENDS,
+    LLVM_FAILURES,
+    RANDOM,
+    SUITES,
+    array,
+    cases,
+    check_outputs,
+    contents,
+    expected_failures,
+    failure,
+)
 from onnx.backend.test.case.test_case import TestCase
 
 from graphc.backends.onnxruntime.values import from_ort, needs_ort_values, to_ort
@@ -113,19 +124,30 @@ def onnxruntime_failures() -> dict[str, str]:
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------
-def table(what: str, key: Callable[[str], str], ours: Collection[str], theirs: Collection[str] | None) -> list[str]:
-    """Cases and passes for each `key`; `ours` and `theirs` are the cases that fail. Without `theirs` rows end early."""
+def table(
+    what: str, key: Callable[[str], str], ours: Sequence[Collection[str]], theirs: Collection[str] | None
+) -> list[str]:
+    """Cases and passes for each `key`.
+
+    `ours` and `theirs` are the cases that fail, with each of graphc's backends and with onnxruntime. Without `theirs`
+    rows end early.
+    """
     total = Counter(map(key, cases()))
-    passed = total - Counter(map(key, ours))
     order = [k for k in SUITES if k in total] or sorted(total)
-    rows = [(k, total[k], passed[k]) for k in order] + [("together", total.total(), passed.total())]
-    lines = [f"| {name} | {n:,} | {p:,} |" for name, n, p in rows]
+    columns = [total] + [total - Counter(map(key, fails)) for fails in (*ours, *([] if theirs is None else [theirs]))]
+    rows = [[k, *(f"{c[k]:,}" for c in columns)] for k in order]
+    rows.append(["together", *(f"{c.total():,}" for c in columns)])
+    lines = [f"| {' | '.join(row)} |" for row in rows]
     if theirs is None:
         return lines
-    other = total - Counter(map(key, theirs))
-    numbers = [*(other[k] for k in order), other.total()]
-    head = [f"| {what} | cases | graphc | onnxruntime |", "|---|---:|---:|---:|"]
-    return head + [f"{line} {n:,} |" for line, n in zip(lines, numbers, strict=True)]
+    heads = [what, "cases", *(f"graphc, {b}" for b in BACKENDS), "onnxruntime"]
+    return [f"| {' | '.join(heads)} |", "|---" + "|---:" * len(columns) + "|", *lines]
+
+
+def graphc_failures() -> list[Collection[str]]:
+    """The cases that fail with each of graphc's backends, as the lists have them."""
+    known = expected_failures()
+    return [known, {*known, *LLVM_FAILURES}]
 
 
 def graphc_reasons() -> list[str]:
@@ -133,18 +155,20 @@ def graphc_reasons() -> list[str]:
     groups: dict[str, list[str]] = {}
     for name, reason in expected_failures().items():
         groups.setdefault(reason, []).append(f"`{name}`")
+    for name, reason in LLVM_FAILURES.items():
+        groups.setdefault(f"only with llvm: {reason}", []).append(f"`{name}`")
     return [f"- {reason}: {', '.join(names)}" for reason, names in groups.items()]
 
 
 def page(theirs: Mapping[str, str]) -> str:
-    ours = expected_failures()
+    ours = graphc_failures()
     said = [next((r for part, r in REASONS.items() if part in why), OTHER) for why in theirs.values()]
     versions = ", ".join(f"{name} {version(name)}" for name in ("graphc", "onnx", "onnxruntime", "numpy"))
     return "\n".join([
         "# Conformance",
         "",
-        f"The {len(cases()):,} official cases of onnx, run by graphc's NumPy backend and by onnxruntime on the CPU,",
-        "each within the tolerances that the suite gives it. `python tests/conformance_page.py` runs both and writes",
+        f"The {len(cases()):,} official cases of onnx, run by graphc's backends and by onnxruntime on the CPU,",
+        "each within the tolerances that the suite gives it. `python tests/conformance_page.py` runs them and writes",
         "this page; a test holds graphc's numbers to `tests/official_failures.txt`, and another that list to the code.",
         "",
         f"Measured with {versions} on {platform.machine()}.",
@@ -171,10 +195,11 @@ def page(theirs: Mapping[str, str]) -> str:
 
 
 def main() -> None:
-    ours = {name for name, case in cases().items() if failure(case) is not None}
-    known = expected_failures()
-    if wrong := ours ^ {name for name, why in known.items() if name in ours or not why.startswith(RANDOM)}:
-        sys.exit(f"official_failures.txt is not right about {sorted(wrong)}; python tests/official.py --write")
+    random = {name for name, why in expected_failures().items() if why.startswith(RANDOM)}
+    for backend, known in zip(BACKENDS, graphc_failures(), strict=True):
+        ours = {name for name, case in cases().items() if failure(case, backend) is not None}
+        if wrong := (ours ^ set(known)) - random:
+            sys.exit(f"the lists of failures with {backend} are not right about {sorted(wrong)}; see official.py")
     PAGE.write_text(page(onnxruntime_failures()), "utf-8")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 import pytest
-from official import RANDOM, SUITES, cases, expected_failures, run_case, run_random_case
+from official import LLVM_FAILURES, RANDOM, SUITES, cases, expected_failures, run_case, run_random_case
 
 EXPECTED = expected_failures()
 
@@ -27,8 +27,23 @@ def test_official(name: str) -> None:
     pytest.fail("passes now; take it out of official_failures.txt", pytrace=False)
 
 
+@pytest.mark.parametrize("name", [n for n in cases() if n not in EXPECTED or EXPECTED[n].startswith(RANDOM)])
+def test_official_on_llvm(name: str) -> None:
+    """What passes with NumPy's kernels passes with native ones."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if EXPECTED.get(name, "").startswith(RANDOM):
+            run_random_case(cases()[name], "llvm")
+            return
+        if name not in LLVM_FAILURES:
+            run_case(cases()[name], "llvm")
+            return
+        with pytest.raises(AssertionError):
+            run_case(cases()[name], "llvm")
+
+
 def test_the_list_names_only_cases_that_exist() -> None:
-    assert set(EXPECTED) <= set(cases())
+    assert {*EXPECTED, *LLVM_FAILURES} <= set(cases())
     assert all(EXPECTED.values())
 
 
