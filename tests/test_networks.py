@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from llvm_placement import kept_code
 
 import graphc
+from graphc.backends.codegen import jit
 from graphc.ir import Graph
 from graphc.models import NETWORKS
 from graphc.models.light import NAMES, light
@@ -23,14 +25,26 @@ SIZES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def fewer_compilations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks share kernels."""
+    monkeypatch.setattr(jit, "store", kept_code)
+
+
 def check(source: object, batch: int) -> None:
-    """onnxruntime, graphc without passes, and graphc with all of them agree on random inputs."""
+    """onnxruntime, graphc without passes, with all of them, and native code for every node agree on random inputs."""
     feeds = random_feeds(source if isinstance(source, Graph) else graphc.load(source), seed=batch)
     expected = graphc.compile(source, backend="onnxruntime", level=0, threads=1).run(feeds)
     for level in (0, 2):
         results = graphc.compile(source, backend="numpy", level=level).run(feeds)
         for name, y in expected.items():
             np.testing.assert_allclose(results[name], y, rtol=1e-3, atol=1e-5 * np.abs(y).max())
+    model = graphc.compile(source, backend="llvm")
+    results = model.run(feeds)
+    for name, y in expected.items():
+        np.testing.assert_allclose(results[name], y, rtol=1e-3, atol=1e-4 * np.abs(y).max())
+    if batch == 1:
+        assert [p for p in model.placement() if p.backend != "llvm"] == []
 
 
 @pytest.mark.parametrize("batch", [1, 2])
