@@ -23,14 +23,21 @@ from graphc import models
 from graphc.backends.codegen.jit import compile_object, link
 from graphc.backends.codegen.target import host_target
 from graphc.backends.codegen.team import FIRST, MASK_BYTES, MASK_LINE, MASKS, TEAM, THREADS
-from graphc.backends.llvm import lowering, threads
-from graphc.backends.llvm.backend import LlvmBackend
+from graphc.backends.llvm import LlvmBackend, lowering, program, threads
 from graphc.backends.llvm.driver import Call, Place, barriers, driver
 from graphc.backends.llvm.threads import Team, aligned, imported, thread_count
+from graphc.interpret import interpret
+from graphc.ir import Graph, Op, Value
+from graphc.loops import contraction
+from graphc.loops import schedule as schedules
 from graphc.loops.nest import For, Nest
 from graphc.loops.schedule import schedule
+from graphc.ops.base import const
+from graphc.ops.conv import Conv, ConvTranspose
+from graphc.ops.linear import Gemm, MatMul
 from graphc.runtime.backend import Options
 from graphc.runtime.cpu import cgroup_quota, cpu_count
+from graphc.types import TensorType, float32
 
 # `add`: each share adds its number plus one to an element of its own. `sum`: adds those up, after the first `threads`.
 KERNELS = """
@@ -223,9 +230,9 @@ class TestPrograms:
 
     def test_work_is_shared_out(self):
         executable = LlvmBackend().compile(models.lenet5(batch=4), Options(threads=3))
-        program = next(iter(executable.signatures.values())).regions[0].program
-        assert program.threads == 3
-        assert sum(s.call.parallel for s in program.steps) > 5
+        compiled = next(iter(executable.signatures.values())).regions[0].program
+        assert compiled.threads == 3
+        assert sum(s.call.parallel for s in compiled.steps) > 5
 
     def test_many_callers(self):
         model = graphc.compile(models.lenet5(batch=4), backend="llvm", threads=4)
@@ -269,6 +276,57 @@ class TestPrograms:
             stop.set()
             for other in others:
                 other.join()
+
+
+# Outputs whose rows, panels and lanes do not come out even, in each form of contraction.
+CONTRACTIONS: dict[str, tuple[Op, list[tuple[int, ...]]]] = {
+    "matmul": (MatMul(), [(65, 70), (70, 101)]),
+    "matmul-row": (MatMul(), [(1, 300), (300, 1003)]),
+    "matmul-column": (MatMul(), [(203, 300), (300, 1)]),
+    "matmul-batch": (MatMul(), [(3, 17, 33), (3, 33, 19)]),
+    "gemm-transposed": (Gemm(transA=True, transB=True), [(70, 135), (150, 70), (150,)]),
+    "conv": (Conv(pads=(1, 1, 1, 1)), [(2, 19, 13, 15), (37, 19, 3, 3), (37,)]),
+    "conv-blocked": (Conv(pads=(1, 1, 1, 1)), [(1, 64, 13, 15), (64, 64, 3, 3), (64,)]),
+    "conv-strided": (Conv(strides=(2, 2), pads=(3, 3, 3, 3)), [(1, 3, 37, 41), (32, 3, 7, 7)]),
+    "conv-1x1": (Conv(), [(1, 33, 9, 7), (50, 33, 1, 1)]),
+    "conv-grouped": (Conv(group=3), [(1, 27, 11, 12), (33, 9, 3, 3)]),
+    "conv-depthwise": (Conv(group=40, pads=(1, 1, 1, 1)), [(1, 40, 17, 19), (40, 1, 3, 3)]),
+    "conv-1d": (Conv(pads=(2, 2)), [(1, 20, 203), (30, 20, 5)]),
+    "conv-transposed": (ConvTranspose(strides=(2, 2)), [(1, 20, 9, 11), (20, 13, 3, 3)]),
+}
+
+
+@pytest.fixture
+def all_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However little there is to do, threads share it."""
+    monkeypatch.setattr(threads, "cpu_count", lambda: 8)
+    monkeypatch.setattr(program, "WORTH_SHARING", 0.0)
+    monkeypatch.setattr(schedules, "GRAIN", 1)
+    monkeypatch.setattr(contraction, "GRAIN", 1)
+
+
+@pytest.mark.usefixtures("all_shared")
+@pytest.mark.parametrize("name", CONTRACTIONS)
+def test_contractions_have_the_same_bits_for_any_number_of_threads(name: str):
+    op, shapes = CONTRACTIONS[name]
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(s).astype(np.float32) for s in shapes]
+    for fixed in (False, True):  # weights that are known are packed when they are compiled
+        xs = [Value(TensorType(float32, s), name=f"x{i}") for i, s in enumerate(shapes)]
+        if fixed:
+            xs[1:] = [const(a) for a in arrays[1:]]
+        graph = Graph(xs[:1] if fixed else xs, op.apply(xs))
+        (want,) = interpret(graph, arrays[: len(graph.inputs)])
+        found = set()
+        for n in (1, 2, 3):
+            executable = LlvmBackend().compile(graph, Options(threads=n))
+            steps = next(iter(executable.signatures.values())).regions[0].program.steps
+            assert any(s.call.parallel for s in steps)
+            for _ in range(2):
+                (y,) = executable.run(arrays[: len(graph.inputs)])
+                found.add(y.tobytes())
+        assert len(found) == 1
+        np.testing.assert_allclose(y, want, rtol=1e-4, atol=1e-4)
 
 
 EXIT = """
