@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,13 @@ def sleeping(nodes: int, seconds: float = 0.01) -> Graph:
 A, B = random(3, 4), random(3, 4, seed=1)
 
 
+@pytest.fixture(params=["numpy", "llvm"])
+def each_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`compile` compiles for each of the backends whose behaviour is graphc's own."""
+    monkeypatch.setitem(globals(), "compile", partial(compile, backend=request.param))
+
+
+@pytest.mark.usefixtures("each_backend")
 class TestCall:
     def test_several_outputs_are_a_tuple(self):
         z, d = compile(small())(A, B)
@@ -127,6 +135,7 @@ class TestCall:
             compile(single(), cast="yes")  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("each_backend")
 class TestOwnership:
     def identity(self) -> tuple[CompiledModel, np.ndarray]:
         weight = np.arange(4, dtype=np.float32)
@@ -316,6 +325,7 @@ class TestBackends:
             compile(single(), threads=0)
 
 
+@pytest.mark.usefixtures("each_backend")
 class TestLife:
     def test_close(self):
         with compile(single()) as model:
@@ -363,6 +373,7 @@ class TestLife:
         assert len({model(A, B)[0].tobytes() for _ in range(5)}) == 1
 
 
+@pytest.mark.usefixtures("each_backend")
 class TestStopping:
     def test_a_timeout_of_one_run(self):
         model = compile(sleeping(1000), level=0)
@@ -401,6 +412,7 @@ class TestStopping:
             model.run([np.zeros((999, 1), np.float32), np.zeros((1, 999), np.float32)])
 
 
+@pytest.mark.usefixtures("each_backend")
 class TestCheckNan:
     def graph(self) -> Graph:
         x, y = tensor("x", 3), tensor("y", 3)
@@ -443,6 +455,7 @@ def test_the_executable_is_what_the_interpreter_gives():
             np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_the_memory_of_a_whole_run_is_limited():
     x = tensor("x", "n", 10)
     y = x
