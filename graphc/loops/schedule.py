@@ -291,9 +291,22 @@ def _accumulate(index: Index, parts: list[tuple[Update, Buffer]], lane: Index, s
 # -- share out --------------------------------------------------------------------------------------------------------
 def share(body: Block) -> Block:
     """The outermost loops become parallel where their iterations are independent and the work is worth it."""
-    if any(isinstance(s, Alloc) for s in body) or _scatters(body):
+    if _scatters(body):
         return body
-    return tuple(_share(s) if isinstance(s, For) else s for s in body)
+    # What is kept outside of loops, only the thread that does everything else has.
+    own = {s.buffer for s in body if isinstance(s, Alloc)}
+    if own:
+        inner = {s.buffer for s in statements(body) if isinstance(s, Alloc)}
+        own |= ({s.buffer for s in statements(body) if isinstance(s, (Store, Update))} & _read(body)) - inner
+    return tuple(_share(s) if isinstance(s, For) and not own & _touched((s,)) else s for s in body)
+
+
+def _read(body: Block) -> set[Buffer]:
+    return {e.buffer for s in statements(body) for e in exprs(s) if isinstance(e, Load)}
+
+
+def _touched(body: Block) -> set[Buffer]:
+    return _read(body) | {s.buffer for s in statements(body) if isinstance(s, (Store, Update))}
 
 
 def _scatters(body: Block) -> bool:
