@@ -35,14 +35,15 @@ def table(rows: Rows) -> str:
         for e in peers:
             r = ratio(row, e)
             cells += [number(ms.get(e)), "–" if r is None else f"**{r:.2f}**"]
-        lines.append([*cells])
-    difference = [f"{e}: {d:.1e}" for e in engines(rows) if (d := _largest(rows, e)) is not None]
-    text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-    geometric = [_summary(rows, e, threads) for threads in sorted({r["threads"] for r in rows}) for e in peers]
-    summary = "; ".join(s for s in geometric if s)
-    return f"{text}\n\nGeometric means of the ratios: {summary}.\n\nLargest relative difference from onnxruntime: " + (
-        ", ".join(difference) + "."
-    )
+        lines.append(cells)
+    paragraphs = ["\n".join("| " + " | ".join(cells) + " |" for cells in lines)]
+    summaries = [_summary(rows, e, threads) for threads in sorted({r["threads"] for r in rows}) for e in peers]
+    if any(summaries):
+        paragraphs.append(f"Geometric means of the ratios: {'; '.join(s for s in summaries if s)}.")
+    found = [f"{e} {d:.1e}" for e in engines(rows) if (d := _largest(rows, e)) is not None]
+    if found:
+        paragraphs.append(f"Largest relative differences from onnxruntime: {', '.join(found)}.")
+    return "\n\n".join(paragraphs)
 
 
 def number(ms: float | None) -> str:
@@ -91,7 +92,7 @@ def draw(rows: Rows, path: Path) -> None:
 def write_page(found: dict[str, Any], page: Path) -> None:
     """Put machine, limits, table and picture between the marks on the page, in place of those that are there."""
     rows, how = found["rows"], found["how"]
-    parts = [", ".join(f"{k} {v}" if k[0].isupper() or k[-1] != "r" else v for k, v in _named(found["machine"])) + "."]
+    parts = ["; ".join(f"{k}: {v}" for k, v in found["machine"].items()) + "."]
     parts.append(
         f"{how['rounds']} rounds of {how['seconds']:g} s for each engine; inputs of seed {how['seed']}. "
         + " ".join(_limit(rows, t) for t in sorted({r["threads"] for r in rows}))
@@ -107,10 +108,6 @@ def write_page(found: dict[str, Any], page: Path) -> None:
     text = page.read_text("utf-8")
     block = f"{BEGIN}\n" + "\n\n".join(parts) + f"\n{END}"
     page.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: block, text, flags=re.DOTALL), "utf-8")
-
-
-def _named(machine: dict[str, str]) -> list[tuple[str, str]]:
-    return list(machine.items())
 
 
 def _limit(rows: Rows, threads: int) -> str:
