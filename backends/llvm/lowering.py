@@ -234,14 +234,33 @@ class _Lowering:
         if c is not None and c.lane_axis != len(shape) - 1:
             axis, block = c.lane_axis, self._lanes(c)
         elif c is None:
-            for part in found.parts:
-                for read in part.reads:
-                    plain = part.plain(read, self._blocked(read.tensor))
-                    if plain is not None:
-                        axis, block = plain
+            chosen = self._follow(found) or self._windowed(found, shape, v)
+            if chosen is not None:
+                axis, block = chosen
         if axis is not None and halo[axis] == (0, 0):
             return blocked(shape, axis, block, halo)
         return padded(shape, halo)
+
+    def _follow(self, found: _Output) -> tuple[int, int] | None:
+        """(axis, block) of the blocked tensors that are read, if all are read index by index along the blocked axis."""
+        places = set()
+        for part in found.parts:
+            for read in part.reads:
+                split = self._blocked(read.tensor)
+                if split is not None:
+                    places.add(part.plain(read, split))
+        return places.pop() if len(places) == 1 else None
+
+    def _windowed(self, found: _Output, shape: Sequence[int], v: Value) -> tuple[int, int] | None:
+        """(1, block) for what reads windows of images, channel by channel: lanes along rows would be strided."""
+        block = self._lanes_of(v)
+        if len(shape) < 3 or shape[1] % block or len(found.parts) != 1:
+            return None
+        part = found.parts[0]
+        images = [r for r in part.reads if len(r.index) == len(shape)]
+        channel = linear(part.indices[1])
+        well = bool(images) and all(r.index[1] == channel for r in images)
+        return (1, block) if well and any(len(r.index[-1].terms) > 1 for r in images) else None
 
     def _blocked(self, x: Hashable) -> tuple[int, int] | None:
         layout = self.result.layouts.get(x)  # type: ignore[arg-type]
@@ -297,7 +316,7 @@ class _Lowering:
             names: dict[Buffer, Value] = {}
             for x in dict.fromkeys(node.inputs):
                 if x is not None:
-                    held = self._in(x, self._serves(x, found), lambda x=x: row_major(sizes(x)))  # type: ignore[misc]
+                    held = self._in(x, self._serves(x, v, found), lambda x=x: self._wanted(x, v))  # type: ignore[misc]
                     given[x] = self._source(held, self._layout(held), names)
             element = self._elements(node, given)[number]
             names.update(self._names)
@@ -345,12 +364,26 @@ class _Lowering:
     def _layout(self, x: Value) -> Layout:
         return self.result.layouts.get(x) or row_major(sizes(x))
 
-    def _serves(self, x: Value, found: _Output) -> Callable[[Layout], bool]:
-        """A blocked tensor is read index by index along the blocked axis, or else as a row-major copy."""
+    def _serves(self, x: Value, v: Value, found: _Output) -> Callable[[Layout], bool]:
+        """A tensor is blocked like what is computed of it, where that reads windows; or at all, only if it may be."""
         split = self._blocked(x)
         reads = [(part, r) for part in found.parts for r in part.reads if r.tensor is x]
         well = bool(reads) and all(part.plain(r, split) is not None for part, r in reads)
+        if (
+            split is None
+            and self._windowed(found, sizes(v), v) is not None
+            and self._blocked(v) == (1, self._lanes_of(v))
+        ):
+            return lambda layout: len(layout.shape) != len(sizes(v))
         return lambda layout: split is None or well
+
+    def _lanes_of(self, v: Value) -> int:
+        return self.machine.vector_bytes // max(v.dtype.numpy.itemsize, 4)
+
+    def _wanted(self, x: Value, v: Value) -> Layout:
+        """Row-major, or blocked like `v`, for a copy of `x`."""
+        split = self._blocked(v)
+        return row_major(sizes(x)) if self._blocked(x) is not None or split is None else blocked(sizes(x), *split)
 
     def _contract(self, node: Node, number: int, v: Value, c: Contraction, layout: Layout) -> None:
         lanes = self._lanes(c)

@@ -45,7 +45,7 @@ LEAST = 1 << 12  # multiplications below which the general schedule does as well
 UNROLLED = 256  # multiply-adds in the innermost loop
 PAGE = 4096  # bytes between addresses that meet in one set of the first cache
 ALIASES = 12  # elements of a tile that would be too many there
-MAX_HALO = 64  # elements of padding on one side that a buffer may have
+MAX_HALO = 128  # elements of padding on one side that a buffer may have
 
 
 @dataclass(frozen=True)
