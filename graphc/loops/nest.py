@@ -10,11 +10,25 @@ An `Alloc` is visible to the statements after it in its block; inside a vector l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from graphc.expr import Buffer, Expr, Index, Linear, show, show_index
+from graphc.expr import (
+    Buffer,
+    Const,
+    Expr,
+    Index,
+    Linear,
+    children,
+    data_of,
+    show,
+    show_index,
+    show_number,
+    walk,
+)
 
 Kind = Literal["serial", "parallel", "unrolled", "vector"]
 
@@ -103,30 +117,76 @@ def statements(body: Block) -> Iterator[Stmt]:
             yield from statements(s.body)
 
 
+# -- text -------------------------------------------------------------------------------------------------------------
+DEPTH = 40  # of an expression on one line
+
+
 def format_nest(nest: Nest) -> str:
-    """The nest as text, one statement a line."""
-    arguments = ", ".join(f"{'out ' if b in nest.written else ''}{_declare(b)}" for b in nest.arguments)
-    return "\n".join([f"kernel({arguments}) {{", *_lines(nest.body, 1), "}"])
+    """The nest as text, one statement a line; `graphc.loops.text` reads it.
+
+    An expression that a statement has more than once has a name there, and a line in front: `let v0 = exp(x[i])`. It
+    stands for the expression, wherever it is used, not for a value that is computed where the line is.
+    """
+    names: dict[object, str] = {}
+    arguments = []
+    for b in nest.arguments:
+        _name(b, b.name, names)
+        arguments.append(f"{'out ' if b in nest.written else ''}{_declare(b, names)}")
+    return "\n".join([f"kernel({', '.join(arguments)}) {{", *_lines(nest.body, 1, names), "}"])
 
 
-def _declare(b: Buffer) -> str:
-    return f"{b.name}: {b.dtype.short}[{b.size}]"
+def _name(x: object, wanted: str, names: dict[object, str]) -> None:
+    """Give `x` a name that nothing in sight has."""
+    taken = {name for y, name in names.items() if y is not x}
+    found = wanted
+    for k in itertools.count(1):
+        if found not in taken:
+            break
+        found = f"{wanted}_{k}"
+    names[x] = found
 
 
-def _lines(body: Block, depth: int) -> Iterator[str]:
+def _declare(b: Buffer, names: Mapping[object, str]) -> str:
+    return f"{names[b]}: {b.dtype.short}[{b.size}]"
+
+
+def _lines(body: Block, depth: int, outer: Mapping[object, str]) -> Iterator[str]:
     pad = "  " * depth
+    block = dict(outer)
     for s in body:
+        names = dict(block)
         if isinstance(s, For):
-            yield f"{pad}{'for' if s.kind == 'serial' else s.kind} {s.index.name} < {s.index.extent} {{"
-            yield from _lines(s.body, depth + 1)
+            _name(s.index, s.index.name, names)
+            yield f"{pad}{'for' if s.kind == 'serial' else s.kind} {names[s.index]} < {s.index.extent} {{"
+            yield from _lines(s.body, depth + 1, names)
             yield f"{pad}}}"
         elif isinstance(s, If):
-            yield f"{pad}if {show(s.condition)} {{"
-            yield from _lines(s.body, depth + 1)
+            yield from (f"{pad}{line}" for line in _shared([s.condition], names))
+            yield f"{pad}if {show(s.condition, names)} {{"
+            yield from _lines(s.body, depth + 1, block)
             yield f"{pad}}}"
         elif isinstance(s, Alloc):
-            yield f"{pad}{s.buffer.space} {_declare(s.buffer)}"
-        elif isinstance(s, Store):
-            yield f"{pad}{s.buffer.name}[{show_index(s.offset)}] = {show(s.value)}"
+            _name(s.buffer, s.buffer.name, block)
+            yield f"{pad}{s.buffer.space} {_declare(s.buffer, block)}"
         else:
-            yield f"{pad}{s.buffer.name}[{show_index(s.offset)}] {s.function}= {show(s.value)}"
+            yield from (f"{pad}{line}" for line in _shared([*data_of(s.offset), s.value], names))
+            plain = isinstance(s.value, Const) and s.value.dtype is s.buffer.dtype
+            value = show_number(s.value) if plain else show(s.value, names)  # type: ignore[arg-type]
+            function = "" if isinstance(s, Store) else s.function
+            yield f"{pad}{names[s.buffer]}[{show_index(s.offset, names)}] {function}= {value}"
+
+
+def _shared(roots: Sequence[Expr], names: dict[object, str]) -> Iterator[str]:
+    """A line for each part that is used more than once, or is deep inside; it is in `names` from there on."""
+    order = walk(*roots)
+    uses = Counter(c for e in order for c in children(e)) + Counter(roots)
+    height: dict[Expr, int] = {}
+    count = 0
+    for e in order:
+        parts = children(e)
+        height[e] = 1 + max((height[c] for c in parts), default=0)
+        if (uses[e] > 1 or height[e] > DEPTH) and parts:
+            text = show(e, names)
+            _name(e, f"v{count}", names)
+            yield f"let {names[e]} = {text}"
+            count, height[e] = count + 1, 0
