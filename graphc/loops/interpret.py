@@ -64,7 +64,7 @@ def interpret(nest: Nest, memory: Mapping[Buffer, Array], *, seed: int | None = 
 
 @dataclass(frozen=True, eq=False)
 class _Memory:
-    """The elements of a buffer, and which of them are defined (None: all); [elements, lanes] where lanes have their own."""
+    """The elements of a buffer, and which are defined (None: all); [elements, lanes] where each lane has its own."""
 
     data: Array
     defined: Array | None
@@ -108,6 +108,7 @@ class _Run:
         elif isinstance(s, Store):
             self._store(s.buffer, s.offset, self.value(s.value))
         else:
+            assert isinstance(s, Update)
             old = self._load(s.buffer, s.offset)
             self._store(s.buffer, s.offset, self._apply(s.function, [old, self.value(s.value)], s.buffer.dtype))
 
@@ -138,7 +139,7 @@ class _Run:
 
     # -- memory -------------------------------------------------------------------------------------------------------
     def _place(self, buffer: Buffer, offset: Linear) -> tuple[_Memory, Any]:
-        """The memory of `buffer` and the place in it, which is checked; lanes that do not compute are anywhere in it."""
+        """The memory of `buffer` and the place in it, which is checked; lanes that do not compute are anywhere."""
         memory, at = self.memory[buffer], self.index(offset)
         n = len(memory.data)
         outside = (at < 0) | (at >= n)
@@ -165,24 +166,26 @@ class _Run:
         if value.dtype != buffer.dtype.numpy:
             raise TypeError(f"{buffer.name} of {buffer.dtype} is given {value.dtype}")
         memory, place = self._place(buffer, offset)
-        if not memory.is_private:
-            if np.ndim(value) > np.ndim(place) or (np.ndim(place) and not self._apart(place)):
-                raise ValueError(f"lanes meet in {buffer.name}[{offset}]")
+        where = place[0] if memory.is_private else place
+        if not memory.is_private and (np.ndim(value) > np.ndim(where) or not self._apart(where)):
+            raise ValueError(f"lanes meet in {buffer.name}[{offset}]")
         active = self.active
         if active is not None:
-            if np.ndim(place) == 0 and not active.any():
-                return
             if memory.is_private:
                 place = tuple(np.broadcast_to(p, active.shape)[active] for p in place)
-            elif np.ndim(place):
-                place = place[active]
+            elif np.ndim(where):
+                place = where[active]
+            elif not active.any():
+                return
             value = value[active] if np.ndim(value) else value
         memory.data[place] = value
         if memory.defined is not None:
             memory.defined[place] = True
 
-    def _apart(self, place: Array) -> bool:
+    def _apart(self, place: Any) -> bool:
         """True if lanes write to elements of their own."""
+        if not np.ndim(place):
+            return True
         written = place if self.active is None else place[self.active]
         return bool((np.diff(written) > 0).all()) or len(np.unique(written)) == len(written)
 

@@ -8,7 +8,9 @@
               | "(" expr operator expr ")" | "select(" expr "," expr "," expr ")" | function ["." type] "(" expr, … ")"
     index     = ["-"] term (("+" | "-") term)…
     term      = number | [number "*"] atom
-    atom      = name | "((" index ") //" number ")" | "((" index ") %" number ")" | "[" expr "in" number ".." number "]"
+    atom      = name | "((" index ") //" number ")" | "((" index ") %" number ")" | "[" expr "in" bound ".." bound "]"
+
+A name is that of a buffer, of a loop or of an expression, defined in the block or in one around it.
 """
 
 from __future__ import annotations
