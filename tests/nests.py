@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc.backends.codegen.target import Target
 from graphc.backends.llvm.lowering import Lowered, lower_region
-from graphc.expr import Buffer
+from graphc.expr import Buffer, Load, Source
 from graphc.ir import Graph, Value
 from graphc.loops.compose import sizes
 from graphc.loops.interpret import interpret
@@ -17,7 +17,7 @@ from graphc.loops.layout import row_major
 from graphc.loops.nest import Nest
 from graphc.ops.base import Constant
 from graphc.passes.decompose import decompose
-from graphc.types import Array
+from graphc.types import Array, dtype_of
 
 # Bytes of a vector register -> the target, as far as lowering asks.
 TARGETS = {
@@ -40,6 +40,17 @@ def run(nest: Nest, *inputs: Array, seed: int | None = None) -> Array:
     memory[target] = filled(target.size, target.dtype.numpy)
     assert interpret(nest, memory, seed=seed)
     return memory[target]
+
+
+def tensor(array: Array, name: str) -> Source:
+    """`array` in a buffer, row-major."""
+    buffer, layout = Buffer(name, dtype_of(array.dtype), array.size), row_major(array.shape)
+    return Source(
+        buffer.dtype,
+        array.shape,
+        lambda index: Load(buffer, layout.offset(index)),
+        flat=lambda at: Load(buffer, at),
+    )
 
 
 def lowered(graph: Graph, width: int) -> tuple[Graph, Lowered]:
