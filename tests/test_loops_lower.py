@@ -60,7 +60,7 @@ def softmax(axis: int) -> Row:
         e = np.exp(x - x.max(axis, keepdims=True))
         return e / e.sum(axis, keepdims=True)
 
-    return Row(lambda m, n: [(m, 3, n)], form, expected)
+    return Row(lambda m, n: [(m, 2, n)], form, expected)
 
 
 def variance(x: Source) -> Form:

@@ -142,10 +142,12 @@ class _Run:
         """The memory of `buffer` and the place in it, which is checked; lanes that do not compute are anywhere."""
         memory, at = self.memory[buffer], self.index(offset)
         n = len(memory.data)
+        if self.active is None and not memory.is_private and isinstance(at, int) and 0 <= at < n:
+            return memory, at  # the usual case
         outside = (at < 0) | (at >= n)
         if self.active is not None:
             outside = outside & self.active
-        if np.any(outside):
+        if outside if isinstance(outside, bool) else outside.any():
             wrong = int(np.broadcast_to(at, np.shape(outside))[outside][0]) if np.ndim(outside) else at
             raise IndexError(f"{buffer.name}[{wrong}] ({offset}) is outside of {n} elements")
         if self.active is not None:
