@@ -19,17 +19,17 @@ from graphc.ops.conv import Conv
 from graphc.ops.linear import Gemm, MatMul
 from graphc.types import TensorType, dtype_of, float32
 
-M, K, N = 9, 21, 19
+M, K, N = 9, 17, 18
 # name -> op, shapes of its inputs, whether the second is a constant, and inputs after it.
 Row = tuple[Op, Sequence[tuple[int, ...]], bool]
 ROWS: dict[str, Row] = {
     "matmul": (MatMul(), [(M, K), (K, N)], False),
     "matmul-constant": (MatMul(), [(M, K), (K, N)], True),
     "matmul-wide": (MatMul(), [(2, 5), (5, 150)], True),
-    "matmul-tall": (MatMul(), [(61, 17), (17, 3)], True),
+    "matmul-tall": (MatMul(), [(41, 9), (9, 3)], True),
     "matmul-even": (MatMul(), [(8, 16), (16, 32)], True),
-    "batch": (MatMul(), [(3, M, K), (3, K, N)], False),
-    "batch-constant": (MatMul(), [(3, M, K), (3, K, N)], True),
+    "batch": (MatMul(), [(2, M, K), (2, K, N)], False),
+    "batch-constant": (MatMul(), [(2, M, K), (2, K, N)], True),
     "batch-shared": (MatMul(), [(2, 3, M, K), (K, N)], True),
     "batch-broadcast": (MatMul(), [(2, 1, M, K), (3, K, N)], False),
     "vector": (MatMul(), [(K,), (2, K, N)], False),
@@ -39,6 +39,7 @@ ROWS: dict[str, Row] = {
     "gemm-b-constant": (Gemm(transB=True), [(M, K), (N, K), (N,)], True),
     "gemm-both": (Gemm(transA=True, transB=True), [(K, M), (N, K)], True),
     "conv-1d": (Conv(pads=(1, 1)), [(2, 5, 13), (7, 5, 3), (7,)], True),
+    "conv-causal": (Conv(pads=(4, 0), dilations=(2,)), [(2, 5, 13), (7, 5, 3)], True),
     "conv-2d": (Conv(pads=(1, 1, 1, 1)), [(1, 3, 7, 9), (20, 3, 3, 3), (20,)], True),
     "conv-inputs": (Conv(pads=(1, 1, 1, 1)), [(1, 4, 6, 7), (8, 4, 3, 3)], False),
     "conv-strided": (Conv(strides=(2, 2), pads=(1, 1, 1, 1)), [(1, 3, 9, 11), (18, 3, 3, 3), (18,)], True),

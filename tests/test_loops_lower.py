@@ -140,6 +140,11 @@ ROWS: dict[str, Row] = {
     "variance": Row(lambda m, n: [(m, n)], variance, lambda x: x.var(1)),
     "window": Row(lambda m, n: [(m, n)], window, numpy_window),
     "scatter": Row(lambda m, n: [(m,), (n,), (n,)], scattered, scattered_numpy),
+    "scatter-in-pairs": Row(
+        lambda m, n: [(2 * m,)],
+        lambda x: Scatter(lambda i: constant(0.0, float32), x.shape, lambda j: (j // 2,), lambda j: x[j], "add"),
+        lambda x: x[::2] + x[1::2],
+    ),
     "prefix": Row(lambda m, n: [(m, n)], lambda x: Prefix("add", 1, lambda i, j: x[i, j]), lambda x: x.cumsum(1)),
     "prefix-back": Row(
         lambda m, n: [(m, n)],
@@ -147,7 +152,7 @@ ROWS: dict[str, Row] = {
         lambda x: x[::-1].cumsum(0)[::-1] - x,
     ),
 }
-SIZES = [(1, 1), (3, 17), (2, 35), (18, 5)]
+SIZES = [(1, 1), (3, 17), (2, 35), (13, 5)]
 OUTPUTS = {"padding": lambda m, n: (m + 2, n + 4)}
 
 

@@ -47,8 +47,8 @@ def interpret(nest: Nest, memory: Mapping[Buffer, Array], *, seed: int | None = 
 
     Raises:
         IndexError: an access outside of a buffer.
-        ValueError: something undefined: an element is read before it is stored, lanes meet in one element, an index
-            is outside of the range that it is said to have.
+        ValueError: something undefined: an element is read before it is stored, lanes or iterations of a parallel
+            loop meet in one element, an index is outside of the range that it is said to have.
         TypeError: element types do not fit.
     """
     run = _Run(fused, None if seed is None else np.random.default_rng(seed))
@@ -56,7 +56,7 @@ def interpret(nest: Nest, memory: Mapping[Buffer, Array], *, seed: int | None = 
         data = memory[b]
         if data.ndim != 1 or data.size < b.size or data.dtype != b.dtype.numpy:
             raise TypeError(f"{b.name} needs {b.size} × {b.dtype}, got {data.size} × {data.dtype}")
-        run.memory[b] = _Memory(data, np.zeros(data.shape, np.bool_) if b in nest.written else None)
+        run.memory[b] = _Memory.new(data) if b in nest.written else _Memory(data, None, None)
     with np.errstate(all="ignore"):
         run.block(nest.body)
     return run.ok
@@ -64,10 +64,22 @@ def interpret(nest: Nest, memory: Mapping[Buffer, Array], *, seed: int | None = 
 
 @dataclass(frozen=True, eq=False)
 class _Memory:
-    """The elements of a buffer, and which are defined (None: all); [elements, lanes] where each lane has its own."""
+    """The elements of a buffer, or [elements, lanes] where each lane has its own.
+
+    Attributes:
+        data: the elements.
+        defined: which of them have been stored (None: all).
+        writer: the iteration of a parallel loop that stored each, or −1 (None: nothing is stored).
+    """
 
     data: Array
     defined: Array | None
+    writer: Array | None
+
+    @staticmethod
+    def new(data: Array) -> _Memory:
+        """Memory that is to be written."""
+        return _Memory(data, np.zeros(data.shape, np.bool_), np.full(data.shape, -1))
 
     @property
     def is_private(self) -> bool:
@@ -83,6 +95,8 @@ class _Run:
         self.at: dict[Index, Value] = {}
         self.lane: Index | None = None
         self.active: Array | None = None  # None: all
+        self.iteration: int | None = None  # of a parallel loop; they count through the whole run
+        self.first = self.count = 0  # the first iteration of that loop, and how many there have been
         self.known: dict[Expr, Value] = {}
         self._orders: dict[Expr, list[Expr]] = {}
 
@@ -97,7 +111,7 @@ class _Run:
             (self._lanes if s.kind == "vector" else self._loop)(s)
         elif isinstance(s, Alloc):
             shape = (s.buffer.size,) if self.lane is None else (s.buffer.size, self.lane.extent)
-            self.memory[s.buffer] = _Memory(np.zeros(shape, s.buffer.dtype.numpy), np.zeros(shape, np.bool_))
+            self.memory[s.buffer] = _Memory.new(np.zeros(shape, s.buffer.dtype.numpy))
         elif isinstance(s, If):
             condition = self.value(s.condition)
             if np.ndim(condition):
@@ -116,10 +130,18 @@ class _Run:
         order: Sequence[int] = range(s.index.extent)
         if s.kind == "parallel" and self.random is not None:
             order = [int(i) for i in self.random.permutation(s.index.extent)]
+        is_shared = s.kind == "parallel" and self.iteration is None
+        if is_shared:
+            self.first = self.count
         for i in order:
             self.at[s.index] = i
+            if is_shared:
+                self.iteration = self.count
+                self.count += 1
             self.block(s.body)
         self.at.pop(s.index, None)
+        if is_shared:
+            self.iteration = None
 
     def _lanes(self, s: For) -> None:
         if self.lane is not None:
@@ -154,10 +176,19 @@ class _Run:
             at = np.clip(at, 0, max(n - 1, 0))
         return memory, (at, np.arange(self.lane.extent)) if memory.is_private and self.lane is not None else at
 
+    def _alone(self, memory: _Memory, place: Any, buffer: Buffer, offset: Linear) -> None:
+        """Raise `ValueError` where another iteration of the parallel loop has written."""
+        if self.iteration is not None and memory.writer is not None:
+            writer = memory.writer[place]
+            others = (writer >= self.first) & (writer != self.iteration)
+            if np.any(others if self.active is None else others & self.active):
+                raise ValueError(f"iterations of a parallel loop meet in {buffer.name}[{offset}]")
+
     def _load(self, buffer: Buffer, offset: Linear) -> Value:
         memory, place = self._place(buffer, offset)
         if not len(memory.data):  # no lane computes
             return buffer.dtype.numpy.type(0)
+        self._alone(memory, place, buffer, offset)
         if memory.defined is not None:
             undefined = ~memory.defined[place]
             if np.any(undefined if self.active is None else undefined & self.active):
@@ -171,6 +202,7 @@ class _Run:
         where = place[0] if memory.is_private else place
         if not memory.is_private and (np.ndim(value) > np.ndim(where) or not self._apart(where)):
             raise ValueError(f"lanes meet in {buffer.name}[{offset}]")
+        self._alone(memory, place, buffer, offset)
         active = self.active
         if active is not None:
             if memory.is_private:
@@ -183,6 +215,8 @@ class _Run:
         memory.data[place] = value
         if memory.defined is not None:
             memory.defined[place] = True
+        if memory.writer is not None:
+            memory.writer[place] = -1 if self.iteration is None else self.iteration
 
     def _apart(self, place: Any) -> bool:
         """True if lanes write to elements of their own."""
