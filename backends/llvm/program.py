@@ -167,7 +167,8 @@ def _texts(
         text = emit(step.nest, "kernel", target)
         name = f"k{hashlib.sha256(text.encode()).hexdigest()[:24]}"
         if name not in texts:
-            debug.log(4, f"{step.nest}\n{text}")
+            if debug.level() >= 4:  # listings take time to make
+                debug.log(4, f"{step.nest}\n{text}")
             texts[name] = text.replace("@kernel(", f"@{name}(")
         calls.append((name, [memory.place[memory.root(v)] for v in step.values]))
     return texts, calls
