@@ -11,9 +11,10 @@ from graphc import debug
 from graphc.ir import Node, Value
 from graphc.limits import check_deadline
 from graphc.loops.compose import sizes
+from graphc.loops.fingerprint import fingerprint
 from graphc.loops.layout import Layout, row_major
 from graphc.loops.memory import ALIGNMENT, Lifetime, plan
-from graphc.loops.nest import For, Nest, fingerprint, statements
+from graphc.loops.nest import For, Nest, statements
 from graphc.types import Array
 
 from ..codegen.emit import emit, emitter
