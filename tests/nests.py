@@ -73,30 +73,37 @@ def run_kernels(
     memory: dict[Value, Array] = {}
     for v, x in given.items():
         memory[v] = np.ascontiguousarray(x).reshape(-1)
-    for v, x in kernels.constants.items():
-        memory[v] = np.concatenate([x, filled(SLACK // x.itemsize, x.dtype)])
-
-    def root(v: Value) -> Value:
-        while v in kernels.shared:
-            v = kernels.shared[v]
-        return v
 
     def layout(v: Value):
         return kernels.layouts.get(v) or row_major(sizes(v))
 
+    for v, x in kernels.constants.items():
+        memory[v] = filled(layout(v).size + SLACK // x.itemsize, x.dtype)
+        layout(v).pack(x, memory[v][: layout(v).size])
+
+    def find(v: Value) -> tuple[Value, int]:
+        """The value whose memory `v` is in, and where it begins there."""
+        at = 0
+        while v in kernels.shared:
+            v, elements = kernels.shared[v]
+            at += elements
+        return v, at
+
     for kernel in kernels.kernels:
         arguments: dict[Buffer, Array] = {}
         for b, v in zip(kernel.nest.arguments, kernel.values, strict=True):
-            v = root(v)
-            if v not in memory:
-                memory[v] = filled(layout(v).size, v.dtype.numpy)
-            assert memory[v].size >= b.size
-            arguments[b] = memory[v]
+            root, at = find(v)
+            if root not in memory:
+                memory[root] = filled(layout(root).size, root.dtype.numpy)
+            slack = SLACK // root.dtype.numpy.itemsize if root in kernels.constants else 0
+            arguments[b] = memory[root][at : at + b.size + slack]
+            assert arguments[b].size >= b.size
         assert interpret(kernel.nest, arguments, seed=seed)
     results = []
     for v in outputs:
-        held = memory.get(root(v))
+        root, at = find(v)
+        held = memory.get(root)
         if held is None:
-            held = root(v).const.reshape(-1)
-        results.append(layout(v).unpack(held[: math.prod(p.extent for p in layout(v).parts)]))
+            held = root.const.reshape(-1)
+        results.append(layout(v).unpack(held[at : at + math.prod(p.extent for p in layout(v).parts)]))
     return results

@@ -7,11 +7,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from graphc.expr import Buffer, Call, Expr, Index, Load, Select, call, linear, walk
+from graphc.expr import Buffer, Call, Expr, Load, Select, call
+from graphc.index import Index, linear
 from graphc.loops import halves
 from graphc.loops.functions import EXPANSIONS, expand
 from graphc.loops.interpret import interpret
 from graphc.loops.nest import For, Nest, Store
+from graphc.traverse import walk
 from graphc.types import Array, DType, dtype_of, float16, float32, float64
 
 FORMATS = [float32, float64]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from nests import TARGETS, lowered, run_graph
 
-from graphc.expr import Call, walk
+from graphc.expr import Call
 from graphc.interpret import interpret
 from graphc.ir import Graph, Op, Value
 from graphc.loops import contraction, schedule
@@ -17,6 +17,7 @@ from graphc.loops.nest import Store, statements
 from graphc.ops.base import const
 from graphc.ops.conv import Conv
 from graphc.ops.linear import Gemm, MatMul
+from graphc.traverse import walk
 from graphc.types import TensorType, dtype_of, float32
 
 M, K, N = 9, 17, 18

@@ -11,23 +11,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphc.expr import (
-    Buffer,
-    Expr,
-    Index,
-    Linear,
-    compare,
-    divide,
-    flatten,
-    inside,
-    linear,
-    position,
-    select,
-    substitute_index,
-    unflatten,
-)
+from graphc.expr import Buffer, Expr, compare, inside, position, select
+from graphc.index import Index, Linear, divide, flatten, linear, unflatten
 from graphc.loops.interpret import interpret
 from graphc.loops.nest import For, Nest, Stmt, Store
+from graphc.traverse import substitute_index
 from graphc.types import Array, int64
 
 INDICES = [Index("i", 4), Index("j", 3), Index("k", 6)]

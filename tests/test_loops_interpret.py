@@ -9,23 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphc.expr import (
-    FUNCTIONS,
-    Buffer,
-    Const,
-    Datum,
-    Expr,
-    Index,
-    Load,
-    as_index,
-    call,
-    cast,
-    constant,
-    guard,
-    linear,
-    position,
-    select,
-)
+from graphc.expr import FUNCTIONS, Buffer, Const, Expr, Load, as_index, call, cast, constant, guard, position, select
+from graphc.index import Datum, Index, linear
 from graphc.loops.interpret import DIVISIONS, OPERATIONS, REAL, interpret
 from graphc.loops.nest import Alloc, Block, For, If, Kind, Nest, Stmt, Store, Update
 from graphc.types import (

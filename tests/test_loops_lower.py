@@ -14,7 +14,6 @@ from graphc.expr import (
     Buffer,
     Expr,
     Form,
-    Index,
     Prefix,
     Scatter,
     Source,
@@ -26,6 +25,7 @@ from graphc.expr import (
     position,
     select,
 )
+from graphc.index import Index
 from graphc.loops import schedule as schedules
 from graphc.loops.layout import Layout, blocked, padded, row_major
 from graphc.loops.lower import lower

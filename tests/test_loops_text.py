@@ -13,7 +13,8 @@ from nests import TARGETS, lowered, run, run_kernels, tensor
 
 from graphc.backends.llvm.lowering import Lowered
 from graphc.errors import CompileError, InvalidModel
-from graphc.expr import Buffer, Const, Expr, Index, Load, call, linear, select
+from graphc.expr import Buffer, Const, Expr, Load, call, select
+from graphc.index import Index, linear
 from graphc.interpret import interpret
 from graphc.ir import Graph, Op, Value
 from graphc.loops.layout import row_major

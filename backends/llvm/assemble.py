@@ -101,7 +101,7 @@ class _Memory:
         return self.lowered.layouts.get(v) or row_major(sizes(v))
 
     def place_outputs(self, inputs: Sequence[Value], outputs: Sequence[Value], target: Target) -> list[Kernel]:
-        """Outputs are written where the caller gets them; those that lie otherwise, or are there already, are copied."""
+        """Outputs are written where the caller gets them; what lies otherwise, or is there already, is copied."""
         copies = []
         for i, v in enumerate(outputs):
             root, at = self.find(v)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from graphc.expr import Atom, Buffer, Call, Const, Datum, Expr, Index, Linear, Load, Position, Quotient, children, walk
+from graphc.expr import Buffer, Call, Const, Expr, Load, Position
+from graphc.index import Atom, Datum, Index, Linear, Quotient
 from graphc.loops.nest import Alloc, Block, For, If, Nest, Update
+from graphc.traverse import children, walk
 
 
 class _Fingerprint:

@@ -13,23 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from graphc.expr import (
-    Atom,
-    Buffer,
-    Call,
-    Const,
-    Datum,
-    Expr,
-    Index,
-    Linear,
-    Load,
-    Position,
-    Quotient,
-    Remainder,
-    Select,
-    children,
-)
+from graphc.expr import Buffer, Call, Const, Expr, Load, Position, Select
+from graphc.index import Atom, Datum, Index, Linear, Quotient, Remainder
 from graphc.loops.nest import Alloc, Block, For, If, Nest, Stmt, Store, Update
+from graphc.show import show_index
+from graphc.traverse import children
 from graphc.types import Array, DType, bool_
 
 Value = Any  # a NumPy scalar, the same for all lanes, or an array of one element for each lane
@@ -182,7 +170,7 @@ class _Run:
             writer = memory.writer[place]
             others = (writer >= self.first) & (writer != self.iteration)
             if np.any(others if self.active is None else others & self.active):
-                raise ValueError(f"iterations of a parallel loop meet in {buffer.name}[{offset}]")
+                raise ValueError(f"iterations of a parallel loop meet in {buffer.name}[{show_index(offset)}]")
 
     def _load(self, buffer: Buffer, offset: Linear) -> Value:
         memory, place = self._place(buffer, offset)
@@ -201,7 +189,7 @@ class _Run:
         memory, place = self._place(buffer, offset)
         where = place[0] if memory.is_private else place
         if not memory.is_private and (np.ndim(value) > np.ndim(where) or not self._apart(where)):
-            raise ValueError(f"lanes meet in {buffer.name}[{offset}]")
+            raise ValueError(f"lanes meet in {buffer.name}[{show_index(offset)}]")
         self._alone(memory, place, buffer, offset)
         active = self.active
         if active is not None:

@@ -16,20 +16,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from graphc.expr import (
-    Buffer,
-    Const,
-    Expr,
-    Index,
-    Linear,
-    Position,
-    children,
-    data_of,
-    show,
-    show_index,
-    show_number,
-    walk,
-)
+from graphc.expr import Buffer, Const, Expr, Position
+from graphc.index import Index, Linear
+from graphc.show import show, show_index, show_number
+from graphc.traverse import children, data_of, walk
 
 Kind = Literal["serial", "parallel", "unrolled", "vector"]
 

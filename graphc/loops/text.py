@@ -19,27 +19,10 @@ import re
 from typing import cast
 
 from graphc.errors import InvalidModel
-from graphc.expr import (
-    FUNCTIONS,
-    INFIX,
-    Atom,
-    Buffer,
-    Call,
-    Const,
-    Datum,
-    Expr,
-    ExprLike,
-    Index,
-    Linear,
-    Load,
-    Position,
-    Quotient,
-    Remainder,
-    Select,
-    lift,
-    result_type,
-)
+from graphc.expr import FUNCTIONS, Buffer, Call, Const, Expr, ExprLike, Load, Position, Select, lift
+from graphc.index import Atom, Datum, Index, Linear, Quotient, Remainder
 from graphc.loops.nest import Alloc, Block, For, If, Kind, Nest, Stmt, Store, Update
+from graphc.show import INFIX, result_type
 from graphc.types import BY_SHORT, DType, bool_
 
 _SPACE = re.compile(r"\s*")
