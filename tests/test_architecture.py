@@ -16,7 +16,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # before it, never one listed after. Units of one layer may import each other as long as no circle comes of it.
 LAYERS: list[tuple[str, set[str]]] = [
     ("facts that know nothing of graphs", {"errors", "names", "types", "limits", "debug", "dims"}),
-    ("the two languages: the graph and scalar index expressions", {"ir", "expr", "equality"}),
+    (
+        "the two languages: the graph and scalar index expressions",
+        {"ir", "index", "expr", "traverse", "show", "equality"},
+    ),
     (
         "evaluation with NumPy, which ops with bodies need too, and what compares evaluations",
         {"interpret", "random", "difference"},

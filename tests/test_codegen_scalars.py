@@ -14,7 +14,8 @@ from graphc.backends.codegen.jit import compile_object, link
 from graphc.backends.codegen.small_types import SMALL
 from graphc.backends.codegen.target import LEVELS, Target, host_target
 from graphc.errors import CompileError
-from graphc.expr import Buffer, Call, Const, Expr, Index, Linear, Load, linear, select
+from graphc.expr import Buffer, Call, Const, Expr, Load, select
+from graphc.index import Index, Linear, linear
 from graphc.loops.nest import For, Nest, Stmt, Store
 from graphc.ops.cast import convert
 from graphc.types import (

@@ -5,7 +5,8 @@ from __future__ import annotations
 from graphc.backends.codegen.emit import emit
 from graphc.backends.codegen.jit import compile_object
 from graphc.backends.codegen.target import host_target
-from graphc.expr import Buffer, Index, constant, linear, position, select
+from graphc.expr import Buffer, constant, position, select
+from graphc.index import Index, linear
 from graphc.loops.nest import For, Nest, Store
 from graphc.types import int64
 

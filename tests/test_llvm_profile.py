@@ -30,15 +30,16 @@ def model(request: pytest.FixtureRequest) -> graphc.CompiledModel:
 class TestProfile:
     def test_every_kernel_has_its_node_and_its_time(self, model: graphc.CompiledModel):
         found = model.profile([X], repeat=3)
-        assert [t.op for t in found] == [
+        layers = [t for t in found if t.op != "Identity"]  # the others bring a tensor into another layout
+        assert [t.op for t in layers] == [
             "Conv+Tanh", "AveragePool", "Conv+Tanh", "AveragePool", "Gemm+Tanh", "Gemm+Tanh", "Gemm", "Softmax",
         ]  # fmt: skip
-        assert "'conv1'" in found.nodes[0].node
+        assert "'conv1'" in layers[0].node
         assert all(t.seconds > 0 and t.kernel for t in found)
         starts = [t.start for t in found]
         assert starts == sorted(starts)
-        assert found.nodes[0].flops > 100_000
-        assert found.nodes[0].bytes >= 4 * (28 * 28 + 6 * 28 * 28)
+        assert layers[0].flops > 100_000
+        assert layers[0].bytes >= 4 * (28 * 28 + 6 * 28 * 28)
         assert "of limit" in str(found)
         assert found.limits is not None
 
@@ -56,7 +57,7 @@ class TestProfile:
     def test_trace(self, model: graphc.CompiledModel, tmp_path: Path):
         model.profile([X], repeat=1).trace(tmp_path / "trace.json")
         events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
-        assert len(events) == 8
+        assert len(events) == 10
         for e, after in pairwise(events):
             assert e["ph"] == "X"
             assert e["ts"] + e["dur"] <= after["ts"] + 1e3

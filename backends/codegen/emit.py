@@ -15,25 +15,12 @@ from pathlib import Path
 
 from graphc import expr
 from graphc.errors import CompileError
-from graphc.expr import (
-    Atom,
-    Buffer,
-    Call,
-    Const,
-    Datum,
-    Expr,
-    Index,
-    Linear,
-    Load,
-    Position,
-    Quotient,
-    Select,
-    data_of,
-    walk,
-)
+from graphc.expr import Buffer, Call, Const, Expr, Load, Position, Select
+from graphc.index import Atom, Datum, Index, Linear, Quotient
 from graphc.loops import functions, halves, polynomials
 from graphc.loops.functions import expand
 from graphc.loops.nest import Alloc, Block, For, If, Nest, Stmt, Store, Update, map_exprs
+from graphc.traverse import data_of, walk
 from graphc.types import DType, bool_
 
 from . import scalars, small_types

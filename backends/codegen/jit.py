@@ -42,8 +42,8 @@ def optimize(text: str, target: Target) -> Any:
         module.verify()
     except RuntimeError as e:
         raise CompileError(f"the emitter wrote invalid LLVM IR: {e}") from e
-    # The emitter has hoisted, merged and unrolled already. What is left is to put register buffers into registers and to
-    # tidy up; LLVM's whole O2 makes the same code of it in eight times the time.
+    # The emitter has hoisted, merged and unrolled already. What is left is to put register buffers into registers and
+    # to tidy up; LLVM's whole O2 makes the same code of it in eight times the time.
     passes = binding.create_new_function_pass_manager()
     passes.add_sroa_pass()
     passes.add_instruction_combine_pass()

@@ -11,9 +11,10 @@ from graphc import debug
 from graphc.ir import Node, Value
 from graphc.limits import check_deadline
 from graphc.loops.compose import sizes
+from graphc.loops.fingerprint import fingerprint
 from graphc.loops.layout import Layout, row_major
 from graphc.loops.memory import ALIGNMENT, Lifetime, plan
-from graphc.loops.nest import For, Nest, fingerprint, statements
+from graphc.loops.nest import For, Nest, statements
 from graphc.types import Array
 
 from ..codegen.emit import emit, emitter
@@ -100,7 +101,7 @@ class _Memory:
         return self.lowered.layouts.get(v) or row_major(sizes(v))
 
     def place_outputs(self, inputs: Sequence[Value], outputs: Sequence[Value], target: Target) -> list[Kernel]:
-        """Outputs are written where the caller gets them; those that lie otherwise, or are there already, are copied."""
+        """Outputs are written where the caller gets them; what lies otherwise, or is there already, is copied."""
         copies = []
         for i, v in enumerate(outputs):
             root, at = self.find(v)

@@ -44,13 +44,13 @@ class LlvmBackend:
         self.target = host_target(target)
 
     def supports(self, node: Node) -> str | None:
-        return why_not(node, self.target, check_code)
+        return why_not(node, self.target)
 
     def compile(self, graph: Graph, options: Options) -> Executable:
         return LlvmExecutable(graph, self.target, options)
 
 
-def why_not(node: Node, target: Target, check: Callable[[Node, Target], None]) -> str | None:
+def why_not(node: Node, target: Target, check: Callable[[Node, Target], None] = check_code) -> str | None:
     """None for a node that passes `check`, else the reason why not."""
     if isinstance(node.op, Constant):
         return None

@@ -2,17 +2,18 @@
 
 Layouts follow from the shapes of nests, not from ops: a contraction whose lanes do not run along the last axis of its
 output stores that blocked by the vector width; what reads a blocked tensor index by index along the blocked axis is
-blocked likewise; a tensor that a contraction reads beyond its ends has a halo of zeros. Everything else is row-major, and
-reorders stand where a layout does not serve a reader.
+blocked likewise; a tensor that a contraction reads beyond its ends has a halo of zeros. Everything else is row-major,
+and reorders stand where a layout does not serve a reader.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from graphc.errors import CompileError
-from graphc.expr import Boxes, Buffer, Element, Expr, Form, Index, Linear, Load, Prefix, Scatter, Source, linear, walk
+from graphc.expr import Boxes, Buffer, Element, Expr, Form, Load, Prefix, Scatter, Source
+from graphc.index import Index, Linear, linear
 from graphc.ir import Node, Value
 from graphc.loops.compose import contents, elements, immediate, sizes, stored
 from graphc.loops.contraction import MAX_HALO, Contraction, Read, contract, fits, match, order, packed, tiling
@@ -21,6 +22,7 @@ from graphc.loops.lower import kernel, lower, part, zero_halo
 from graphc.loops.nest import Block, For, Nest, Store
 from graphc.loops.schedule import schedule
 from graphc.ops.base import Constant
+from graphc.traverse import walk
 from graphc.types import Array
 
 from ..codegen.emit import emit
@@ -143,7 +145,7 @@ class _Lowering:
                 found = [self._part(e, shape, reads, element.axis, start, n) for start, n, e in parts if n]
                 self.found[v] = _Output(None, found)
                 continue
-            contraction = match(element, shape, reads, lambda x: contents(x) is not None)  # type: ignore[arg-type]
+            contraction = match(element, shape, reads, lambda x: contents(x) is not None)
             if contraction is not None and self._takes(contraction):
                 self._demand(contraction)
                 self.found[v] = _Output(contraction, [])
@@ -195,15 +197,15 @@ class _Lowering:
         """True if the contraction can be built: groups of whole vectors, halos that are not large."""
         if any(d.axis == c.lane_axis and d.scale > 1 for d in c.digits) and c.digits[c.lanes].extent % self._lanes(c):
             return False
-        shape = sizes(c.a.tensor)  # type: ignore[arg-type]
+        shape = sizes(c.a.tensor)
         return all(max(h) <= MAX_HALO for h in c.halo(shape))
 
     def _lanes(self, c: Contraction) -> int:
-        widest = max(x.tensor.dtype.numpy.itemsize for x in (c.a, c.b))  # type: ignore[attr-defined]
+        widest = max(int(x.tensor.dtype.numpy.itemsize) for x in (c.a, c.b))
         return self.machine.vector_bytes // max(widest, 4)
 
     def _demand(self, c: Contraction) -> None:
-        x: Value = c.a.tensor  # type: ignore[assignment]
+        x: Value = c.a.tensor
         need = c.halo(sizes(x))
         have = self.halos.get(x, need)
         self.halos[x] = tuple((max(a, c), max(b, d)) for (a, b), (c, d) in zip(have, need, strict=True))
@@ -234,17 +236,36 @@ class _Lowering:
         if c is not None and c.lane_axis != len(shape) - 1:
             axis, block = c.lane_axis, self._lanes(c)
         elif c is None:
-            for part in found.parts:
-                for read in part.reads:
-                    plain = part.plain(read, self._blocked(read.tensor))
-                    if plain is not None:
-                        axis, block = plain
+            chosen = self._follow(found) or self._windowed(found, shape, v)
+            if chosen is not None:
+                axis, block = chosen
         if axis is not None and halo[axis] == (0, 0):
             return blocked(shape, axis, block, halo)
         return padded(shape, halo)
 
-    def _blocked(self, x: Hashable) -> tuple[int, int] | None:
-        layout = self.result.layouts.get(x)  # type: ignore[arg-type]
+    def _follow(self, found: _Output) -> tuple[int, int] | None:
+        """(axis, block) of the blocked tensors that are read, if all are read index by index along the blocked axis."""
+        places = set()
+        for p in found.parts:
+            for read in p.reads:
+                split = self._blocked(read.tensor)
+                if split is not None:
+                    places.add(p.plain(read, split))
+        return places.pop() if len(places) == 1 else None
+
+    def _windowed(self, found: _Output, shape: Sequence[int], v: Value) -> tuple[int, int] | None:
+        """(1, block) for what reads windows of images, channel by channel: lanes along rows would be strided."""
+        block = self._lanes_of(v)
+        if len(shape) < 3 or shape[1] % block or len(found.parts) != 1:
+            return None
+        (only,) = found.parts
+        images = [r for r in only.reads if len(r.index) == len(shape)]
+        channel = linear(only.indices[1])
+        well = bool(images) and all(r.index[1] == channel for r in images)
+        return (1, block) if well and any(len(r.index[-1].terms) > 1 for r in images) else None
+
+    def _blocked(self, x: Value) -> tuple[int, int] | None:
+        layout = self.result.layouts.get(x)
         for p in layout.parts if layout is not None else ():
             if p.step > 1:
                 return p.axis, p.step
@@ -297,7 +318,7 @@ class _Lowering:
             names: dict[Buffer, Value] = {}
             for x in dict.fromkeys(node.inputs):
                 if x is not None:
-                    held = self._in(x, self._serves(x, found), lambda x=x: row_major(sizes(x)))  # type: ignore[misc]
+                    held = self._in(x, self._serves(x, v, found), lambda x=x, v=v: self._wanted(x, v))  # type: ignore[misc]
                     given[x] = self._source(held, self._layout(held), names)
             element = self._elements(node, given)[number]
             names.update(self._names)
@@ -324,7 +345,7 @@ class _Lowering:
             if at is None:
                 body += part(buffer, layout, boxes, k)
             else:
-                self.result.shared[parts[start].whole.tensor] = v, at  # type: ignore[union-attr, index]
+                self.result.shared[parts[start].whole.tensor] = v, at  # type: ignore[union-attr]
         body += zero_halo(buffer, layout)
         if body:
             self._add(schedule(kernel(buffer, body), self.machine), {**names, buffer: v}, node)
@@ -334,7 +355,7 @@ class _Lowering:
         x = None if p.whole is None else p.whole.tensor
         if x not in self.found or x in self.outputs or x in self.result.shared:
             return None
-        own = self.result.layouts[x]  # type: ignore[index]
+        own = self.result.layouts[x]
         split = self._blocked(x)
         if own.has_halo or (split is not None and own.shape[split[0]] % split[1]):
             return None
@@ -345,12 +366,26 @@ class _Lowering:
     def _layout(self, x: Value) -> Layout:
         return self.result.layouts.get(x) or row_major(sizes(x))
 
-    def _serves(self, x: Value, found: _Output) -> Callable[[Layout], bool]:
-        """A blocked tensor is read index by index along the blocked axis, or else as a row-major copy."""
+    def _serves(self, x: Value, v: Value, found: _Output) -> Callable[[Layout], bool]:
+        """A tensor is blocked like what is computed of it, where that reads windows; or at all, only if it may be."""
         split = self._blocked(x)
-        reads = [(part, r) for part in found.parts for r in part.reads if r.tensor is x]
-        well = bool(reads) and all(part.plain(r, split) is not None for part, r in reads)
+        reads = [(p, r) for p in found.parts for r in p.reads if r.tensor is x]
+        well = bool(reads) and all(p.plain(r, split) is not None for p, r in reads)
+        if (
+            split is None
+            and self._windowed(found, sizes(v), v) is not None
+            and self._blocked(v) == (1, self._lanes_of(v))
+        ):
+            return lambda layout: len(layout.shape) != len(sizes(v))
         return lambda layout: split is None or well
+
+    def _lanes_of(self, v: Value) -> int:
+        return self.machine.vector_bytes // max(int(v.dtype.numpy.itemsize), 4)
+
+    def _wanted(self, x: Value, v: Value) -> Layout:
+        """Row-major, or blocked like `v`, for a copy of `x`."""
+        split = self._blocked(v)
+        return row_major(sizes(x)) if self._blocked(x) is not None or split is None else blocked(sizes(x), *split)
 
     def _contract(self, node: Node, number: int, v: Value, c: Contraction, layout: Layout) -> None:
         lanes = self._lanes(c)
@@ -359,18 +394,18 @@ class _Lowering:
         a, b = self._left(c, lanes), c.b.tensor
         sums = order(c, self._layout(a))
         lane = c.indices[c.lanes]
-        shape = sizes(b)  # type: ignore[arg-type]
-        fixed = contents(b) is not None  # type: ignore[arg-type]
+        shape = sizes(b)
+        fixed = contents(b) is not None
         b = self._in(
-            b,  # type: ignore[arg-type]
-            lambda l: not fixed and l.offset(c.b.index).terms.get(lane) == 1,
+            b,
+            lambda own: not fixed and own.offset(c.b.index).terms.get(lane) == 1,
             lambda: packed(c, shape, tiles.vectors * lanes, sums),
         )
         is_packed = b is not c.b.tensor
         given = {x: self._source(x, self._layout(x), names) for x in dict.fromkeys(node.inputs) if x is not None}
-        given[c.a.tensor] = self._source(a, self._layout(a), names)  # type: ignore[index]
+        given[c.a.tensor] = self._source(a, self._layout(a), names)
         if c.a.tensor is not c.b.tensor:
-            given[c.b.tensor] = self._source(b, self._layout(b), names)  # type: ignore[index]
+            given[c.b.tensor] = self._source(b, self._layout(b), names)
         element = self._elements(node, given)[number]
         assert not isinstance(element, (Scatter, Prefix))
         names.update(self._names)
@@ -391,7 +426,7 @@ class _Lowering:
 
     def _left(self, c: Contraction, lanes: int) -> Value:
         """The factor whose elements are spread, or read lane by lane, in a layout that serves."""
-        x: Value = c.a.tensor  # type: ignore[assignment]
+        x: Value = c.a.tensor
         shape = sizes(x)
         lane = c.indices[c.lanes]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from graphc.errors import CompileError
-from graphc.expr import Buffer, Const, Element, Expr, Form, Linear, Load, Prefix, Scatter, Source
+from graphc.expr import Buffer, Const, Element, Expr, Form, Load, Prefix, Scatter, Source
+from graphc.index import Linear
 from graphc.ir import Op, Value
 from graphc.loops.layout import Layout
 from graphc.ops.base import Constant, static_shape

@@ -1,58 +1,44 @@
 """Contractions: sums of products, such as matrix products and convolutions, with their accumulators in registers.
 
-    y[…] = f(Σₖ a[…] · b[…])  ->  for rows, panels, tiles {acc[t,u,l] = 0
-                                     for k {for t, u, l: acc[t,u,l] += a[t,k] · b[k,u,l]}
-                                     for t, u, l: y[…] = f(acc[t,u,l])}
+    y[…] = f(Σₖ a[…] · b[…])  ->  for rows, panels, tiles {
+                                    acc[t,u,l] = 0
+                                    for k {for t, u, l: acc[t,u,l] += a[t,k] · b[k,u,l]}
+                                    for t, u, l: y[…] = f(acc[t,u,l])
+                                  }
 
-An index of the output that only b depends on becomes lanes (l) and a few vectors of them (u); one that only a depends on
-becomes the tile (t), whose elements of `a` are read one by one and spread. `b` is packed so that a panel of it is read
-from one end to the other. Where all indices are in both (a depthwise convolution), the lanes run over one that both have.
+An index of the output that only b depends on becomes lanes (l) and a few vectors of them (u); one that only a depends
+on becomes the tile (t), whose elements of `a` are read one by one and spread. `b` is packed so that a panel of it is
+read from one end to the other. Where all indices are in both (a depthwise convolution), the lanes run over one of them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeGuard
 
-from graphc.expr import (
-    Buffer,
-    Call,
-    Const,
-    Element,
-    Expr,
-    Index,
-    IndexLike,
-    Linear,
-    Load,
-    Quotient,
-    Reduce,
-    Select,
-    constant,
-    index_variables,
-    linear,
-    rewrite,
-    substitute,
-    walk,
-)
+from graphc.expr import Buffer, Call, Const, Element, Expr, Load, Reduce, Select, constant
+from graphc.index import Index, IndexLike, Linear, Quotient, index_variables, linear
+from graphc.ir import Value
 from graphc.loops.functions import EXPANSIONS
 from graphc.loops.layout import Layout, Part
 from graphc.loops.nest import Alloc, Block, For, Kind, Stmt, Store
 from graphc.loops.schedule import GRAIN, Machine, pieces, share
+from graphc.traverse import rewrite, substitute, walk
 
 LEAST = 1 << 12  # multiplications below which the general schedule does as well
 UNROLLED = 256  # multiply-adds in the innermost loop
 PAGE = 4096  # bytes between addresses that meet in one set of the first cache
 ALIASES = 12  # elements of a tile that would be too many there
-MAX_HALO = 64  # elements of padding on one side that a buffer may have
+MAX_HALO = 128  # elements of padding on one side that a buffer may have
 
 
 @dataclass(frozen=True)
 class Read:
     """A tensor that an expression reads, and where."""
 
-    tensor: Hashable
+    tensor: Value
     index: tuple[Linear, ...]
 
 
@@ -113,7 +99,7 @@ class Contraction:
 
 # -- what is a contraction --------------------------------------------------------------------------------------------
 def match(
-    element: Element, shape: Sequence[int], reads: Mapping[Load, Read], is_constant: Callable[[Hashable], bool]
+    element: Element, shape: Sequence[int], reads: Mapping[Load, Read], is_constant: Callable[[Value], bool]
 ) -> Contraction | None:
     """The contraction that `element` is, if it is one; `reads` says what its loads are."""
     splits: dict[int, int] = {}
@@ -134,6 +120,7 @@ def match(
     a, b = factors
     assert a is not None
     assert b is not None
+    assert total is not None
     candidates = []
     for left, right in ((a, b), (b, a)):
         for number in range(len(digits)):
@@ -204,7 +191,7 @@ def _groups(digits: Sequence[Digit], indices: Sequence[Index], at: Sequence[Line
             if isinstance(atom, Quotient) and len(atom.index.terms) == 1 and atom.index.constant == 0:
                 ((inner, c),) = atom.index.terms.items()
                 if c == 1 and inner in indices:
-                    digit = digits[indices.index(inner)]  # type: ignore[arg-type]
+                    digit = digits[indices.index(inner)]
                     if digit.scale == 1 and digit.extent % atom.divisor == 0:
                         found[digit.axis] = atom.divisor
     return found
@@ -216,7 +203,7 @@ def _variables(read: Read) -> set[Index]:
 
 def _rank(
     a: Read, b: Read, number: int, digits: Sequence[Digit], indices: Sequence[Index], rank: int,
-    is_constant: Callable[[Hashable], bool],
+    is_constant: Callable[[Value], bool],
 ) -> tuple[int, ...] | None:  # fmt: skip
     """How good the digit `number` is as lanes with these roles of the factors; None where it cannot be."""
     i, d = indices[number], digits[number]
@@ -243,7 +230,7 @@ def _rank(
 # -- layouts ----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Tiling:
-    """Vectors of lanes side by side, and elements of the tile, that are in registers at one time; depth of unrolling."""
+    """Vectors of lanes, and elements of the tile, that are in registers at one time; and the depth of unrolling."""
 
     vectors: int
     tile: int
@@ -286,7 +273,7 @@ def _cycles(vectors: int, tile: int, spread: bool) -> float:
 
 @dataclass(frozen=True)
 class Order:
-    """The reduction's loops: `outer` ones in order, then `inner`, unrolled; `block` splits inner, its blocks outermost."""
+    """The reduction's loops: `outer` ones in order, then `inner`, unrolled; `block` splits it, blocks outermost."""
 
     outer: tuple[int, ...]
     inner: int
@@ -317,8 +304,8 @@ def order(c: Contraction, layout: Layout) -> Order:
     def free(k: int) -> bool:
         return apart(k) or at.get(c.axes[k], 0) >= step * long
 
-    inner = next((k for k in reversed(everything) if free(k)), len(c.axes) - 1)
-    return Order(tuple(k for k in everything if k != inner), inner, None)
+    last = next((k for k in reversed(everything) if free(k)), len(c.axes) - 1)
+    return Order(tuple(k for k in everything if k != last), last, None)
 
 
 def fits(c: Contraction, layout: Layout, itemsize: int) -> bool:
@@ -383,7 +370,7 @@ def packed(c: Contraction, shape: Sequence[int], panel: int, sums: Order) -> Lay
 # -- the nest ---------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Panel:
-    """Vectors side by side: `count` times `vectors` of `lanes`, from lane `start` on; `valid` lanes of each are stored."""
+    """`count` times `vectors` of `lanes` side by side, from lane `start` on; `valid` lanes of each are stored."""
 
     start: int
     count: int
@@ -501,11 +488,11 @@ class _Core:
 
     def statements(self) -> Block:
         c, panel = self.c, self.panel
-        t, u, l = Index("t", self.tile), Index("u", panel.vectors), Index("l", panel.lanes)
+        t, u, lane = Index("t", self.tile), Index("u", panel.vectors), Index("l", panel.lanes)
         values = []
         for k, d in enumerate(c.digits):
             if k == c.lanes:
-                values.append(linear(self.values[k]) + u * panel.lanes + l)
+                values.append(linear(self.values[k]) + u * panel.lanes + lane)
             elif k == c.tile:
                 values.append(self.start + t)
             else:
@@ -515,10 +502,10 @@ class _Core:
         total = _sum(expr)
         assert total is not None
         acc = Buffer("acc", total.dtype, self.tile * panel.vectors * panel.lanes, "register")
-        place = t * (panel.vectors * panel.lanes) + u * panel.lanes + l
+        place = t * (panel.vectors * panel.lanes) + u * panel.lanes + lane
 
         def each(*body: Stmt) -> For:
-            return For(t, "unrolled", (For(u, "unrolled", (For(l, "vector", body),)),))
+            return For(t, "unrolled", (For(u, "unrolled", (For(lane, "vector", body),)),))
 
         def add(values: Mapping[Index, IndexLike]) -> Stmt:
             a, b = (substitute(f, values) for f in total.body.args)  # type: ignore[attr-defined]
@@ -531,10 +518,10 @@ class _Core:
             Alloc(acc),
             each(Store(acc, place, constant(0, acc.dtype))),
             *sums,
-            *self._stored(t, u, l, acc, place, store),
+            *self._stored(t, u, lane, acc, place, store),
         )
 
-    def _stored(self, t: Index, u: Index, l: Index, acc: Buffer, place: Linear, store: Store) -> Block:
+    def _stored(self, t: Index, u: Index, lane: Index, acc: Buffer, place: Linear, store: Store) -> Block:
         """The output, except for lanes beyond its end."""
         panel = self.panel
         kind: Kind = "unrolled"
@@ -543,18 +530,18 @@ class _Core:
             # A long function is written once, in a loop: the sums go through memory, which registers cannot index.
             kind, sums = "serial", Buffer("sums", acc.dtype, acc.size, "register")
             copy = Store(sums, place, Load(acc, place))
-            made += [Alloc(sums), For(t, "unrolled", (For(u, "unrolled", (For(l, "vector", (copy,)),)),))]
+            made += [Alloc(sums), For(t, "unrolled", (For(u, "unrolled", (For(lane, "vector", (copy,)),)),))]
             value = rewrite(store.value, lambda e: Load(sums, e.offset) if _reads(e, acc) else None)
             store = replace(store, value=value)
         whole, rest = divmod(panel.valid, panel.lanes)
         if whole:
             few = Index("u", whole)
             moved = _moved(store, {u: few})
-            made.append(For(t, kind, (For(few, kind, (For(l, "vector", (moved,)),)),)))
+            made.append(For(t, kind, (For(few, kind, (For(lane, "vector", (moved,)),)),)))
         for at, _, width in pieces(rest, panel.lanes):
-            lane = Index("l", width)
-            moved = _moved(store, {u: whole, l: lane + at})
-            made.append(For(t, kind, (For(lane, "vector", (moved,)),)))
+            few = Index("l", width)
+            moved = _moved(store, {u: whole, lane: few + at})
+            made.append(For(t, kind, (For(few, "vector", (moved,)),)))
         return tuple(made)
 
     def _sums(self, axes: Sequence[Index], add: Callable[[Mapping[Index, IndexLike]], Stmt]) -> Block:

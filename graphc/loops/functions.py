@@ -18,8 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.expr import Call, Expr, ExprLike, call, compare, constant, rewrite, select
+from graphc.expr import Call, Expr, ExprLike, call, compare, constant, select
 from graphc.loops import polynomials
+from graphc.traverse import rewrite
 from graphc.types import DType, bool_, float32, float64, int32, int64
 
 LOG2_E = 1 / math.log(2)

@@ -10,7 +10,7 @@ from itertools import product
 
 import numpy as np
 
-from graphc.expr import Index, IndexLike, Linear, divide, linear
+from graphc.index import Index, IndexLike, Linear, divide, linear
 from graphc.types import Array
 
 
@@ -158,7 +158,7 @@ def blocked(shape: Sequence[int], axis: int, block: int, halo: Sequence[tuple[in
 
 
 def columns(shape: Sequence[int], block: int) -> Layout:
-    """[…, m, k] as […, k/block, m, block]: a few rows side by side, so that they do not meet in one set of the cache."""
+    """[…, m, k] as […, k/block, m, block]: rows side by side, so that they do not meet in one set of the cache."""
     *lead, rows = range(len(shape) - 1)
     last = len(shape) - 1
     parts = [Part(a, 1, shape[a]) for a in lead]

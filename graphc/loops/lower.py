@@ -12,22 +12,18 @@ from graphc.expr import (
     Element,
     Expr,
     Form,
-    Index,
     Load,
     Prefix,
     Reduce,
     Scatter,
     constant,
     identity,
-    linear,
-    rewrite,
-    structure,
-    variables,
-    walk,
 )
+from graphc.index import Index, linear
 from graphc.loops.layout import Layout
 from graphc.loops.nest import Alloc, Block, For, Nest, Stmt, Store, Update, exprs, statements
 from graphc.loops.scatter import running, scattered
+from graphc.traverse import rewrite, structure, variables, walk
 
 
 def lower(target: Buffer, layout: Layout, element: Form) -> Nest:

@@ -10,27 +10,16 @@ An `Alloc` is visible to the statements after it in its block; inside a vector l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from graphc.expr import (
-    Atom,
-    Buffer,
-    Call,
-    Const,
-    Datum,
-    Expr,
-    Index,
-    Linear,
-    Load,
-    Position,
-    Quotient,
-    children,
-    show,
-    show_index,
-    walk,
-)
+from graphc.expr import Buffer, Const, Expr, Position
+from graphc.index import Index, Linear
+from graphc.show import show, show_index, show_number
+from graphc.traverse import children, data_of, walk
 
 Kind = Literal["serial", "parallel", "unrolled", "vector"]
 
@@ -126,97 +115,76 @@ def exprs(s: Stmt) -> list[Expr]:
     return walk(s.condition) if isinstance(s, If) else []
 
 
+# -- text -------------------------------------------------------------------------------------------------------------
+DEPTH = 40  # of an expression on one line
+
+
 def format_nest(nest: Nest) -> str:
-    """The nest as text, one statement a line."""
-    arguments = ", ".join(f"{'out ' if b in nest.written else ''}{_declare(b)}" for b in nest.arguments)
-    return "\n".join([f"kernel({arguments}) {{", *_lines(nest.body, 1), "}"])
+    """The nest as text, one statement a line; `graphc.loops.text` reads it.
+
+    An expression that a statement has more than once has a name there, and a line in front: `let v0 = exp(x[i])`. It
+    stands for the expression, wherever it is used, not for a value that is computed where the line is.
+    """
+    names: dict[object, str] = {}
+    arguments = []
+    for b in nest.arguments:
+        _name(b, b.name, names)
+        arguments.append(f"{'out ' if b in nest.written else ''}{_declare(b, names)}")
+    return "\n".join([f"kernel({', '.join(arguments)}) {{", *_lines(nest.body, 1, names), "}"])
 
 
-def _declare(b: Buffer) -> str:
-    return f"{b.name}: {b.dtype.short}[{b.size}]"
+def _name(x: object, wanted: str, names: dict[object, str]) -> None:
+    """Give `x` a name that nothing in sight has."""
+    taken = {name for y, name in names.items() if y is not x}
+    found = wanted
+    for k in itertools.count(1):
+        if found not in taken:
+            break
+        found = f"{wanted}_{k}"
+    names[x] = found
 
 
-def _lines(body: Block, depth: int) -> Iterator[str]:
+def _declare(b: Buffer, names: Mapping[object, str]) -> str:
+    return f"{names[b]}: {b.dtype.short}[{b.size}]"
+
+
+def _lines(body: Block, depth: int, outer: Mapping[object, str]) -> Iterator[str]:
     pad = "  " * depth
+    block = dict(outer)
     for s in body:
+        names = dict(block)
         if isinstance(s, For):
-            yield f"{pad}{'for' if s.kind == 'serial' else s.kind} {s.index.name} < {s.index.extent} {{"
-            yield from _lines(s.body, depth + 1)
+            _name(s.index, s.index.name, names)
+            yield f"{pad}{'for' if s.kind == 'serial' else s.kind} {names[s.index]} < {s.index.extent} {{"
+            yield from _lines(s.body, depth + 1, names)
             yield f"{pad}}}"
         elif isinstance(s, If):
-            yield f"{pad}if {show(s.condition)} {{"
-            yield from _lines(s.body, depth + 1)
+            yield from (f"{pad}{line}" for line in _shared([s.condition], names))
+            yield f"{pad}if {show(s.condition, names)} {{"
+            yield from _lines(s.body, depth + 1, block)
             yield f"{pad}}}"
         elif isinstance(s, Alloc):
-            yield f"{pad}{s.buffer.space} {_declare(s.buffer)}"
-        elif isinstance(s, Store):
-            yield f"{pad}{s.buffer.name}[{show_index(s.offset)}] = {show(s.value)}"
+            _name(s.buffer, s.buffer.name, block)
+            yield f"{pad}{s.buffer.space} {_declare(s.buffer, block)}"
         else:
-            yield f"{pad}{s.buffer.name}[{show_index(s.offset)}] {s.function}= {show(s.value)}"
+            yield from (f"{pad}{line}" for line in _shared([*data_of(s.offset), s.value], names))
+            plain = isinstance(s.value, Const) and s.value.dtype is s.buffer.dtype
+            value = show_number(s.value) if plain else show(s.value, names)  # type: ignore[arg-type]
+            function = "" if isinstance(s, Store) else s.function
+            yield f"{pad}{names[s.buffer]}[{show_index(s.offset, names)}] {function}= {value}"
 
 
-# -- identity ---------------------------------------------------------------------------------------------------------
-class _Fingerprint:
-    """Numbers for buffers, indices and shared expressions, in order of appearance, so that names do not matter."""
-
-    def __init__(self, nest: Nest) -> None:
-        self.lines: list[str] = []
-        self.buffers: dict[Buffer, int] = {}
-        self.indices: dict[Index, int] = {}
-        self.exprs: dict[Expr, int] = {}
-        for b in nest.arguments:
-            self.buffers[b] = len(self.buffers)
-            self.lines.append(f"{'out' if b in nest.written else 'in'} {b.dtype.short} {b.size}")
-        self.block(nest.body)
-
-    def block(self, body: Block) -> None:
-        for s in body:
-            if isinstance(s, Alloc):
-                self.buffers[s.buffer] = len(self.buffers)
-                self.lines.append(f"alloc {s.buffer.dtype.short} {s.buffer.size}")
-            elif isinstance(s, For):
-                self.indices[s.index] = len(self.indices)
-                self.lines.append(f"{s.kind} {s.index.extent} {{")
-                self.block(s.body)
-                self.lines.append("}")
-            elif isinstance(s, If):
-                self.lines.append(f"if {self.expr(s.condition)} {{")
-                self.block(s.body)
-                self.lines.append("}")
-            else:
-                function = s.function if isinstance(s, Update) else "="
-                at, value = self.index(s.offset), self.expr(s.value)
-                self.lines.append(f"{function} {self.buffers[s.buffer]} [{at}] {value}")
-
-    def index(self, i: Linear) -> str:
-        terms = sorted(f"{c}*{self.atom(a)}" for a, c in i.terms.items())
-        return "+".join([*terms, str(i.constant)])
-
-    def atom(self, a: Atom) -> str:
-        if isinstance(a, Index):
-            return f"i{self.indices[a]}"
-        if isinstance(a, Datum):
-            return f"d{self.expr(a.expr)}"
-        return f"({self.index(a.index)}{'/' if isinstance(a, Quotient) else '%'}{a.divisor})"
-
-    def expr(self, root: Expr) -> int:
-        for e in walk(root):
-            if e in self.exprs:
-                continue
-            if isinstance(e, Const):
-                text = f"{e.value!r}"
-            elif isinstance(e, Position):
-                text = f"position {self.index(e.index)}"
-            elif isinstance(e, Load):
-                text = f"load {self.buffers[e.buffer]} [{self.index(e.offset)}]"
-            else:
-                name = e.function if isinstance(e, Call) else "select"
-                text = f"{name} {' '.join(str(self.exprs[c]) for c in children(e))}"
-            self.exprs[e] = len(self.exprs)
-            self.lines.append(f"%{self.exprs[e]} {e.dtype.short} {text}")
-        return self.exprs[root]
-
-
-def fingerprint(nest: Nest) -> str:
-    """A text that two nests share exactly if the same code serves them both: whatever names and objects they use."""
-    return "\n".join(_Fingerprint(nest).lines)
+def _shared(roots: Sequence[Expr], names: dict[object, str]) -> Iterator[str]:
+    """A line for each part that is used more than once, or is deep inside; it is in `names` from there on."""
+    order = walk(*roots)
+    uses = Counter(c for e in order for c in children(e)) + Counter(roots)
+    height: dict[Expr, int] = {}
+    count = 0
+    for e in order:
+        parts = children(e)
+        height[e] = 1 + max((height[c] for c in parts), default=0)
+        if (uses[e] > 1 or height[e] > DEPTH) and parts:
+            text = show(e, names)
+            _name(e, f"v{count}", names)
+            yield f"let {names[e]} = {text}"
+            count, height[e] = count + 1, 0

@@ -6,25 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 
 from graphc.errors import CompileError
-from graphc.expr import (
-    REDUCTIONS,
-    Buffer,
-    Const,
-    Expr,
-    Index,
-    Linear,
-    Load,
-    Prefix,
-    Reduce,
-    Scatter,
-    cast,
-    data_of,
-    identity,
-    linear,
-    walk,
-)
+from graphc.expr import REDUCTIONS, Buffer, Const, Expr, Load, Prefix, Reduce, Scatter, cast, identity
+from graphc.index import Index, Linear, linear
 from graphc.loops.layout import Layout
 from graphc.loops.nest import Alloc, Block, For, Nest, Stmt, Store, Update
+from graphc.traverse import data_of, walk
 
 # Loops around `finish(expr)`, reductions as early as they can be: `_build` of lower.py.
 Build = Callable[[Sequence[Index], frozenset[Index], Expr, Callable[[Expr], Stmt]], Block]

@@ -13,27 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from graphc.expr import (
-    REDUCTIONS,
-    Buffer,
-    Const,
-    Expr,
-    Index,
-    IndexLike,
-    Linear,
-    Load,
-    Position,
-    Select,
-    data_of,
-    identity,
-    index_variables,
-    linear,
-    substitute,
-    substitute_index,
-    variables,
-    walk,
-)
+from graphc.expr import REDUCTIONS, Buffer, Const, Expr, Load, Position, Select, identity
+from graphc.index import Index, IndexLike, Linear, index_variables, linear, substitute_index
 from graphc.loops.nest import Alloc, Block, For, If, Nest, Stmt, Store, Update, exprs, map_exprs, statements
+from graphc.traverse import data_of, substitute, variables, walk
 
 GRAIN = 1 << 15  # operations below which a loop is not worth sharing out
 BLOCK = 64  # numbers that are added up one after the other, beyond which rounding errors would grow
@@ -43,7 +26,7 @@ _IDENTITY = {function: reduction for reduction, function in REDUCTIONS.items()}
 
 @dataclass(frozen=True)
 class Machine:
-    """What schedules need to know of a target: bytes of a vector register, how many there are, bytes of the L2 cache."""
+    """What schedules need to know of a target: bytes of a vector register, how many there are, bytes of L2 cache."""
 
     vector_bytes: int
     registers: int
@@ -240,14 +223,14 @@ def _privatize(s: For, lanes: int) -> list[Stmt]:
         before += [Alloc(part), For(lane, "vector", (_identity(x, part, lane),))]
         for at, count, width in pieces(n % wide, lanes):
             for k in range(count):
-                l = Index("l", width)
+                few = Index("l", width)
                 base = n // wide * wide + at + k * width
-                value = substitute(x.value, {s.index: l + base})
-                rest.append(For(l, "vector", (Update(part, linear(l), x.function, value),)))
+                value = substitute(x.value, {s.index: few + base})
+                rest.append(For(few, "vector", (Update(part, linear(few), x.function, value),)))
         half = wide // 2
         while half:
-            l = Index("l", half)
-            after.append(For(l, "vector", (Update(part, linear(l), x.function, Load(part, l + half)),)))
+            few = Index("l", half)
+            after.append(For(few, "vector", (Update(part, linear(few), x.function, Load(part, few + half)),)))
             half //= 2
         after.append(Update(x.buffer, x.offset, x.function, Load(part, linear(0))))
     return [*before, *_accumulate(s.index, parts, lane, n // wide), *rest, *after]

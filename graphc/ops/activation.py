@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.errors import ExecutionError
-from graphc.expr import Element, Expr, Linear, Source, call, cast, select, wide
+from graphc.expr import Element, Expr, Source, call, cast, select, wide
+from graphc.index import Linear
 from graphc.ir import Cost, elements, traffic
 from graphc.ops.base import (
     Array,

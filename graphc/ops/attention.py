@@ -11,7 +11,8 @@ import numpy as np
 
 from graphc.dims import Dim, unknown
 from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError, TypeMismatch
-from graphc.expr import Element, Expr, Linear, Source, as_index, cast, equal, linear, position, select, wide
+from graphc.expr import Element, Expr, Source, as_index, cast, equal, position, select, wide
+from graphc.index import Linear, linear
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
 from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype, const, known_sizes

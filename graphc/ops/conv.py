@@ -12,7 +12,8 @@ import numpy as np
 
 from graphc.dims import dim_max, unknown
 from graphc.errors import InvalidModel, ShapeError
-from graphc.expr import Element, Expr, Linear, Source, cast, equal, linear, over, position, select, wide
+from graphc.expr import Element, Expr, Source, cast, equal, over, position, select, wide
+from graphc.index import Linear, linear
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.ops.base import (
     Array,

@@ -10,7 +10,8 @@ import numpy as np
 
 from graphc.dims import unknown
 from graphc.errors import CompileError
-from graphc.expr import Element, Expr, Linear, Prefix, Source, cast, equal, position, select, wide
+from graphc.expr import Element, Expr, Prefix, Source, cast, equal, position, select, wide
+from graphc.index import Linear
 from graphc.ir import Cost, traffic
 from graphc.limits import current_limits
 from graphc.ops.base import (

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.errors import CompileError, InvalidModel, ShapeError
-from graphc.expr import Element, Expr, Linear, Source, cast, flatten, over, position, wide
+from graphc.expr import Element, Expr, Source, cast, over, position, wide
+from graphc.index import Linear, flatten
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
 from graphc.ops.base import Array, Dim, TensorType, Value, check_rank, check_same_dtype

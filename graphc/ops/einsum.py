@@ -13,7 +13,8 @@ import numpy as np
 
 from graphc.dims import unknown
 from graphc.errors import CompileError, InvalidModel, ShapeError
-from graphc.expr import Element, Expr, Linear, Source, cast, over, wide
+from graphc.expr import Element, Expr, Source, cast, over, wide
+from graphc.index import Linear
 from graphc.ir import Cost, traffic
 from graphc.ops.base import (
     Array,

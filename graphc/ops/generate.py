@@ -10,7 +10,8 @@ import numpy as np
 
 from graphc.dims import ceildiv, dim_max, unknown
 from graphc.errors import ExecutionError, InvalidModel, ShapeError
-from graphc.expr import Element, Expr, Linear, Source, cast, constant, position
+from graphc.expr import Element, Expr, Source, cast, constant, position
+from graphc.index import Linear
 from graphc.ir import MAX_CONTENT, OPERATORS
 from graphc.limits import check_tensor
 from graphc.ops.base import (

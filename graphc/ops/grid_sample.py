@@ -10,7 +10,8 @@ import numpy as np
 
 from graphc.dims import unknown
 from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError
-from graphc.expr import Element, Expr, Linear, Source, call, cast, constant, position, select, wide
+from graphc.expr import Element, Expr, Source, call, cast, constant, position, select, wide
+from graphc.index import Linear
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
 from graphc.ops.base import Array, Dim, TensorType, Value, check_dtype, check_rank, const

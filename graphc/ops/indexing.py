@@ -9,7 +9,8 @@ import numpy as np
 
 from graphc.dims import unknown
 from graphc.errors import ExecutionError
-from graphc.expr import Element, Expr, Linear, Source, as_index, cast, equal, position, select
+from graphc.expr import Element, Expr, Source, as_index, cast, equal, position, select
+from graphc.index import Linear
 from graphc.ir import OPERATORS
 from graphc.limits import check_tensor
 from graphc.ops.base import (

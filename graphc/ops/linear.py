@@ -9,7 +9,8 @@ import numpy as np
 
 from graphc.dims import unknown
 from graphc.errors import CompileError, ShapeError
-from graphc.expr import Element, Expr, Linear, Source, cast, over, wide
+from graphc.expr import Element, Expr, Source, cast, over, wide
+from graphc.index import Linear
 from graphc.ir import Cost, elements, traffic
 from graphc.limits import current_limits
 from graphc.ops.base import (

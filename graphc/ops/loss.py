@@ -8,21 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from graphc.errors import CompileError, ExecutionError, ShapeError
-from graphc.expr import (
-    Element,
-    Expr,
-    Linear,
-    Source,
-    bounded,
-    call,
-    cast,
-    constant,
-    equal,
-    guard,
-    over,
-    select,
-    wide,
-)
+from graphc.expr import Element, Expr, Source, bounded, call, cast, constant, equal, guard, over, select, wide
+from graphc.index import Linear
 from graphc.ir import Cost, Graph, elements, traffic
 from graphc.limits import current_limits
 from graphc.ops.base import (

@@ -8,20 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.expr import (
-    INFINITY,
-    Const,
-    Element,
-    Expr,
-    Source,
-    call,
-    cast,
-    compare,
-    constant,
-    equal,
-    select,
-    wide,
-)
+from graphc.expr import INFINITY, Const, Element, Expr, Source, call, cast, compare, constant, equal, select, wide
 from graphc.ops import special
 from graphc.ops.base import Array, Op, TensorType, Value, check_dtype, lift, unbroadcast
 from graphc.ops.cast import convert

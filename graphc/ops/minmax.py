@@ -10,7 +10,8 @@ from typing import ClassVar
 import numpy as np
 
 from graphc.dims import dim_max, dim_min
-from graphc.expr import Element, Expr, Linear, Source, call, cast, wide
+from graphc.expr import Element, Expr, Source, call, cast, wide
+from graphc.index import Linear
 from graphc.ir import Cost, elements, traffic
 from graphc.ops.base import (
     Array,

@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from graphc.errors import CompileError, ExecutionError, InvalidModel
-from graphc.expr import Element, Expr, Linear, Source, call, cast, constant, equal, guard, position, select
+from graphc.expr import Element, Expr, Source, call, cast, constant, equal, guard, position, select
+from graphc.index import Linear
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
 from graphc.ops.base import Array, Tensor, TensorType, Value, check_dtype

@@ -11,21 +11,8 @@ import numpy as np
 
 from graphc.dims import Dim, unknown
 from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError
-from graphc.expr import (
-    Element,
-    Expr,
-    Linear,
-    Source,
-    bounded,
-    call,
-    cast,
-    constant,
-    equal,
-    guard,
-    over,
-    position,
-    select,
-)
+from graphc.expr import Element, Expr, Source, bounded, call, cast, constant, equal, guard, over, position, select
+from graphc.index import Linear
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
 from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype, const

@@ -9,7 +9,8 @@ import numpy as np
 
 from graphc.dims import ceildiv, unknown
 from graphc.errors import CompileError, ExecutionError
-from graphc.expr import Boxes, Element, Expr, Linear, Source, bounded, clipped, guard, position, select
+from graphc.expr import Boxes, Element, Expr, Source, bounded, clipped, guard, position, select
+from graphc.index import Linear
 from graphc.limits import check_tensor, current_limits
 from graphc.ops.base import (
     Array,

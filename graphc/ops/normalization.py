@@ -10,7 +10,8 @@ import numpy as np
 
 from graphc.dims import Dim, unknown
 from graphc.errors import CompileError, ExecutionError
-from graphc.expr import Element, Expr, Linear, Source, call, cast, linear, over, wide
+from graphc.expr import Element, Expr, Source, call, cast, over, wide
+from graphc.index import Linear, linear
 from graphc.ir import Cost, elements, traffic
 from graphc.limits import current_limits
 from graphc.ops.base import (

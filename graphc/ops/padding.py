@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import CompileError, ExecutionError, InvalidModel
-from graphc.expr import Element, Expr, ExprLike, IndexLike, Linear, Source, bounded, call, clipped, position
+from graphc.expr import Element, Expr, ExprLike, Source, bounded, call, clipped, position
+from graphc.index import IndexLike, Linear
 from graphc.limits import check_tensor
 from graphc.ops.base import (
     Array,

@@ -16,7 +16,6 @@ from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError
 from graphc.expr import (
     Element,
     Expr,
-    Linear,
     Scatter,
     Source,
     as_position,
@@ -25,14 +24,13 @@ from graphc.expr import (
     cast,
     constant,
     equal,
-    flatten,
     inside,
     over,
     position,
     select,
-    unflatten,
     wide,
 )
+from graphc.index import Linear, flatten, unflatten
 from graphc.ir import OPERATORS, Cost, Op, elements, traffic
 from graphc.limits import check_tensor
 from graphc.ops.base import (

@@ -11,7 +11,8 @@ import numpy as np
 
 from graphc.dims import ceildiv
 from graphc.errors import CompileError, ExecutionError
-from graphc.expr import Element, Expr, IndexLike, Linear, Source, call, cast, constant, linear, wide
+from graphc.expr import Element, Expr, Source, call, cast, constant, wide
+from graphc.index import IndexLike, Linear, linear
 from graphc.ir import Cost, elements, traffic
 from graphc.ops.base import (
     Array,

@@ -10,7 +10,8 @@ import numpy as np
 
 from graphc.dims import Dim
 from graphc.errors import CompileError, ExecutionError
-from graphc.expr import Element, Expr, IndexLike, Linear, Source, cast, linear
+from graphc.expr import Element, Expr, Source, cast
+from graphc.index import IndexLike, Linear, linear
 from graphc.ir import Cost, elements, traffic
 from graphc.ops.base import (
     Array,

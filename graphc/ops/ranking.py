@@ -10,7 +10,8 @@ import numpy as np
 
 from graphc.dims import Dim, unknown
 from graphc.errors import ExecutionError
-from graphc.expr import Element, Expr, Linear, Source, call, constant, equal, over, position, select, wide
+from graphc.expr import Element, Expr, Source, call, constant, equal, over, position, select, wide
+from graphc.index import Linear
 from graphc.ir import Cost, elements, traffic
 from graphc.limits import check_tensor, current_limits
 from graphc.ops.base import (

@@ -9,7 +9,8 @@ import numpy as np
 
 from graphc.dims import Dim, unknown
 from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError
-from graphc.expr import Element, Expr, Linear, Source, equal, flatten, inside, over, position, select
+from graphc.expr import Element, Expr, Source, equal, inside, over, position, select
+from graphc.index import Linear, flatten
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
 from graphc.ops.base import (

@@ -11,7 +11,8 @@ import numpy as np
 
 from graphc.dims import dim_max, dim_min, unknown
 from graphc.errors import CompileError, ExecutionError
-from graphc.expr import INFINITY, Element, Expr, Linear, Source, call, cast, over, select, wide
+from graphc.expr import INFINITY, Element, Expr, Source, call, cast, over, select, wide
+from graphc.index import Linear
 from graphc.ir import Cost, elements, traffic
 from graphc.ops.arithmetic import truncated_divide
 from graphc.ops.base import (

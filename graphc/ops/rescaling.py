@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.errors import CompileError
-from graphc.expr import Element, Expr, Linear, Source, call, cast, equal, over, wide
+from graphc.expr import Element, Expr, Source, call, cast, equal, over, wide
 from graphc.expr import select as either
+from graphc.index import Linear
 from graphc.ir import Cost, elements, traffic
 from graphc.limits import current_limits
 from graphc.ops.base import (

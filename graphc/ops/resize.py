@@ -11,7 +11,8 @@ import numpy as np
 
 from graphc.dims import Dim, SymDim, unknown
 from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError
-from graphc.expr import Element, Expr, Linear, Source, call, cast, constant, select
+from graphc.expr import Element, Expr, Source, call, cast, constant, select
+from graphc.index import Linear
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
 from graphc.ops.base import Array, Shape, TensorType, Value, check_dtype, check_rank, const, normalize_axes

@@ -10,7 +10,8 @@ import numpy as np
 
 from graphc import expr
 from graphc.errors import CompileError, ExecutionError
-from graphc.expr import Element, Expr, Linear, Source, as_index, bounded, call, clipped, guard, position, select
+from graphc.expr import Element, Expr, Source, as_index, bounded, call, clipped, guard, position, select
+from graphc.index import Linear
 from graphc.ops.arithmetic import Mod
 from graphc.ops.base import (
     Array,

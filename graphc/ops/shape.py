@@ -10,7 +10,8 @@ import numpy as np
 
 from graphc.dims import unknown
 from graphc.errors import CompileError, ExecutionError, ShapeError
-from graphc.expr import Element, Expr, Linear, Source, constant, equal, flatten, position, select
+from graphc.expr import Element, Expr, Source, constant, equal, position, select
+from graphc.index import Linear, flatten
 from graphc.ir import Cost, traffic
 from graphc.limits import current_limits
 from graphc.ops.base import Array, Dim, Op, SymDim, TensorType, Value, check_dtype, const, static_shape

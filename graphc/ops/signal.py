@@ -10,7 +10,8 @@ import numpy as np
 
 from graphc.dims import Dim, unknown
 from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError, TypeMismatch
-from graphc.expr import Element, Expr, Linear, Source, call, cast, constant, position
+from graphc.expr import Element, Expr, Source, call, cast, constant, position
+from graphc.index import Linear
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
 from graphc.ops.base import (

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from graphc.expr import Element, Expr, Linear, Source, call, cast, constant, equal, over, position, select, wide
+from graphc.expr import Element, Expr, Source, call, cast, constant, equal, over, position, select, wide
+from graphc.index import Linear
 from graphc.ir import Cost, elements, traffic
 from graphc.ops.base import Array, Op, TensorType, Value, check_dtype, normalize_axis
 from graphc.ops.elementwise import widen

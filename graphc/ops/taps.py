@@ -15,7 +15,8 @@ from operator import add
 import numpy as np
 
 from graphc.errors import CompileError
-from graphc.expr import Expr, Linear, bounded, call, cast, clipped, equal, over, position, select
+from graphc.expr import Expr, bounded, call, cast, clipped, equal, over, position, select
+from graphc.index import Linear
 from graphc.types import DType, float32, float64, int64
 
 Read = Callable[[Sequence[Linear]], Expr]

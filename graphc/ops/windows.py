@@ -16,7 +16,7 @@ import numpy as np
 
 from graphc.dims import Dim, ceildiv, dim_max, dim_min
 from graphc.errors import InvalidModel, ShapeError
-from graphc.expr import Linear
+from graphc.index import Linear
 from graphc.limits import check_tensor
 from graphc.types import Array, Shape
 

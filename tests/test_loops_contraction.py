@@ -1,0 +1,146 @@
+"""Products and convolutions as tiled nests: interpreted, they are what NumPy says, and read nothing they may not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from nests import TARGETS, lowered, run_graph
+
+from graphc.expr import Call
+from graphc.interpret import interpret
+from graphc.ir import Graph, Op, Value
+from graphc.loops import contraction, schedule
+from graphc.loops.contraction import panels
+from graphc.loops.nest import Store, statements
+from graphc.ops.base import const
+from graphc.ops.conv import Conv
+from graphc.ops.linear import Gemm, MatMul
+from graphc.traverse import walk
+from graphc.types import TensorType, dtype_of, float32
+
+M, K, N = 9, 17, 18
+# name -> op, shapes of its inputs, whether the second is a constant, and inputs after it.
+Row = tuple[Op, Sequence[tuple[int, ...]], bool]
+ROWS: dict[str, Row] = {
+    "matmul": (MatMul(), [(M, K), (K, N)], False),
+    "matmul-constant": (MatMul(), [(M, K), (K, N)], True),
+    "matmul-wide": (MatMul(), [(2, 5), (5, 150)], True),
+    "matmul-tall": (MatMul(), [(41, 9), (9, 3)], True),
+    "matmul-even": (MatMul(), [(8, 16), (16, 32)], True),
+    "batch": (MatMul(), [(2, M, K), (2, K, N)], False),
+    "batch-constant": (MatMul(), [(2, M, K), (2, K, N)], True),
+    "batch-shared": (MatMul(), [(2, 3, M, K), (K, N)], True),
+    "batch-broadcast": (MatMul(), [(2, 1, M, K), (3, K, N)], False),
+    "vector": (MatMul(), [(K,), (2, K, N)], False),
+    "gemm": (Gemm(alpha=0.5, beta=2.0), [(M, K), (K, N), (N,)], True),
+    "gemm-a": (Gemm(transA=True), [(K, M), (K, N), (M, 1)], False),
+    "gemm-b": (Gemm(transB=True), [(M, K), (N, K)], False),
+    "gemm-b-constant": (Gemm(transB=True), [(M, K), (N, K), (N,)], True),
+    "gemm-both": (Gemm(transA=True, transB=True), [(K, M), (N, K)], True),
+    "conv-1d": (Conv(pads=(1, 1)), [(2, 5, 13), (7, 5, 3), (7,)], True),
+    "conv-causal": (Conv(pads=(4, 0), dilations=(2,)), [(2, 5, 13), (7, 5, 3)], True),
+    "conv-2d": (Conv(pads=(1, 1, 1, 1)), [(1, 3, 7, 9), (20, 3, 3, 3), (20,)], True),
+    "conv-inputs": (Conv(pads=(1, 1, 1, 1)), [(1, 4, 6, 7), (8, 4, 3, 3)], False),
+    "conv-strided": (Conv(strides=(2, 2), pads=(1, 1, 1, 1)), [(1, 3, 9, 11), (18, 3, 3, 3), (18,)], True),
+    "conv-dilated": (Conv(dilations=(2, 1), pads=(2, 0, 2, 0)), [(1, 4, 8, 6), (16, 4, 3, 2)], True),
+    "conv-blocked": (Conv(pads=(1, 1, 1, 1)), [(1, 16, 3, 4), (16, 16, 3, 3)], True),
+    "conv-1x1": (Conv(), [(1, 16, 5, 6), (24, 16, 1, 1)], True),
+    "conv-1x1-strided": (Conv(strides=(2, 2)), [(1, 16, 5, 7), (33, 16, 1, 1)], True),
+    "groups": (Conv(group=2, pads=(1, 1, 1, 1)), [(1, 8, 5, 6), (32, 4, 3, 3)], True),
+    "groups-uneven": (Conv(group=3), [(1, 6, 5, 6), (15, 2, 3, 3)], True),
+    "depthwise": (Conv(group=16, pads=(1, 1, 1, 1)), [(1, 16, 6, 7), (16, 1, 3, 3)], True),
+    "depthwise-partial": (Conv(group=19, strides=(2, 1), pads=(1, 1, 0, 1)), [(1, 19, 7, 6), (19, 1, 3, 3)], True),
+    "depthwise-1d": (Conv(group=8, pads=(2, 2)), [(2, 8, 15), (8, 1, 5), (8,)], True),
+}
+GENERAL = {"vector", "groups-uneven"}  # these are left to the general schedule, at some width at least
+
+
+@pytest.fixture(autouse=True)
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small products are contractions, and their loops are shared out, as large ones are."""
+    monkeypatch.setattr(contraction, "LEAST", 1)
+    monkeypatch.setattr(contraction, "GRAIN", 1)
+    monkeypatch.setattr(schedule, "GRAIN", 1)
+
+
+def graph_of(row: Row, dtype: np.dtype) -> tuple[Graph, list[np.ndarray]]:
+    op, shapes, is_constant = row
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=s).astype(dtype) for s in shapes]
+    inputs = [Value(TensorType(dtype_of(a.dtype), a.shape), name=f"x{k}") for k, a in enumerate(arrays)]
+    fixed = range(1, len(arrays)) if is_constant else ()
+    values = [
+        const(a, dtype_of(a.dtype)) if k in fixed else v for k, (a, v) in enumerate(zip(arrays, inputs, strict=True))
+    ]
+    given = [k for k in range(len(arrays)) if k not in fixed]
+    return Graph([inputs[k] for k in given], op.apply(values)), [arrays[k] for k in given]
+
+
+def is_tiled(graph: Graph, width: int) -> bool:
+    """True if there are products that are added up in registers."""
+    for kernel in lowered(graph, width)[1].kernels:
+        stores = [s for s in statements(kernel.nest.body) if isinstance(s, Store)]
+        if any(isinstance(e, Call) and e.function == "fma" for s in stores for e in walk(s.value)):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("width", TARGETS)
+@pytest.mark.parametrize("name", ROWS)
+def test_is_what_numpy_says(name: str, width: int) -> None:
+    graph, arrays = graph_of(ROWS[name], np.dtype(np.float32))
+    wide, wider = graph_of(ROWS[name], np.dtype(np.float64))
+    (expected,) = interpret(wide, [a.astype(np.float32).astype(np.float64) for a in wider])
+    (got,) = run_graph(graph, arrays, width, seed=1)
+    np.testing.assert_allclose(got, expected, 1e-4, 1e-4)
+    assert is_tiled(graph, width) or name in GENERAL
+
+
+@pytest.mark.parametrize("name", ["matmul-wide", "batch-constant", "conv-strided", "depthwise-partial", "groups"])
+def test_parallel_loops_run_in_any_order(name: str) -> None:
+    graph, arrays = graph_of(ROWS[name], np.dtype(np.float32))
+    (got,) = run_graph(graph, arrays, 64)
+    for seed in (1, 2):
+        (shuffled,) = run_graph(graph, arrays, 64, seed)
+        np.testing.assert_array_equal(shuffled, got)
+
+
+@pytest.mark.parametrize("width", TARGETS)
+def test_a_chain_keeps_its_blocks(width: int) -> None:
+    """Convolutions, a sum and a product: what one stores blocked and with a halo, the next one reads so."""
+    rng = np.random.default_rng(0)
+    x = Value(TensorType(float32, (1, 3, 4, 5)), name="x")
+
+    def weights(*shape: int) -> Value:
+        return const(rng.normal(size=shape).astype(np.float32), float32)
+
+    (a,) = Conv(pads=(1, 1, 1, 1)).apply([x, weights(18, 3, 3, 3), weights(18)])
+    (b,) = Conv(pads=(1, 1, 1, 1), group=18).apply([a, weights(18, 1, 3, 3)])
+    (c,) = Conv().apply([b, weights(16, 18, 1, 1)])
+    (d,) = Conv(pads=(1, 0, 1, 0)).apply([c, weights(5, 16, 3, 2)])
+    (e,) = MatMul().apply([d, weights(4, 9)])
+    graph = Graph([x], [e, b])
+    array = rng.normal(size=(1, 3, 4, 5)).astype(np.float32)
+    for got, expected in zip(run_graph(graph, [array], width, seed=2), interpret(graph, [array]), strict=True):
+        np.testing.assert_allclose(got, expected, 1e-3, 1e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int32], ids=lambda d: np.dtype(d).name)
+def test_other_element_types(dtype: type) -> None:
+    graph, arrays = graph_of(ROWS["matmul"], np.dtype(dtype))
+    (got,) = run_graph(graph, arrays, 32)
+    np.testing.assert_allclose(got, interpret(graph, arrays)[0], 1e-12)
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_panels_cover_the_lanes(padded: bool) -> None:
+    for extent in range(1, 80):
+        for lanes, vectors in ((4, 1), (4, 3), (8, 2), (16, 4)):
+            at = 0
+            for p in panels(extent, lanes, vectors, padded=padded, whole=False):
+                assert p.start == at
+                assert p.valid <= p.vectors * p.lanes
+                at += p.count * p.valid
+            assert at == extent
