@@ -8,8 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from graphc.errors import CompileError
-from graphc.expr import Buffer, Call, Const, Expr, Load, Select, children, linear, walk
+from graphc.expr import Buffer, Call, Const, Expr, Load, Select
+from graphc.index import linear
 from graphc.loops.halves import float_to_half, half_to_float
+from graphc.traverse import children, walk
 from graphc.types import (
     SMALL_FLOATS,
     DType,
