@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from conformance import Case, all_cases
+from llvm_targets import kept_code
 
 from graphc.backends.codegen import jit
 from graphc.backends.codegen.target import Target
@@ -23,27 +24,6 @@ from graphc.runtime.backend import Options
 LIST = Path(__file__).with_name("llvm_placement.txt")
 # The same reason with other names and sizes.
 TYPE = re.compile(r"\b[a-z]+\d*\[[^]]*\]")
-
-
-class Kept:
-    """Object code by its key, as the cache on disk has it, in memory."""
-
-    def __init__(self) -> None:
-        self.code: dict[bytes, bytes] = {}
-
-    def get(self, key: bytes) -> bytes | None:
-        return self.code.get(key)
-
-    def put(self, key: bytes, code: bytes) -> None:
-        self.code[key] = code
-
-
-_kept = Kept()
-
-
-def kept_code() -> Kept:
-    """What stands in for the cache on disk, in `jit.store`."""
-    return _kept
 
 
 def rows() -> dict[str, Case]:

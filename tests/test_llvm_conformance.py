@@ -9,14 +9,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from llvm_placement import kept_code, placement, reasons, rows
+from llvm_placement import placement, reasons, rows
+from llvm_targets import kept_code, targets
 from test_conformance import compare
 
 from graphc.backends.codegen import jit
-from graphc.backends.codegen.target import Target, host_target
 from graphc.backends.llvm import LlvmBackend
 from graphc.backends.llvm.backend import LlvmExecutable
-from graphc.errors import CompileError
 from graphc.interpret import interpret
 from graphc.passes.bodies import is_pure
 from graphc.runtime.backend import Options
@@ -25,19 +24,7 @@ ROWS = rows()
 PLACEMENT = placement()
 
 
-def _targets() -> list[str]:
-    """The targets to test: one of each vector width, and the machine itself, whose code is tuned to it."""
-    found: dict[int, Target] = {}
-    for name in ("native", "x86-64", "x86-64-v3"):
-        try:
-            target = host_target(name)
-        except CompileError:
-            continue
-        found.setdefault(target.vector_bytes, target)
-    return [t.name for t in found.values()]
-
-
-BACKENDS = [LlvmBackend(name) for name in _targets()]
+BACKENDS = [LlvmBackend(name) for name in targets()]
 
 
 @pytest.fixture(autouse=True)

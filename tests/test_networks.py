@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from llvm_placement import kept_code
+from llvm_targets import kept_code
 
 import graphc
 from graphc.backends.codegen import jit

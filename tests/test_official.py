@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 import pytest
-from llvm_placement import kept_code
+from llvm_targets import kept_code
 from official import LLVM_FAILURES, RANDOM, SUITES, cases, expected_failures, run_case, run_random_case
 
 from graphc.backends.codegen import jit
