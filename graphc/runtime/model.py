@@ -120,7 +120,7 @@ class CompiledModel:
         return self._report
 
     def profile(self, feeds: Mapping[str, Any] | Sequence[Any] | Array, *, repeat: int = 5) -> Profile:
-        """The time that each node takes, as the median of `repeat` runs after one to warm up."""
+        """The time of each node, or of each kernel where the backend compiles: the median of `repeat` runs."""
         data = self._bind(feeds)
         with limited(self._limits):
             return profile(self.graph, self._open(), data, repeat=repeat)
