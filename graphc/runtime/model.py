@@ -112,8 +112,8 @@ class CompiledModel:
         return direct if direct is not None else lambda: self(*data)
 
     def placement(self) -> Placement:
-        """Where each node runs, and why."""
-        return place(self.graph, self._backend)
+        """Where each node runs, and why: for the input shapes that ran last, where shapes are not known before."""
+        return place(self._open().specialized() or self.graph, self._backend)
 
     def explain(self) -> Report:
         """What each pass did: nodes before and after, rewrites made and declined. Print it, or read its fields."""
