@@ -134,10 +134,11 @@ class TestFeeds:
             np.asfortranarray(X),
             X[::-1, ::-1],
             np.broadcast_to(np.float32(2), (2, 3)),
+            np.frombuffer(b"." + X.tobytes(), np.float32, offset=1).reshape(2, 3),
             X[:0],
             X.tolist(),
         ],
-        ids=["big-endian", "fortran", "negative strides", "zero strides", "empty", "list"],
+        ids=["big-endian", "fortran", "negative strides", "zero strides", "misaligned", "empty", "list"],
     )
     def test_accepted(self, compiled: graphc.CompiledModel, x: Any):
         y, scaled = compiled(x)
