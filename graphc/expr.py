@@ -327,13 +327,13 @@ def identity(function: str, dtype: DType) -> Any:
     return int(bounds.min if function == "max" else bounds.max)
 
 
-# -- tensors, as bodies see them --------------------------------------------------------------------------------------
+# -- tensors, as ops see them -----------------------------------------------------------------------------------------
 Element = Callable[..., Expr]  # one index for each axis -> the element
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A tensor that a body reads: `x[i, j]` is its element, stored or computed.
+    """A tensor that an element is made of: `x[i, j]` is its element, stored or computed.
 
     Attributes:
         dtype, shape: its type; sizes are numbers.

@@ -200,7 +200,7 @@ def divide(x: IndexLike, n: int) -> tuple[Linear, Linear]:
     low, high = left.range()
     if low >= 0 and high < n:
         return quotient, left
-    # Nested splits: (a·n·m + …) // n // m and (x // m·k) are left as they are; x mod (k·n) mod n is x mod n.
+    # Nested splits: x // m // n is x // (m·n), and x mod (k·n) mod n is x mod n.
     if len(left.terms) == 1 and left.constant == 0:
         ((atom, c),) = left.terms.items()
         if c == 1 and isinstance(atom, Quotient):

@@ -24,7 +24,7 @@ LAYERS: list[tuple[str, set[str]]] = [
         "evaluation with NumPy, which ops with bodies need too, and what compares evaluations",
         {"interpret", "random", "difference"},
     ),
-    ("the vocabulary: each op's types, semantics, gradient, cost and body", {"ops"}),
+    ("the vocabulary: each op's types, semantics, gradient, cost and element", {"ops"}),
     (
         "what reads, prints, checks or rewrites a graph",
         {"text", "parse", "verifier", "passes", "autodiff", "loops"},

@@ -13,7 +13,9 @@ from conformance import Case, random
 from test_conformance import compare
 from test_gradients import check, in_float64
 
+import graphc
 from graphc.autodiff import grad
+from graphc.expr import Expr, call
 from graphc.interpret import interpret
 from graphc.ir import Value
 from graphc.ops.elementwise import Function, widen
@@ -24,8 +26,9 @@ TEXT = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text("utf-8")
 
 def test_adding_an_op() -> None:
     names: dict[str, Any] = {
-        "Array": Array, "Case": Case, "ClassVar": ClassVar, "Function": Function, "Sequence": Sequence, "Value": Value,
-        "__name__": __name__, "dataclass": dataclass, "np": np, "random": random, "widen": widen,
+        "Array": Array, "Case": Case, "ClassVar": ClassVar, "Expr": Expr, "Function": Function, "Sequence": Sequence,
+        "Value": Value, "__name__": __name__, "call": call, "dataclass": dataclass, "np": np, "random": random,
+        "widen": widen,
     }  # fmt: skip
     for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
         exec(block, names)
@@ -33,5 +36,8 @@ def test_adding_an_op() -> None:
     for case in names["CASES"]:
         graph = case.graph()
         compare(interpret(graph, case.feeds())[0], case.expected()[0], case.rtol, case.atol)
+        native = graphc.compile(graph, backend="llvm")
+        assert [p.backend for p in native.placement()] == ["llvm"]
+        compare(native(*case.feeds()), case.expected()[0], case.rtol, case.atol)
         wide = in_float64(case)
         check(wide.graph(), wide.feeds(), grad(wide.graph()))

@@ -166,3 +166,11 @@ class TestModels:
         before = resident()
         run(10_000)
         assert resident() - before < 4 << 20
+
+
+def test_placement_is_that_of_the_shapes_that_ran():
+    model = make()
+    assert [p.backend for p in model.placement()] == ["numpy"]
+    assert "run time" in next(iter(model.placement())).reason
+    model(data(2))
+    assert [p.backend for p in model.placement()] == ["llvm"]

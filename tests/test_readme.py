@@ -1,4 +1,4 @@
-"""What README.md shows is what happens."""
+"""What README.md and docs/architecture.md show is what happens."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import onnx
 import pytest
 from official import SUITES, cases, expected_failures
 
+from graphc.backends.codegen.target import host_target
 from graphc.ops import OPS
 
 ROOT = Path(__file__).parent.parent
@@ -39,7 +40,22 @@ def test_the_tour(tmp_path: Path) -> None:
     got, expected = outputs["verify"]
     assert got.split(";")[0] == expected.split(";")[0]
     blocks = [b for b in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if "@rule" not in b]
-    run([sys.executable, "-c", "\n".join(blocks)], tmp_path)
+    printed = run([sys.executable, "-c", "\n".join(blocks)], tmp_path)
+    if host_target().vector_bytes >= 32:  # the listing has vectors of 8
+        assert "\n".join(re.findall(r"^# k.*?^}$", TEXT, re.DOTALL | re.MULTILINE)) in printed
+    for line in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)[0].splitlines():
+        _, *arguments = shlex.split(line, comments=True)
+        assert run([sys.executable, "-m", "graphc", *arguments], tmp_path)
+
+
+def test_the_worked_example_of_the_architecture(tmp_path: Path) -> None:
+    """Its nest is for vectors of 32 bytes."""
+    if host_target().vector_bytes < 32:
+        pytest.skip("this machine lacks x86-64-v3")
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (nest,) = re.findall(r"```\n(kernel.*?)```", page, re.DOTALL)
+    assert run([sys.executable, "-c", code], tmp_path).endswith(f"\n{nest}")
 
 
 def test_the_rule_is_the_one_in_the_code() -> None:

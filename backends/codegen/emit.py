@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from graphc import expr
+from graphc import expr, index, traverse
 from graphc.errors import CompileError
 from graphc.expr import Buffer, Call, Const, Expr, Load, Position, Select
 from graphc.index import Atom, Datum, Index, Linear, Quotient
 from graphc.loops import functions, halves, polynomials
+from graphc.loops import nest as nest_
 from graphc.loops.functions import expand
 from graphc.loops.nest import Alloc, Block, For, If, Nest, Stmt, Store, Update, map_exprs
 from graphc.traverse import data_of, walk
@@ -556,6 +557,17 @@ def emit(nest: Nest, name: str, target: Target) -> str:
 @cache
 def emitter() -> str:
     """A digest of the code that writes LLVM IR: what is cached on disk is not used after a change of it."""
-    modules = (scalars, small_types, functions, halves, polynomials, expr, sys.modules[__name__])
+    modules = (
+        scalars,
+        small_types,
+        functions,
+        halves,
+        polynomials,
+        nest_,
+        index,
+        expr,
+        traverse,
+        sys.modules[__name__],
+    )
     files = [Path(m.__file__).read_bytes() for m in modules if m.__file__]
     return hashlib.sha256(b"".join(files)).hexdigest()

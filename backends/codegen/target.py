@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from graphc.errors import BackendUnavailable, CompileError
@@ -40,6 +41,7 @@ class Target:
         vector_bytes: bytes of a vector register.
         registers: how many vector registers there are.
         fma, half: whether it has fused multiply-add and float16 conversions.
+        cache: bytes of the second-level cache of a core.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Target:
     registers: int
     fma: bool
     half: bool
+    cache: int = 1 << 20
 
     def lanes(self, itemsize: int) -> int:
         """Elements of `itemsize` bytes in one vector register."""
@@ -58,7 +61,7 @@ class Target:
     @property
     def schedule(self) -> Machine:
         """What schedules need to know of it."""
-        return Machine(self.vector_bytes, self.registers)
+        return Machine(self.vector_bytes, self.registers, self.cache)
 
     def machine(self) -> Any:
         """LLVM's target machine."""
@@ -86,16 +89,16 @@ def host_target(name: str | None = None) -> Target:
         cpu, flags = binding.get_host_cpu_name(), features.flatten()
         if best is None:
             neon = triple.startswith(("aarch64", "arm64"))
-            return Target("native", triple, cpu, flags, 16, 32 if neon else 16, neon, neon)
+            return Target("native", triple, cpu, flags, 16, 32 if neon else 16, neon, neon, cache_bytes())
         _, width, registers, fma, half = LEVELS[best]
         prefer = ",+prefer-256-bit" if width == 32 else ",-prefer-256-bit"
-        return Target("native", triple, cpu, flags + prefer, width, registers, fma, half)
+        return Target("native", triple, cpu, flags + prefer, width, registers, fma, half, cache_bytes())
     order = list(LEVELS)
     if name not in LEVELS or best is None or order.index(name) > order.index(best):
         usable = ", ".join(["native", *(order[: order.index(best) + 1] if best else [])])
         raise CompileError(f"target={name!r} is not one that this machine runs", hint=f"Use one of {usable}")
     cpu, width, registers, fma, half = LEVELS[name]
-    return Target(name, triple, cpu, "", width, registers, fma, half)
+    return Target(name, triple, cpu, "", width, registers, fma, half, cache_bytes())
 
 
 def _best(triple: str, features: Any) -> str | None:
@@ -107,3 +110,12 @@ def _best(triple: str, features: Any) -> str | None:
     if all(features.get(f) for f in ("avx2", "fma", "f16c", "bmi2")):
         return "x86-64-v3"
     return "x86-64-v2" if features.get("sse4.2") else "x86-64"
+
+
+def cache_bytes() -> int:
+    """Bytes of the second-level cache of a core of this machine, as Linux says; 1 MiB where it does not."""
+    try:
+        text = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text("ascii").strip()
+    except OSError:
+        return 1 << 20
+    return int(text.removesuffix("K")) << 10 if text.endswith("K") else 1 << 20

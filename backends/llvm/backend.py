@@ -88,6 +88,10 @@ class LlvmExecutable(Executable):
     def run(self, inputs: Sequence[Data]) -> list[Data]:
         return self._find(signature(inputs)).run(inputs)
 
+    def specialized(self) -> Graph | None:
+        kept = self.signatures.values()
+        return kept[-1].source if kept else None
+
     def time_kernels(self, inputs: Sequence[Data]) -> list[KernelRun] | None:
         if sys.platform == "win32":  # the driver's clock is that of POSIX
             return None
@@ -143,7 +147,7 @@ class _Compiled:
     """A graph whose inputs have known shapes, as regions in order."""
 
     def __init__(self, graph: Graph, target: Target, threads: int):
-        self.graph, self.threads = decompose(graph), threads
+        self.source, self.graph, self.threads = graph, decompose(graph), threads
         try:
             self.regions = self._regions(target, check)
         except CompileError:  # for a few nodes this shows only when code is written

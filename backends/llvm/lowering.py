@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from graphc.errors import CompileError
 from graphc.expr import Boxes, Buffer, Element, Expr, Form, Load, Prefix, Scatter, Source
 from graphc.index import Index, Linear, linear
 from graphc.ir import Node, Value
@@ -134,7 +133,7 @@ class _Lowering:
     def _analyse(self, node: Node) -> None:
         reads: dict[Load, Read] = {}
         given = {x: self._recorded(x, reads) for x in dict.fromkeys(node.inputs) if x is not None}
-        for v, element in zip(node.outputs, self._elements(node, given), strict=True):
+        for v, element in zip(node.outputs, self._elements(node, given, {}), strict=True):
             register_type(v.dtype)
             shape = sizes(v)
             if 0 in shape or isinstance(element, (Scatter, Prefix)):
@@ -182,16 +181,16 @@ class _Lowering:
 
         return Source(x.dtype, layout.shape, at, contents(x), flat=lambda position: Load(buffer, position))
 
-    def _elements(self, node: Node, given: dict[Value, Source]) -> tuple[Form, ...]:
-        inputs = [None if x is None else given[x] for x in node.inputs]
+    def _elements(self, node: Node, given: dict[Value, Source], names: dict[Buffer, Value]) -> tuple[Form, ...]:
+        """The elements of a node's outputs; constants inside of it get buffers, which are added to `names`."""
+        inside: dict[Value, Source] = {}
 
         def constant(x: Value) -> Source:
-            if x not in given:
-                given[x] = self._source(x, row_major(sizes(x)), self._names)
-            return given[x]
+            if x not in inside:
+                inside[x] = self._source(x, row_major(sizes(x)), names)
+            return inside[x]
 
-        self._names: dict[Buffer, Value] = {}
-        return elements(node.op, node.outputs, inputs, constant)
+        return elements(node.op, node.outputs, [None if x is None else given[x] for x in node.inputs], constant)
 
     def _takes(self, c: Contraction) -> bool:
         """True if the contraction can be built: groups of whole vectors, halos that are not large."""
@@ -208,7 +207,7 @@ class _Lowering:
         x: Value = c.a.tensor
         need = c.halo(sizes(x))
         have = self.halos.get(x, need)
-        self.halos[x] = tuple((max(a, c), max(b, d)) for (a, b), (c, d) in zip(have, need, strict=True))
+        self.halos[x] = tuple((max(a[0], b[0]), max(a[1], b[1])) for a, b in zip(have, need, strict=True))
 
     def _in_columns(self) -> set[Value]:
         """Values that only contractions read, along their last axis: they may as well lie in columns."""
@@ -320,8 +319,7 @@ class _Lowering:
                 if x is not None:
                     held = self._in(x, self._serves(x, v, found), lambda x=x, v=v: self._wanted(x, v))  # type: ignore[misc]
                     given[x] = self._source(held, self._layout(held), names)
-            element = self._elements(node, given)[number]
-            names.update(self._names)
+            element = self._elements(node, given, names)[number]
             buffer = Buffer("y", v.dtype, layout.size)
             if isinstance(element, Boxes) and found.parts:
                 self._boxes(node, v, element, buffer, names)
@@ -406,9 +404,8 @@ class _Lowering:
         given[c.a.tensor] = self._source(a, self._layout(a), names)
         if c.a.tensor is not c.b.tensor:
             given[c.b.tensor] = self._source(b, self._layout(b), names)
-        element = self._elements(node, given)[number]
+        element = self._elements(node, given, names)[number]
         assert not isinstance(element, (Scatter, Prefix))
-        names.update(self._names)
         buffer = Buffer("y", v.dtype, layout.size)
         body = contract(
             c, element, buffer, layout, tiles,
@@ -434,12 +431,12 @@ class _Lowering:
             for axis, (i, n) in enumerate(zip(c.a.index, shape, strict=True)):
                 sums = [t for t in i.terms if t in c.axes]
                 if c.spread and len(i.terms) == 1 and len(sums) == 1 and n % lanes == 0 and axis < len(shape) - 1:
-                    return blocked(shape, axis, lanes, self._halo(c, shape))
+                    return blocked(shape, axis, lanes, c.halo(shape))
                 if not c.spread and lane in i.terms:
-                    return blocked(shape, axis, lanes, self._halo(c, shape))
+                    return blocked(shape, axis, lanes, c.halo(shape))
             if c.columns() and shape[-1] % lanes == 0:
                 return columns(shape, lanes)
-            return padded(shape, self._halo(c, shape))
+            return padded(shape, c.halo(shape))
 
         def ok(layout: Layout) -> bool:
             return fits(c, layout, x.dtype.numpy.itemsize) and (
@@ -447,9 +444,6 @@ class _Lowering:
             )
 
         return self._in(x, ok, wanted)
-
-    def _halo(self, c: Contraction, shape: Sequence[int]) -> Halo:
-        return c.halo(shape)
 
 
 def _splits(layout: Layout, c: Contraction) -> bool:
@@ -485,4 +479,4 @@ def copy_kernel(x: Value, layout: Layout, y: Value, target: Target) -> Kernel:
     return Kernel(nest, tuple({source_buffer: x, buffer: y}[b] for b in nest.arguments))
 
 
-__all__ = ["CompileError", "Kernel", "Lowered", "check", "check_code", "copied", "copy_kernel", "lower_region"]
+__all__ = ["Kernel", "Lowered", "check", "check_code", "copied", "copy_kernel", "lower_region"]

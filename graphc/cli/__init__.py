@@ -49,6 +49,9 @@ def graphc(
 
     Exit codes: 0 done, 1 a comparison failed, 2 wrong usage or inputs, 3 bad model, 4 unsupported, 5 over a limit,
     130 interrupted.
+
+    Environment: GRAPHC_DEBUG=1 prints the times of passes, 2 the graph after each, 3 the rules as well, 4 loop nests
+    and native code. GRAPHC_CACHE=DIR keeps compiled code there for later processes, GRAPHC_CACHE=off keeps none.
     """
 
 

@@ -23,7 +23,14 @@ def inspect(
     model: Model,
     bind: Bind = None,
     level: Annotated[
-        int | None, typer.Option("--level", "-O", min=0, max=2, help="Also show what is left after optimising.")
+        int | None,
+        typer.Option(
+            "--level",
+            "-O",
+            min=0,
+            max=2,
+            help="Also show what is left after optimising; with --stage, compile at it (2).",
+        ),
     ] = None,
     node: Annotated[
         str | None, typer.Argument(metavar="[NODE]", help="With --stage: the node to show.", show_default=False)

@@ -61,7 +61,7 @@ def elements(
     """One function from indices to an expression (or another form) for each of `outputs`: those of `op` on `xs`.
 
     `constant` finds a place for a constant inside of `op`. Raises `CompileError` where `op`, or one inside it, has no
-    body.
+    `element`.
     """
     if isinstance(op, Fused):
         return _fused(op, xs, constant)

@@ -57,10 +57,10 @@ class Contraction:
 
     Attributes:
         a, b: the factors; `b` has the lanes.
-        digits: the loops over the output.
-        lanes, tile: which of them becomes lanes, and which is kept in registers (None: there is none).
+        digits, indices: the loops over the output, and their variables.
+        axes: the indices of the reduction.
+        lanes, tile: which of `digits` becomes lanes, and which is kept in registers (None: there is none).
         spread: whether elements of `a` are the same for all lanes.
-        sums: the extents of the reduction, and `axes` its indices.
     """
 
     a: Read

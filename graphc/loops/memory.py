@@ -32,7 +32,7 @@ def plan(lifetimes: Mapping[Hashable, Lifetime]) -> Arena:
     for key, life in sorted(lifetimes.items(), key=lambda item: (-item[1].size, item[1].first)):
         size = -(-life.size // ALIGNMENT) * ALIGNMENT
         at = 0
-        for start, end, other in sorted((p for p in placed), key=lambda p: p[0]):
+        for start, end, other in sorted(placed, key=lambda p: p[0]):
             if other.last < life.first or life.last < other.first:
                 continue
             if start - at >= size:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from graphc.expr import REDUCTIONS, Buffer, Const, Expr, Load, Position, Select, identity
-from graphc.index import Index, IndexLike, Linear, index_variables, linear, substitute_index
+from graphc.index import Atom, Index, IndexLike, Linear, Quotient, Remainder, index_variables, linear, substitute_index
 from graphc.loops.nest import Alloc, Block, For, If, Nest, Stmt, Store, Update, exprs, map_exprs, statements
 from graphc.traverse import data_of, substitute, variables, walk
 
@@ -65,9 +65,9 @@ def _adjacent(outer: Index, inner: Index, body: Block) -> bool:
     )
 
 
-def _inside(atom: object) -> set[Index]:
-    inner = getattr(atom, "index", None)
-    return index_variables(inner) if isinstance(inner, Linear) else set()
+def _inside(atom: Atom) -> set[Index]:
+    """The loop variables in a quotient or a remainder."""
+    return index_variables(atom.index) if isinstance(atom, (Quotient, Remainder)) else set()
 
 
 def indices(body: Block) -> Iterator[Linear]:

@@ -61,6 +61,10 @@ class Executable(Protocol):
         """The graph's outputs for inputs that fit its declared types. The caller copies what it must own."""
         ...
 
+    def specialized(self) -> Graph | None:
+        """The graph for the input shapes that ran last; None where it is the graph itself, or there were none."""
+        return None
+
     def direct(self, inputs: Sequence[Data]) -> Callable[[], object] | None:
         """A function that runs a peer on `inputs` with nothing of ours around it; None for graphc's own backends."""
         return None

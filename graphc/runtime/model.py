@@ -112,15 +112,15 @@ class CompiledModel:
         return direct if direct is not None else lambda: self(*data)
 
     def placement(self) -> Placement:
-        """Where each node runs, and why."""
-        return place(self.graph, self._backend)
+        """Where each node runs, and why: for the input shapes that ran last, where shapes are not known before."""
+        return place(self._open().specialized() or self.graph, self._backend)
 
     def explain(self) -> Report:
         """What each pass did: nodes before and after, rewrites made and declined. Print it, or read its fields."""
         return self._report
 
     def profile(self, feeds: Mapping[str, Any] | Sequence[Any] | Array, *, repeat: int = 5) -> Profile:
-        """The time that each node takes, as the median of `repeat` runs after one to warm up."""
+        """The time of each node, or of each kernel where the backend compiles: the median of `repeat` runs."""
         data = self._bind(feeds)
         with limited(self._limits):
             return profile(self.graph, self._open(), data, repeat=repeat)

@@ -102,7 +102,8 @@ class Profile:
         if self.limits is not None:
             headers.append("of limit")
             line += (
-                f"; the limit of {self.limits.threads} threads: {self.limits.flops * 1e-9:.0f} Gflop/s in registers, "
+                f"; the limit of {self.limits.threads} thread{'' if self.limits.threads == 1 else 's'}: "
+                f"{self.limits.flops * 1e-9:.0f} Gflop/s in registers, "
                 f"{self.limits.bytes * 1e-9:.1f} GB/s from memory"
             )
         return f"{format_table(headers, rows)}\n{line}"
