@@ -67,7 +67,9 @@ def mnn(model: str, feeds: dict[str, Any], threads: int) -> tuple[list[str], Run
     if not Path(converted).exists():
         tool = Path(sys.executable).parent / "mnnconvert"
         command = [str(tool), "-f", "ONNX", "--modelFile", model, "--MNNModel", converted, "--bizCode", "graphc"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        code = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+        if code:
+            raise RuntimeError(f"mnnconvert ended with status {code}")
     engine = importlib.import_module("MNN")
     interpreter = engine.Interpreter(converted)
     session = interpreter.createSession({"backend": "CPU", "precision": "high", "numThread": threads})

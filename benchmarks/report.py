@@ -103,7 +103,8 @@ def write_page(found: dict[str, Any], page: Path) -> None:
         parts.append(f"![times of the engines over graphc's]({page.with_suffix('.svg').name})")
     except ImportError:
         print("matplotlib is not installed: there is no picture")
-    missing = [f"{e} does not run {r['network']}: {m.splitlines()[0]}" for r in rows for e, m in r["errors"].items()]
+    found = [f"{e} does not run {r['network']}: {m.splitlines()[0]}" for r in rows for e, m in r["errors"].items()]
+    missing = list(dict.fromkeys(found))
     parts += [f"- {m}" for m in dict.fromkeys(missing)]
     text = page.read_text("utf-8")
     block = f"{BEGIN}\n" + "\n\n".join(parts) + f"\n{END}"
