@@ -29,7 +29,7 @@ from graphc.backends.llvm.driver import Call, Place, barriers, driver
 from graphc.backends.llvm.threads import Team, aligned, imported, thread_count
 from graphc.interpret import interpret
 from graphc.ir import Graph, Op, Value
-from graphc.loops import contraction
+from graphc.loops import contract
 from graphc.loops import schedule as schedules
 from graphc.loops.nest import For, Nest
 from graphc.loops.schedule import schedule
@@ -303,7 +303,7 @@ def all_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "cpu_count", lambda: 8)
     monkeypatch.setattr(program, "WORTH_SHARING", 0.0)
     monkeypatch.setattr(schedules, "GRAIN", 1)
-    monkeypatch.setattr(contraction, "GRAIN", 1)
+    monkeypatch.setattr(contract, "GRAIN", 1)
 
 
 @pytest.mark.usefixtures("all_shared")

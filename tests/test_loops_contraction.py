@@ -11,8 +11,8 @@ from nests import TARGETS, lowered, run_graph
 from graphc.expr import Call
 from graphc.interpret import interpret
 from graphc.ir import Graph, Op, Value
-from graphc.loops import contraction, schedule
-from graphc.loops.contraction import panels
+from graphc.loops import contract, contraction, schedule
+from graphc.loops.contract import panels
 from graphc.loops.nest import Store, statements
 from graphc.ops.base import const
 from graphc.ops.conv import Conv
@@ -61,7 +61,7 @@ GENERAL = {"vector", "groups-uneven"}  # these are left to the general schedule,
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small products are contractions, and their loops are shared out, as large ones are."""
     monkeypatch.setattr(contraction, "LEAST", 1)
-    monkeypatch.setattr(contraction, "GRAIN", 1)
+    monkeypatch.setattr(contract, "GRAIN", 1)
     monkeypatch.setattr(schedule, "GRAIN", 1)
 
 

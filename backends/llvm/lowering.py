@@ -15,7 +15,8 @@ from graphc.expr import Boxes, Buffer, Element, Expr, Form, Load, Prefix, Scatte
 from graphc.index import Index, Linear, linear
 from graphc.ir import Node, Value
 from graphc.loops.compose import contents, elements, immediate, sizes, stored
-from graphc.loops.contraction import MAX_HALO, Contraction, Read, contract, fits, match, order, packed, tiling
+from graphc.loops.contract import contract
+from graphc.loops.contraction import MAX_HALO, Contraction, Read, fits, match, order, packed, tiling
 from graphc.loops.layout import Layout, blocked, columns, padded, row_major
 from graphc.loops.lower import kernel, lower, part, zero_halo
 from graphc.loops.nest import Block, For, Nest, Store

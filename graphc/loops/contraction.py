@@ -1,31 +1,22 @@
-"""Contractions: sums of products, such as matrix products and convolutions, with their accumulators in registers.
+"""Which expressions are contractions (sums of products, such as matrix products and convolutions), and how they tile.
 
-    y[…] = f(Σₖ a[…] · b[…])  ->  for rows, panels, tiles {
-                                    acc[t,u,l] = 0
-                                    for k {for t, u, l: acc[t,u,l] += a[t,k] · b[k,u,l]}
-                                    for t, u, l: y[…] = f(acc[t,u,l])
-                                  }
-
-An index of the output that only b depends on becomes lanes (l) and a few vectors of them (u); one that only a depends
-on becomes the tile (t), whose elements of `a` are read one by one and spread. `b` is packed so that a panel of it is
-read from one end to the other. Where all indices are in both (a depthwise convolution), the lanes run over one of them.
+An index of the output that only the factor b depends on becomes lanes; one that only a depends on becomes the tile,
+whose elements of a are read one by one and spread. Where all indices are in both (a depthwise convolution), the lanes
+run over one of them. `contract.py` makes the nest.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeGuard
+from dataclasses import dataclass
 
-from graphc.expr import Buffer, Call, Const, Element, Expr, Load, Reduce, Select, constant
-from graphc.index import Index, IndexLike, Linear, Quotient, index_variables, linear
+from graphc.expr import Call, Const, Element, Expr, Load, Reduce, Select
+from graphc.index import Index, Linear, Quotient, index_variables, linear
 from graphc.ir import Value
-from graphc.loops.functions import EXPANSIONS
 from graphc.loops.layout import Layout, Part
-from graphc.loops.nest import Alloc, Block, For, Kind, Stmt, Store
-from graphc.loops.schedule import GRAIN, Machine, pieces, share
-from graphc.traverse import rewrite, substitute, walk
+from graphc.loops.schedule import Machine
+from graphc.traverse import walk
 
 LEAST = 1 << 12  # multiplications below which the general schedule does as well
 UNROLLED = 256  # multiply-adds in the innermost loop
@@ -102,48 +93,73 @@ def match(
     element: Element, shape: Sequence[int], reads: Mapping[Load, Read], is_constant: Callable[[Value], bool]
 ) -> Contraction | None:
     """The contraction that `element` is, if it is one; `reads` says what its loads are."""
-    splits: dict[int, int] = {}
-    for _ in range(2):
-        digits = _digits(shape, splits)
-        indices = tuple(Index(f"o{d.axis}", d.extent) for d in digits)
-        expr = element(*_logical(digits, [linear(i) for i in indices], len(shape)))
-        total = _sum(expr)
-        if total is None:
-            return None
-        factors = [_factor(f, reads) for f in total.body.args]  # type: ignore[attr-defined]
-        if factors[0] is None or factors[1] is None:
-            return None
-        found = _groups(digits, indices, (*factors[0].index, *factors[1].index))
-        if not found:
-            break
-        splits.update(found)
-    a, b = factors
-    assert a is not None
-    assert b is not None
-    assert total is not None
+    product = _product(element, shape, {}, reads)
+    if product is None:
+        return None
+    splits = product.groups()
+    if splits:  # once more, with the axes split that are groups of channels
+        product = _product(element, shape, splits, reads)
+        assert product is not None
     candidates = []
-    for left, right in ((a, b), (b, a)):
-        for number in range(len(digits)):
-            rank = _rank(left, right, number, digits, indices, len(shape), is_constant)
+    for left, right in ((product.a, product.b), (product.b, product.a)):
+        for number in range(len(product.digits)):
+            rank = _rank(left, right, number, product, len(shape), is_constant)
             if rank is not None:
                 candidates.append((rank, -number, left, right))
     if not candidates:
         return None
-    rank, number, left, right = max(candidates, key=lambda c: c[:2])
+    _, number, left, right = max(candidates, key=lambda c: c[:2])
     lanes = -number
-    outer = _variables(left) - _variables(right)
-    rows = [k for k, i in enumerate(indices) if i in outer and k != lanes and i.extent > 1]
+    outer = variables_of(left) - variables_of(right)
+    rows = [k for k, i in enumerate(product.indices) if i in outer and k != lanes and i.extent > 1]
     contraction = Contraction(
         left,
         right,
-        digits,
-        indices,
-        total.axes,
+        product.digits,
+        product.indices,
+        product.axes,
         lanes,
         rows[-1] if rows else None,
-        indices[lanes] not in _variables(left),
+        product.indices[lanes] not in variables_of(left),
     )
     return contraction if contraction.work >= LEAST else None
+
+
+@dataclass(frozen=True)
+class _Product:
+    """A sum of products: the loops over the output and their variables, those of the sum, and the factors."""
+
+    digits: tuple[Digit, ...]
+    indices: tuple[Index, ...]
+    axes: tuple[Index, ...]
+    a: Read
+    b: Read
+
+    def groups(self) -> dict[int, int]:
+        """Axis -> divisor, where an index of a factor has a quotient of it: groups of channels."""
+        found = {}
+        for i in (*self.a.index, *self.b.index):
+            for atom in i.terms:
+                if isinstance(atom, Quotient) and len(atom.index.terms) == 1 and atom.index.constant == 0:
+                    ((inner, c),) = atom.index.terms.items()
+                    if c == 1 and isinstance(inner, Index) and inner in self.indices:
+                        digit = self.digits[self.indices.index(inner)]
+                        if digit.scale == 1 and digit.extent % atom.divisor == 0:
+                            found[digit.axis] = atom.divisor
+        return found
+
+
+def _product(
+    element: Element, shape: Sequence[int], splits: Mapping[int, int], reads: Mapping[Load, Read]
+) -> _Product | None:
+    digits = _digits(shape, splits)
+    indices = tuple(Index(f"o{d.axis}", d.extent) for d in digits)
+    found = find_sum(element(*logical_index(digits, [linear(i) for i in indices], len(shape))))
+    if found is None:
+        return None
+    total, factors = found
+    a, b = (_factor(f, reads) for f in factors)
+    return None if a is None or b is None else _Product(digits, indices, total.axes, a, b)
 
 
 def _digits(shape: Sequence[int], splits: Mapping[int, int]) -> tuple[Digit, ...]:
@@ -154,7 +170,7 @@ def _digits(shape: Sequence[int], splits: Mapping[int, int]) -> tuple[Digit, ...
     return tuple(found)
 
 
-def _logical(digits: Sequence[Digit], values: Sequence[Linear], rank: int) -> list[Linear]:
+def logical_index(digits: Sequence[Digit], values: Sequence[Linear], rank: int) -> list[Linear]:
     """The output's index for values of the digits."""
     index = [linear(0) for _ in range(rank)]
     for d, v in zip(digits, values, strict=True):
@@ -163,12 +179,13 @@ def _logical(digits: Sequence[Digit], values: Sequence[Linear], rank: int) -> li
     return index
 
 
-def _sum(expr: Expr) -> Reduce | None:
+def find_sum(expr: Expr) -> tuple[Reduce, tuple[Expr, Expr]] | None:
+    """The only reduction in `expr`, if it is a sum of products, and its factors."""
     sums = [e for e in walk(expr) if isinstance(e, Reduce)]
     if len(sums) != 1 or sums[0].function != "sum":
         return None
     body = sums[0].body
-    return sums[0] if isinstance(body, Call) and body.function == "mul" else None
+    return (sums[0], (body.args[0], body.args[1])) if isinstance(body, Call) and body.function == "mul" else None
 
 
 def _factor(e: Expr, reads: Mapping[Load, Read]) -> Read | None:
@@ -183,29 +200,19 @@ def _factor(e: Expr, reads: Mapping[Load, Read]) -> Read | None:
     return reads.get(e) if isinstance(e, Load) else None
 
 
-def _groups(digits: Sequence[Digit], indices: Sequence[Index], at: Sequence[Linear]) -> dict[int, int]:
-    """Axis -> divisor, where an index has a quotient of it: groups of channels."""
-    found = {}
-    for i in at:
-        for atom in i.terms:
-            if isinstance(atom, Quotient) and len(atom.index.terms) == 1 and atom.index.constant == 0:
-                ((inner, c),) = atom.index.terms.items()
-                if c == 1 and inner in indices:
-                    digit = digits[indices.index(inner)]
-                    if digit.scale == 1 and digit.extent % atom.divisor == 0:
-                        found[digit.axis] = atom.divisor
-    return found
-
-
-def _variables(read: Read) -> set[Index]:
+def variables_of(read: Read) -> set[Index]:
     return set().union(*(index_variables(i) for i in read.index))
 
 
 def _rank(
-    a: Read, b: Read, number: int, digits: Sequence[Digit], indices: Sequence[Index], rank: int,
-    is_constant: Callable[[Value], bool],
-) -> tuple[int, ...] | None:  # fmt: skip
-    """How good the digit `number` is as lanes with these roles of the factors; None where it cannot be."""
+    a: Read, b: Read, number: int, product: _Product, rank: int, is_constant: Callable[[Value], bool]
+) -> tuple[bool, ...] | None:
+    """How good the digit `number` is as lanes with these roles of the factors; None where it cannot be.
+
+    What counts, most first: lanes along the last axis with weights that can be packed (a layer of a transformer), then
+    packed weights of an image's channels, which are stored blocked, then the last axis, then weights at all.
+    """
+    indices, digits = product.indices, product.digits
     i, d = indices[number], digits[number]
     if d.extent < 2 or d.scale != 1:
         return None
@@ -216,7 +223,7 @@ def _rank(
         return None  # summed over as well: not neighbours in a packed panel
     if any(not isinstance(t, Index) for x in (*a.index, *b.index) for t in x.terms):
         return None
-    shared = i in _variables(a)
+    shared = i in variables_of(a)
     if shared:
         own = [x for x in a.index if i in index_variables(x)]
         if len(own) != 1 or set(own[0].terms.items()) - {(i, 1)}:
@@ -365,236 +372,3 @@ def packed(c: Contraction, shape: Sequence[int], panel: int, sums: Order) -> Lay
             inside.append((min(place[k] for k in found), Part(axis, 1, n)))
     inside.sort(key=lambda x: x[0])
     return Layout(tuple(shape), (*front, *panels, *(p for _, p in inside), *last), ((0, 0),) * len(shape))
-
-
-# -- the nest ---------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Panel:
-    """`count` times `vectors` of `lanes` side by side, from lane `start` on; `valid` lanes of each are stored."""
-
-    start: int
-    count: int
-    vectors: int
-    lanes: int
-    valid: int
-
-
-def panels(extent: int, lanes: int, vectors: int, *, padded: bool, whole: bool) -> list[Panel]:
-    """Panels that cover `extent` lanes. What is left at the end is one whole vector where `b` is padded, else parts."""
-    width = lanes * vectors
-    found = [Panel(0, extent // width, vectors, lanes, width)] if extent >= width else []
-    at = extent // width * width
-    rest = extent - at
-    if rest and padded:
-        count = -(-rest // lanes)
-        return [*found, Panel(at, 1, count, lanes, count * lanes if whole else rest)]
-    if rest >= lanes:
-        found.append(Panel(at, 1, rest // lanes, lanes, rest // lanes * lanes))
-        at += rest // lanes * lanes
-    for start, _, w in pieces(extent - at, lanes):
-        found.append(Panel(at + start, 1, 1, w, w))
-    return found
-
-
-def contract(
-    c: Contraction,
-    element: Element,
-    target: Buffer,
-    layout: Layout,
-    tiles: Tiling,
-    *,
-    lanes: int,
-    padded: bool,
-    whole: bool,
-    sums: Order,
-    machine: Machine,
-) -> Block:
-    """The statements that store `element` in `target`.
-
-    Args:
-        c: what `match` found of `element`.
-        element: the output's element, its tensors being where they are read.
-        target, layout: where the output goes.
-        tiles: how much is kept in registers.
-        lanes: elements of a vector register.
-        padded: `b` is packed, with whole panels.
-        whole: lanes beyond the output's end may be stored, and read in what is done to the sum.
-        sums: the order of the reduction.
-        machine: for the size of the cache.
-    """
-    outer = [k for k, d in enumerate(c.digits) if k not in (c.lanes, c.tile) and d.extent > 1]
-    found = panels(c.digits[c.lanes].extent, lanes, tiles.vectors, padded=padded, whole=whole)
-    long = 1 if c.tile is None else c.digits[c.tile].extent
-    both = {*_variables(c.a)} & {*_variables(c.b)}
-    batch = [k for k in outer if c.indices[k] in both]
-    rows = [k for k in outer if k not in batch]
-    weights = c.digits[c.lanes].extent * math.prod(k.extent for k in c.axes) * target.dtype.numpy.itemsize
-    # A small `b` stays in the cache: rows outside, so that each of `a` is read once. Else panel after panel.
-    panels_inside = weights <= machine.cache // 2 and bool(rows)
-
-    def core(panel: Panel, values: Mapping[int, IndexLike], start: IndexLike, tile: int) -> Block:
-        return _Core(c, element, target, layout, tiles, sums, panel, dict(values), linear(start), tile).statements()
-
-    def tile_loops(panel: Panel, values: Mapping[int, IndexLike]) -> Block:
-        made: list[Stmt] = []
-        count, rest = divmod(long, tiles.tile)
-        if count:
-            at = Index("tile", count)
-            inner = core(panel, values, at * tiles.tile if count > 1 else 0, tiles.tile)
-            made += [For(at, "serial", inner)] if count > 1 else inner
-        if rest:
-            made += core(panel, values, count * tiles.tile, rest)
-        return tuple(made)
-
-    def panel_loops(chosen: Sequence[Panel], values: Mapping[int, IndexLike], wrap: Callable[..., Block]) -> Block:
-        made: list[Stmt] = []
-        for panel in chosen:
-            p = Index("panel", panel.count)
-            at = (p * (panel.vectors * panel.lanes) if panel.count > 1 else linear(0)) + panel.start
-            inner = wrap(panel, {**values, c.lanes: at})
-            made += [For(p, "serial", inner)] if panel.count > 1 else inner
-        return tuple(made)
-
-    def row_loops(numbers: Sequence[int], values: Mapping[int, IndexLike], inner: Callable[..., Block]) -> Block:
-        indices = [Index(f"i{k}", c.digits[k].extent) for k in numbers]
-        body = inner({**values, **dict(zip(numbers, indices, strict=True))})
-        for i in reversed(indices):
-            body = (For(i, "serial", body),)
-        return body
-
-    if panels_inside:
-        body = row_loops([*batch, *rows], {}, lambda v: panel_loops(found, v, tile_loops))
-    else:
-        body = row_loops(
-            batch, {}, lambda v: panel_loops(found, v, lambda p, w: row_loops(rows, w, lambda x: tile_loops(p, x)))
-        )
-    return share(body) if c.work >= GRAIN else body
-
-
-@dataclass(frozen=True)
-class _Core:
-    """One tile: accumulators set to zero, the sums, and the output stored."""
-
-    c: Contraction
-    element: Element
-    target: Buffer
-    layout: Layout
-    tiles: Tiling
-    sums: Order
-    panel: Panel
-    values: dict[int, IndexLike]
-    start: Linear
-    tile: int
-
-    def statements(self) -> Block:
-        c, panel = self.c, self.panel
-        t, u, lane = Index("t", self.tile), Index("u", panel.vectors), Index("l", panel.lanes)
-        values = []
-        for k, d in enumerate(c.digits):
-            if k == c.lanes:
-                values.append(linear(self.values[k]) + u * panel.lanes + lane)
-            elif k == c.tile:
-                values.append(self.start + t)
-            else:
-                values.append(linear(self.values.get(k, 0)) if d.extent > 1 else linear(0))
-        logical = _logical(c.digits, values, len(self.layout.shape))
-        expr = self.element(*logical)
-        total = _sum(expr)
-        assert total is not None
-        acc = Buffer("acc", total.dtype, self.tile * panel.vectors * panel.lanes, "register")
-        place = t * (panel.vectors * panel.lanes) + u * panel.lanes + lane
-
-        def each(*body: Stmt) -> For:
-            return For(t, "unrolled", (For(u, "unrolled", (For(lane, "vector", body),)),))
-
-        def add(values: Mapping[Index, IndexLike]) -> Stmt:
-            a, b = (substitute(f, values) for f in total.body.args)  # type: ignore[attr-defined]
-            return each(Store(acc, place, Call("fma", (a, b, Load(acc, place)), acc.dtype)))
-
-        sums = self._sums(total.axes, add)
-        result = rewrite(expr, lambda e: None, {id(total): Load(acc, place)})
-        store = Store(self.target, self.layout.offset(logical), result)
-        return (
-            Alloc(acc),
-            each(Store(acc, place, constant(0, acc.dtype))),
-            *sums,
-            *self._stored(t, u, lane, acc, place, store),
-        )
-
-    def _stored(self, t: Index, u: Index, lane: Index, acc: Buffer, place: Linear, store: Store) -> Block:
-        """The output, except for lanes beyond its end."""
-        panel = self.panel
-        kind: Kind = "unrolled"
-        made: list[Stmt] = []
-        if any(isinstance(e, Call) and (e.function, e.dtype) in EXPANSIONS for e in walk(store.value)):
-            # A long function is written once, in a loop: the sums go through memory, which registers cannot index.
-            kind, sums = "serial", Buffer("sums", acc.dtype, acc.size, "register")
-            copy = Store(sums, place, Load(acc, place))
-            made += [Alloc(sums), For(t, "unrolled", (For(u, "unrolled", (For(lane, "vector", (copy,)),)),))]
-            value = rewrite(store.value, lambda e: Load(sums, e.offset) if _reads(e, acc) else None)
-            store = replace(store, value=value)
-        whole, rest = divmod(panel.valid, panel.lanes)
-        if whole:
-            few = Index("u", whole)
-            moved = _moved(store, {u: few})
-            made.append(For(t, kind, (For(few, kind, (For(lane, "vector", (moved,)),)),)))
-        for at, _, width in pieces(rest, panel.lanes):
-            few = Index("l", width)
-            moved = _moved(store, {u: whole, lane: few + at})
-            made.append(For(t, kind, (For(few, "vector", (moved,)),)))
-        return tuple(made)
-
-    def _sums(self, axes: Sequence[Index], add: Callable[[Mapping[Index, IndexLike]], Stmt]) -> Block:
-        """Loops over the reduction, the innermost one unrolled."""
-        outer, inner, block = [axes[k] for k in self.sums.outer], axes[self.sums.inner], self.sums.block
-        size = block or inner.extent
-        count, rest = divmod(inner.extent, size)
-        made: list[Stmt] = []
-        if count:
-            co = Index("c", count)
-            start = co * size if count > 1 else linear(0)
-            body = self._nested(outer, lambda v: self._unrolled(inner, v, start, size, add))
-            made += [For(co, "serial", body)] if count > 1 else body
-        if rest:
-            made += self._nested(outer, lambda v: self._unrolled(inner, v, linear(count * size), rest, add))
-        return tuple(made)
-
-    def _nested(self, axes: Sequence[Index], inner: Callable[[Mapping[Index, IndexLike]], Block]) -> Block:
-        fresh = [Index(f"k{k}", a.extent) for k, a in enumerate(axes)]
-        body = inner(dict(zip(axes, fresh, strict=True)))
-        for i in reversed(fresh):
-            body = (For(i, "serial", body),)
-        return body
-
-    def _unrolled(
-        self, axis: Index, values: Mapping[Index, IndexLike], start: Linear, extent: int,
-        add: Callable[[Mapping[Index, IndexLike]], Stmt],
-    ) -> Block:  # fmt: skip
-        depth = self.tiles.unroll if extent > self.tiles.unroll else extent
-        count, rest = divmod(extent, depth)
-        made: list[Stmt] = []
-        k = Index("k", depth)
-        if count > 1:
-            o = Index("ko", count)
-            made.append(For(o, "serial", (For(k, "unrolled", (add({**values, axis: start + o * depth + k}),)),)))
-        else:
-            made.append(For(k, "unrolled", (add({**values, axis: start + k}),)))
-        if rest:
-            k = Index("k", rest)
-            made.append(For(k, "unrolled", (add({**values, axis: start + count * depth + k}),)))
-        return tuple(made)
-
-
-def _reads(e: Expr, buffer: Buffer) -> TypeGuard[Load]:
-    return isinstance(e, Load) and e.buffer is buffer
-
-
-def _moved(store: Store, values: Mapping[Index, IndexLike]) -> Store:
-    offset = store.offset
-    for i, v in values.items():
-        c = offset.terms.get(i, 0)
-        offset = offset - linear(i) * c + linear(v) * c
-    return replace(store, offset=offset, value=substitute(store.value, values))
-
-
-__all__ = ["Contraction", "Read", "contract", "fits", "match", "packed", "tiling"]

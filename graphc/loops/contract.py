@@ -1,0 +1,257 @@
+"""The nest of a contraction, with its accumulators in registers.
+
+    y[…] = f(Σₖ a[…] · b[…])  ->  for rows, panels, tiles {
+                                    acc[t,u,l] = 0
+                                    for k {for t, u, l: acc[t,u,l] += a[t,k] · b[k,u,l]}
+                                    for t, u, l: y[…] = f(acc[t,u,l])
+                                  }
+
+The lanes l and a few vectors u of them run over an index that only b depends on, the tile t over one that only a
+depends on. `b` is packed so that a panel of it is read from one end to the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeGuard
+
+from graphc.expr import Buffer, Call, Element, Expr, Load, constant
+from graphc.index import Index, IndexLike, Linear, linear
+from graphc.loops.contraction import Contraction, Order, Tiling, find_sum, logical_index, variables_of
+from graphc.loops.functions import EXPANSIONS
+from graphc.loops.layout import Layout
+from graphc.loops.nest import Alloc, Block, For, Kind, Stmt, Store
+from graphc.loops.schedule import GRAIN, Machine, pieces, share
+from graphc.traverse import rewrite, substitute, walk
+
+
+@dataclass(frozen=True)
+class Panel:
+    """`count` times `vectors` of `lanes` side by side, from lane `start` on; `valid` lanes of each are stored."""
+
+    start: int
+    count: int
+    vectors: int
+    lanes: int
+    valid: int
+
+
+def panels(extent: int, lanes: int, vectors: int, *, padded: bool, whole: bool) -> list[Panel]:
+    """Panels that cover `extent` lanes. What is left at the end is one whole vector where `b` is padded, else parts."""
+    width = lanes * vectors
+    found = [Panel(0, extent // width, vectors, lanes, width)] if extent >= width else []
+    at = extent // width * width
+    rest = extent - at
+    if rest and padded:
+        count = -(-rest // lanes)
+        return [*found, Panel(at, 1, count, lanes, count * lanes if whole else rest)]
+    if rest >= lanes:
+        found.append(Panel(at, 1, rest // lanes, lanes, rest // lanes * lanes))
+        at += rest // lanes * lanes
+    for start, _, w in pieces(extent - at, lanes):
+        found.append(Panel(at + start, 1, 1, w, w))
+    return found
+
+
+def contract(
+    c: Contraction,
+    element: Element,
+    target: Buffer,
+    layout: Layout,
+    tiles: Tiling,
+    *,
+    lanes: int,
+    padded: bool,
+    whole: bool,
+    sums: Order,
+    machine: Machine,
+) -> Block:
+    """The statements that store `element` in `target`.
+
+    Args:
+        c: what `match` found of `element`.
+        element: the output's element, its tensors being where they are read.
+        target, layout: where the output goes.
+        tiles: how much is kept in registers.
+        lanes: elements of a vector register.
+        padded: `b` is packed, with whole panels.
+        whole: lanes beyond the output's end may be stored, and read in what is done to the sum.
+        sums: the order of the reduction.
+        machine: for the size of the cache.
+    """
+    outer = [k for k, d in enumerate(c.digits) if k not in (c.lanes, c.tile) and d.extent > 1]
+    found = panels(c.digits[c.lanes].extent, lanes, tiles.vectors, padded=padded, whole=whole)
+    long = 1 if c.tile is None else c.digits[c.tile].extent
+    both = {*variables_of(c.a)} & {*variables_of(c.b)}
+    batch = [k for k in outer if c.indices[k] in both]
+    rows = [k for k in outer if k not in batch]
+    weights = c.digits[c.lanes].extent * math.prod(k.extent for k in c.axes) * target.dtype.numpy.itemsize
+    # A small `b` stays in the cache: rows outside, so that each of `a` is read once. Else panel after panel.
+    panels_inside = weights <= machine.cache // 2 and bool(rows)
+
+    def core(panel: Panel, values: Mapping[int, IndexLike], start: IndexLike, tile: int) -> Block:
+        return _Core(c, element, target, layout, tiles, sums, panel, dict(values), linear(start), tile).statements()
+
+    def tile_loops(panel: Panel, values: Mapping[int, IndexLike]) -> Block:
+        made: list[Stmt] = []
+        count, rest = divmod(long, tiles.tile)
+        if count:
+            at = Index("tile", count)
+            inner = core(panel, values, at * tiles.tile if count > 1 else 0, tiles.tile)
+            made += [For(at, "serial", inner)] if count > 1 else inner
+        if rest:
+            made += core(panel, values, count * tiles.tile, rest)
+        return tuple(made)
+
+    def panel_loops(chosen: Sequence[Panel], values: Mapping[int, IndexLike], wrap: Callable[..., Block]) -> Block:
+        made: list[Stmt] = []
+        for panel in chosen:
+            p = Index("panel", panel.count)
+            at = (p * (panel.vectors * panel.lanes) if panel.count > 1 else linear(0)) + panel.start
+            inner = wrap(panel, {**values, c.lanes: at})
+            made += [For(p, "serial", inner)] if panel.count > 1 else inner
+        return tuple(made)
+
+    def row_loops(numbers: Sequence[int], values: Mapping[int, IndexLike], inner: Callable[..., Block]) -> Block:
+        indices = [Index(f"i{k}", c.digits[k].extent) for k in numbers]
+        body = inner({**values, **dict(zip(numbers, indices, strict=True))})
+        for i in reversed(indices):
+            body = (For(i, "serial", body),)
+        return body
+
+    if panels_inside:
+        body = row_loops([*batch, *rows], {}, lambda v: panel_loops(found, v, tile_loops))
+    else:
+        body = row_loops(
+            batch, {}, lambda v: panel_loops(found, v, lambda p, w: row_loops(rows, w, lambda x: tile_loops(p, x)))
+        )
+    return share(body) if c.work >= GRAIN else body
+
+
+@dataclass(frozen=True)
+class _Core:
+    """One tile: accumulators set to zero, the sums, and the output stored."""
+
+    c: Contraction
+    element: Element
+    target: Buffer
+    layout: Layout
+    tiles: Tiling
+    sums: Order
+    panel: Panel
+    values: dict[int, IndexLike]
+    start: Linear
+    tile: int
+
+    def statements(self) -> Block:
+        c, panel = self.c, self.panel
+        t, u, lane = Index("t", self.tile), Index("u", panel.vectors), Index("l", panel.lanes)
+        values = []
+        for k, d in enumerate(c.digits):
+            if k == c.lanes:
+                values.append(linear(self.values[k]) + u * panel.lanes + lane)
+            elif k == c.tile:
+                values.append(self.start + t)
+            else:
+                values.append(linear(self.values.get(k, 0)) if d.extent > 1 else linear(0))
+        logical = logical_index(c.digits, values, len(self.layout.shape))
+        expr = self.element(*logical)
+        found = find_sum(expr)
+        assert found is not None
+        total, factors = found
+        acc = Buffer("acc", total.dtype, self.tile * panel.vectors * panel.lanes, "register")
+        place = t * (panel.vectors * panel.lanes) + u * panel.lanes + lane
+
+        def each(*body: Stmt) -> For:
+            return For(t, "unrolled", (For(u, "unrolled", (For(lane, "vector", body),)),))
+
+        def add(values: Mapping[Index, IndexLike]) -> Stmt:
+            a, b = (substitute(f, values) for f in factors)
+            return each(Store(acc, place, Call("fma", (a, b, Load(acc, place)), acc.dtype)))
+
+        sums = self._sums(total.axes, add)
+        result = rewrite(expr, lambda e: None, {id(total): Load(acc, place)})
+        store = Store(self.target, self.layout.offset(logical), result)
+        return (
+            Alloc(acc),
+            each(Store(acc, place, constant(0, acc.dtype))),
+            *sums,
+            *self._stored(t, u, lane, acc, place, store),
+        )
+
+    def _stored(self, t: Index, u: Index, lane: Index, acc: Buffer, place: Linear, store: Store) -> Block:
+        """The output, except for lanes beyond its end."""
+        panel = self.panel
+        kind: Kind = "unrolled"
+        made: list[Stmt] = []
+        if any(isinstance(e, Call) and (e.function, e.dtype) in EXPANSIONS for e in walk(store.value)):
+            # A long function is written once, in a loop: the sums go through memory, which registers cannot index.
+            kind, sums = "serial", Buffer("sums", acc.dtype, acc.size, "register")
+            copy = Store(sums, place, Load(acc, place))
+            made += [Alloc(sums), For(t, "unrolled", (For(u, "unrolled", (For(lane, "vector", (copy,)),)),))]
+            value = rewrite(store.value, lambda e: Load(sums, e.offset) if _reads(e, acc) else None)
+            store = replace(store, value=value)
+        whole, rest = divmod(panel.valid, panel.lanes)
+        if whole:
+            few = Index("u", whole)
+            moved = _moved(store, {u: few})
+            made.append(For(t, kind, (For(few, kind, (For(lane, "vector", (moved,)),)),)))
+        for at, _, width in pieces(rest, panel.lanes):
+            few = Index("l", width)
+            moved = _moved(store, {u: whole, lane: few + at})
+            made.append(For(t, kind, (For(few, "vector", (moved,)),)))
+        return tuple(made)
+
+    def _sums(self, axes: Sequence[Index], add: Callable[[Mapping[Index, IndexLike]], Stmt]) -> Block:
+        """Loops over the reduction, the innermost one unrolled."""
+        outer, inner, block = [axes[k] for k in self.sums.outer], axes[self.sums.inner], self.sums.block
+        size = block or inner.extent
+        count, rest = divmod(inner.extent, size)
+        made: list[Stmt] = []
+        if count:
+            co = Index("c", count)
+            start = co * size if count > 1 else linear(0)
+            body = self._nested(outer, lambda v: self._unrolled(inner, v, start, size, add))
+            made += [For(co, "serial", body)] if count > 1 else body
+        if rest:
+            made += self._nested(outer, lambda v: self._unrolled(inner, v, linear(count * size), rest, add))
+        return tuple(made)
+
+    def _nested(self, axes: Sequence[Index], inner: Callable[[Mapping[Index, IndexLike]], Block]) -> Block:
+        fresh = [Index(f"k{k}", a.extent) for k, a in enumerate(axes)]
+        body = inner(dict(zip(axes, fresh, strict=True)))
+        for i in reversed(fresh):
+            body = (For(i, "serial", body),)
+        return body
+
+    def _unrolled(
+        self, axis: Index, values: Mapping[Index, IndexLike], start: Linear, extent: int,
+        add: Callable[[Mapping[Index, IndexLike]], Stmt],
+    ) -> Block:  # fmt: skip
+        depth = self.tiles.unroll if extent > self.tiles.unroll else extent
+        count, rest = divmod(extent, depth)
+        made: list[Stmt] = []
+        k = Index("k", depth)
+        if count > 1:
+            o = Index("ko", count)
+            made.append(For(o, "serial", (For(k, "unrolled", (add({**values, axis: start + o * depth + k}),)),)))
+        else:
+            made.append(For(k, "unrolled", (add({**values, axis: start + k}),)))
+        if rest:
+            k = Index("k", rest)
+            made.append(For(k, "unrolled", (add({**values, axis: start + count * depth + k}),)))
+        return tuple(made)
+
+
+def _reads(e: Expr, buffer: Buffer) -> TypeGuard[Load]:
+    return isinstance(e, Load) and e.buffer is buffer
+
+
+def _moved(store: Store, values: Mapping[Index, IndexLike]) -> Store:
+    offset = store.offset
+    for i, v in values.items():
+        c = offset.terms.get(i, 0)
+        offset = offset - linear(i) * c + linear(v) * c
+    return replace(store, offset=offset, value=substitute(store.value, values))
