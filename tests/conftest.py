@@ -3,6 +3,8 @@
 import difflib
 import os
 import re
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +22,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 # Tests neither read nor leave anything in the user's compile cache; those about the cache have folders of their own.
 os.environ["GRAPHC_CACHE"] = "off"
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and Python would leave it so.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
