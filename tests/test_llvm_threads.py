@@ -81,8 +81,8 @@ class Rounds:
         target = host_target()
         calls = [ADD, SUM] * rounds
         objects = [compile_object(KERNELS, target), compile_object(driver(calls, 1), target)]
-        self.library = link(objects, ["enter"], imported())
-        self.rounds, self.enter = rounds, ENTER(self.library.addresses["enter"])
+        self.code = link(objects, ["enter"], imported())
+        self.rounds, self.enter = rounds, ENTER(self.code.addresses["enter"])
         self.team = Team()
         self.team.grow(size)
         self.data, self.masks = aligned(1024).view(np.int64), aligned(MASK_LINE * len(calls))

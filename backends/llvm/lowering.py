@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from graphc.expr import Boxes, Buffer, Element, Expr, Form, Load, Prefix, Scatter, Source
 from graphc.index import Index, Linear, linear
@@ -318,7 +319,7 @@ class _Lowering:
             names: dict[Buffer, Value] = {}
             for x in dict.fromkeys(node.inputs):
                 if x is not None:
-                    held = self._in(x, self._serves(x, v, found), lambda x=x, v=v: self._wanted(x, v))  # type: ignore[misc]
+                    held = self._in(x, self._serves(x, v, found), partial(self._wanted, x, v))
                     given[x] = self._source(held, self._layout(held), names)
             element = self._elements(node, given, names)[number]
             buffer = Buffer("y", v.dtype, layout.size)
@@ -340,18 +341,20 @@ class _Lowering:
         for k, (start, n) in enumerate(zip(boxes.starts, boxes.sizes, strict=True)):
             if not n:
                 continue
-            at = self._within(parts[start], layout)
-            if at is None:
+            inside = self._within(parts[start], layout)
+            if inside is None:
                 body += part(buffer, layout, boxes, k)
             else:
-                self.result.shared[parts[start].whole.tensor] = v, at  # type: ignore[union-attr]
+                self.result.shared[inside[0]] = v, inside[1]
         body += zero_halo(buffer, layout)
         if body:
             self._add(schedule(kernel(buffer, body), self.machine), {**names, buffer: v}, node)
 
-    def _within(self, p: _Part, layout: Layout) -> int | None:
-        """Where the tensor that is this part would begin in memory of `layout`; None where it cannot lie in it."""
-        x = None if p.whole is None else p.whole.tensor
+    def _within(self, p: _Part, layout: Layout) -> tuple[Value, int] | None:
+        """The tensor that is this part, and where it would begin in memory of `layout`; None if it cannot lie in it."""
+        if p.whole is None:
+            return None
+        x = p.whole.tensor
         if x not in self.found or x in self.outputs or x in self.result.shared:
             return None
         own = self.result.layouts[x]
@@ -360,7 +363,8 @@ class _Lowering:
             return None
         index = [linear(i) if i.extent != 1 else linear(0) for i in p.indices]
         moved = [i + p.start if axis == p.axis else i for axis, i in enumerate(index)]
-        return (layout.offset(moved) - own.offset(index)).number
+        at = (layout.offset(moved) - own.offset(index)).number
+        return None if at is None else (x, at)
 
     def _layout(self, x: Value) -> Layout:
         return self.result.layouts.get(x) or row_major(sizes(x))

@@ -88,7 +88,7 @@ class Program:
     inputs: Sequence[Value]
     outputs: Sequence[Value]
     steps: Sequence[Step]
-    library: Library
+    code: Library
     arena: int
     residents: Sequence[Resident]
     constants: Array
@@ -99,7 +99,7 @@ class Program:
     _free: list[Context] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._enter = ENTER(self.library.addresses["enter"])
+        self._enter = ENTER(self.code.addresses["enter"])
         self._types = [(sizes(v), v.tensor.dtype.numpy) for v in self.outputs]
         flops, moved = work(self.steps)
         self._seconds = (flops + moved) * 1e-9  # until there has been a run: rather too long than too short
@@ -197,9 +197,9 @@ class Program:
         """The outputs, and for each step when it started and how long it took, in seconds, on a driver with a clock."""
         if self._timed is None:
             text = driver([s.call for s in self.steps], self.slots, timed=True)
-            known = imported() | {s.call.kernel: self.library.addresses[s.call.kernel] for s in self.steps}
-            library = link([compile_object(text, self.target)], ["enter"], known)
-            self._timed = replace(self, library=library, _free=[], _clocks=len(self.steps) + 1)
+            known = imported() | {s.call.kernel: self.code.addresses[s.call.kernel] for s in self.steps}
+            code = link([compile_object(text, self.target)], ["enter"], known)
+            self._timed = replace(self, code=code, _free=[], _clocks=len(self.steps) + 1)
         timed = self._timed
         results, clocks = timed._run(data)
         seconds = (clocks - clocks[0]) * 1e-9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from graphc.expr import (
     REDUCTIONS,
@@ -65,7 +66,7 @@ def _stored(target: Buffer, layout: Layout, domain: Layout, start: Sequence[int]
         expr = element(*logical)
         at = layout.offset([i + s for i, s in zip(logical, start, strict=True)])
         order = _order(expr, [i for i in indices if i.extent != 1])
-        body += _build(order, frozenset(), expr, lambda e, at=at: Store(target, at, e))  # type: ignore[misc]
+        body += _build(order, frozenset(), expr, partial(Store, target, at))
     return tuple(body)
 
 
