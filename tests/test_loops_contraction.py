@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pytest
 from nests import TARGETS, lowered, run_graph
 
 from graphc.expr import Call
+from graphc.index import Index, substitute_index
 from graphc.interpret import interpret
 from graphc.ir import Graph, Op, Value
 from graphc.loops import contract, contraction, schedule
 from graphc.loops.contract import panels
-from graphc.loops.nest import Store, statements
+from graphc.loops.nest import Block, For, Prefetch, Store, statements
 from graphc.ops.base import const
 from graphc.ops.conv import Conv
 from graphc.ops.linear import Gemm, MatMul
@@ -105,6 +106,30 @@ def test_parallel_loops_run_in_any_order(name: str) -> None:
     for seed in (1, 2):
         (shuffled,) = run_graph(graph, arrays, 64, seed)
         np.testing.assert_array_equal(shuffled, got)
+
+
+def prefetched(body: Block, at: Mapping[Index, int]) -> Iterator[int]:
+    """The position of each prefetch."""
+    for s in body:
+        if isinstance(s, For):
+            for i in range(s.index.extent):
+                yield from prefetched(s.body, {**at, s.index: i})
+        elif isinstance(s, Prefetch):
+            offset = substitute_index(s.offset, at).number
+            assert offset is not None
+            yield offset
+
+
+@pytest.mark.parametrize("width", TARGETS)
+@pytest.mark.parametrize("sizes", [(50, 37, 200), (50, 64, 320), (61, 100, 192)])
+def test_all_panels_after_the_first_are_fetched_ahead(sizes: tuple[int, int, int], width: int) -> None:
+    m, k, n = sizes
+    graph, _ = graph_of((Gemm(), [(m, k), (k, n)], True), np.dtype(np.float32))
+    (nest,) = [x.nest for x in lowered(graph, width)[1].kernels]
+    (read,) = {s.buffer for s in statements(nest.body) if isinstance(s, Prefetch)}
+    found = {at // 16 for at in prefetched(nest.body, {})}
+    assert min(found) <= read.size // 32
+    assert found >= set(range(min(found), read.size // 16))
 
 
 @pytest.mark.parametrize("width", TARGETS)

@@ -20,7 +20,7 @@ from graphc.index import Atom, Datum, Index, Linear, Quotient
 from graphc.loops import functions, halves, polynomials
 from graphc.loops import nest as nest_
 from graphc.loops.functions import expand
-from graphc.loops.nest import Alloc, Block, For, If, Nest, Stmt, Store, Update, map_exprs
+from graphc.loops.nest import Alloc, Block, For, If, Nest, Prefetch, Stmt, Store, Update, map_exprs
 from graphc.traverse import data_of, walk
 from graphc.types import DType, bool_
 
@@ -157,6 +157,8 @@ class Emitter:
             elif isinstance(s, Update):
                 old = Load(s.buffer, s.offset)
                 self._store(s.buffer, s.offset, Call(s.function, (old, s.value), old.dtype))
+            elif isinstance(s, Prefetch):
+                self._prefetch(s)
             else:
                 assert isinstance(s, If)
                 self._if(s)
@@ -212,6 +214,11 @@ class Emitter:
         self._nested(s.body)
         self.line(f"br label %{after}")
         self.start(after)
+
+    def _prefetch(self, s: Prefetch) -> None:
+        self.declared.setdefault("llvm.prefetch.p0", "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        at = self._pointer(s.buffer, self._offset(s.offset))
+        self.line(f"call void @llvm.prefetch.p0(ptr {at}, i32 0, i32 2, i32 1)")  # to read, second cache, data
 
     def _nested(self, body: Sequence[Stmt]) -> None:
         """A conditional block: what it computes is forgotten after it."""

@@ -18,13 +18,17 @@ from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 from graphc.expr import Buffer, Call, Element, Expr, Load, constant
-from graphc.index import Index, IndexLike, Linear, linear
+from graphc.index import Index, IndexLike, Linear, index_variables, linear, substitute_index
 from graphc.loops.contraction import Contraction, Order, Tiling, find_sum, logical_index, variables_of
 from graphc.loops.functions import EXPANSIONS
 from graphc.loops.layout import Layout
-from graphc.loops.nest import Alloc, Block, For, Kind, Stmt, Store
+from graphc.loops.nest import Alloc, Block, For, Kind, Prefetch, Stmt, Store
 from graphc.loops.schedule import GRAIN, Machine, pieces, share
 from graphc.traverse import rewrite, substitute, walk
+
+LINE = 64  # bytes of a line of the cache
+# Of an axis that is summed over, with values of the others: so many steps from one on, unrolled.
+Steps = Callable[[Index, Mapping[Index, IndexLike], Linear, int], Block]
 
 
 @dataclass(frozen=True)
@@ -91,18 +95,23 @@ def contract(
     # A small `b` stays in the cache: rows outside, so that each of `a` is read once. Else panel after panel.
     panels_inside = weights <= machine.cache // 2 and bool(rows)
 
-    def core(panel: Panel, values: Mapping[int, IndexLike], start: IndexLike, tile: int) -> Block:
-        return _Core(c, element, target, layout, tiles, sums, panel, dict(values), linear(start), tile).statements()
+    def core(panel: Panel, values: Mapping[int, IndexLike], at: IndexLike, tile: int) -> Block:
+        number, count = linear(at), -(-long // tiles.tile)
+        for k in reversed(rows):
+            number, count = number + linear(values[k]) * count, count * c.digits[k].extent
+        ahead = Ahead(number, count) if padded and not panels_inside and count > 1 else None
+        start = linear(at) * tiles.tile
+        return _Core(c, element, target, layout, tiles, sums, panel, dict(values), start, tile, ahead).statements()
 
     def tile_loops(panel: Panel, values: Mapping[int, IndexLike]) -> Block:
         made: list[Stmt] = []
         count, rest = divmod(long, tiles.tile)
         if count:
             at = Index("tile", count)
-            inner = core(panel, values, at * tiles.tile if count > 1 else 0, tiles.tile)
+            inner = core(panel, values, at if count > 1 else 0, tiles.tile)
             made += [For(at, "serial", inner)] if count > 1 else inner
         if rest:
-            made += core(panel, values, count * tiles.tile, rest)
+            made += core(panel, values, count, rest)
         return tuple(made)
 
     def panel_loops(chosen: Sequence[Panel], values: Mapping[int, IndexLike], wrap: Callable[..., Block]) -> Block:
@@ -131,6 +140,14 @@ def contract(
 
 
 @dataclass(frozen=True)
+class Ahead:
+    """Which of `count` tiles this is: each fetches its part of the panel of `b` that comes next."""
+
+    tile: Linear
+    count: int
+
+
+@dataclass(frozen=True)
 class _Core:
     """One tile: accumulators set to zero, the sums, and the output stored."""
 
@@ -144,6 +161,7 @@ class _Core:
     values: dict[int, IndexLike]
     start: Linear
     tile: int
+    ahead: Ahead | None
 
     def statements(self) -> Block:
         c, panel = self.c, self.panel
@@ -167,11 +185,13 @@ class _Core:
         def each(*body: Stmt) -> For:
             return For(t, "unrolled", (For(u, "unrolled", (For(lane, "vector", body),)),))
 
-        def add(values: Mapping[Index, IndexLike]) -> Stmt:
-            a, b = (substitute(f, values) for f in factors)
-            return each(Store(acc, place, Call("fma", (a, b, Load(acc, place)), acc.dtype)))
+        def steps(axis: Index, values: Mapping[Index, IndexLike], at: Linear, depth: int) -> Block:
+            k = Index("k", depth)
+            a, b = (substitute(f, {**values, axis: at + k}) for f in factors)
+            add = each(Store(acc, place, Call("fma", (a, b, Load(acc, place)), acc.dtype)))
+            return (*self._prefetch((a, b), {k: 0, u: 0, lane: 0}, lane, depth), For(k, "unrolled", (add,)))
 
-        sums = self._sums(total.axes, add)
+        sums = self._sums(total.axes, steps)
         result = rewrite(expr, lambda e: None, {id(total): Load(acc, place)})
         store = Store(self.target, self.layout.offset(logical), result)
         return (
@@ -204,7 +224,21 @@ class _Core:
             made.append(For(t, kind, (For(few, "vector", (moved,)),)))
         return tuple(made)
 
-    def _sums(self, axes: Sequence[Index], add: Callable[[Mapping[Index, IndexLike]], Stmt]) -> Block:
+    def _prefetch(self, factors: Sequence[Expr], first: Mapping[Index, IndexLike], lane: Index, depth: int) -> Block:
+        """What `b` has in the next panel where `depth` steps read this one: as many lines as are this tile's part."""
+        here = linear(self.values[self.c.lanes])
+        if self.ahead is None or not here.terms or not self.c.spread:
+            return ()
+        ((panel, _),) = here.terms.items()
+        b = next(e for e in walk(*factors) if isinstance(e, Load) and lane in index_variables(e.offset))
+        itemsize = int(b.dtype.numpy.itemsize)
+        lines = -(-depth * self.panel.vectors * self.panel.lanes * itemsize // LINE)
+        own = -(-lines // self.ahead.count)
+        at = substitute_index(b.offset, first)
+        at = at + at.terms[panel] + self.ahead.tile * (own * LINE // itemsize)
+        return tuple(Prefetch(b.buffer, at + i * LINE // itemsize) for i in range(own))
+
+    def _sums(self, axes: Sequence[Index], steps: Steps) -> Block:
         """Loops over the reduction, the innermost one unrolled."""
         outer, inner, block = [axes[k] for k in self.sums.outer], axes[self.sums.inner], self.sums.block
         size = block or inner.extent
@@ -213,10 +247,10 @@ class _Core:
         if count:
             co = Index("c", count)
             start = co * size if count > 1 else linear(0)
-            body = self._nested(outer, lambda v: self._unrolled(inner, v, start, size, add))
+            body = self._nested(outer, lambda v: self._unrolled(inner, v, start, size, steps))
             made += [For(co, "serial", body)] if count > 1 else body
         if rest:
-            made += self._nested(outer, lambda v: self._unrolled(inner, v, linear(count * size), rest, add))
+            made += self._nested(outer, lambda v: self._unrolled(inner, v, linear(count * size), rest, steps))
         return tuple(made)
 
     def _nested(self, axes: Sequence[Index], inner: Callable[[Mapping[Index, IndexLike]], Block]) -> Block:
@@ -227,21 +261,18 @@ class _Core:
         return body
 
     def _unrolled(
-        self, axis: Index, values: Mapping[Index, IndexLike], start: Linear, extent: int,
-        add: Callable[[Mapping[Index, IndexLike]], Stmt],
-    ) -> Block:  # fmt: skip
+        self, axis: Index, values: Mapping[Index, IndexLike], start: Linear, extent: int, steps: Steps
+    ) -> Block:
         depth = self.tiles.unroll if extent > self.tiles.unroll else extent
         count, rest = divmod(extent, depth)
         made: list[Stmt] = []
-        k = Index("k", depth)
         if count > 1:
             o = Index("ko", count)
-            made.append(For(o, "serial", (For(k, "unrolled", (add({**values, axis: start + o * depth + k}),)),)))
+            made.append(For(o, "serial", steps(axis, values, start + o * depth, depth)))
         else:
-            made.append(For(k, "unrolled", (add({**values, axis: start + k}),)))
+            made += steps(axis, values, start, depth)
         if rest:
-            k = Index("k", rest)
-            made.append(For(k, "unrolled", (add({**values, axis: start + count * depth + k}),)))
+            made += steps(axis, values, start + count * depth, rest)
         return tuple(made)
 
 

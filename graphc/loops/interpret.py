@@ -15,7 +15,7 @@ import numpy as np
 
 from graphc.expr import Buffer, Call, Const, Expr, Load, Position, Select
 from graphc.index import Atom, Datum, Index, Linear, Quotient, Remainder
-from graphc.loops.nest import Alloc, Block, For, If, Nest, Stmt, Store, Update
+from graphc.loops.nest import Alloc, Block, For, If, Nest, Prefetch, Stmt, Store, Update
 from graphc.show import show_index
 from graphc.traverse import children
 from graphc.types import Array, DType, bool_
@@ -109,10 +109,11 @@ class _Run:
                 self.block(s.body)
         elif isinstance(s, Store):
             self._store(s.buffer, s.offset, self.value(s.value))
-        else:
-            assert isinstance(s, Update)
+        elif isinstance(s, Update):
             old = self._load(s.buffer, s.offset)
             self._store(s.buffer, s.offset, self._apply(s.function, [old, self.value(s.value)], s.buffer.dtype))
+        else:
+            assert isinstance(s, Prefetch)  # changes nothing
 
     def _loop(self, s: For) -> None:
         order: Sequence[int] = range(s.index.extent)

@@ -1,7 +1,7 @@
 """Loop nests: the IR between index expressions and machine code. The whole grammar:
 
     Stmt = For(index, kind, Stmt…) | If(Expr, Stmt…) | Alloc(buffer) | Store(buffer, offset, Expr)
-         | Update(buffer, offset, function, Expr)
+         | Update(buffer, offset, function, Expr) | Prefetch(buffer, offset)
     kind = serial | parallel | unrolled | vector
 
 A `vector` loop runs its iterations as lanes in step: everything in it is done for all lanes before what follows it.
@@ -71,7 +71,15 @@ class If:
     body: tuple[Stmt, ...]
 
 
-Stmt = For | Alloc | Store | Update | If
+@dataclass(frozen=True, eq=False)
+class Prefetch:
+    """buffer[offset] will be read soon: a hint to bring it into the second cache. It may be beyond the buffer's end."""
+
+    buffer: Buffer
+    offset: Linear
+
+
+Stmt = For | Alloc | Store | Update | If | Prefetch
 Block = tuple[Stmt, ...]
 
 
@@ -96,6 +104,8 @@ def map_exprs(body: Block, visit: Callable[[Expr], Expr], index: Callable[[Linea
             s = replace(s, body=inner) if isinstance(s, For) else If(visit(s.condition), inner)
         elif isinstance(s, (Store, Update)):
             s = replace(s, offset=index(s.offset), value=visit(s.value))
+        elif isinstance(s, Prefetch):
+            s = replace(s, offset=index(s.offset))
         result.append(s)
     return tuple(result)
 
@@ -166,6 +176,8 @@ def _lines(body: Block, depth: int, outer: Mapping[object, str]) -> Iterator[str
         elif isinstance(s, Alloc):
             _name(s.buffer, s.buffer.name, block)
             yield f"{pad}{s.buffer.space} {_declare(s.buffer, block)}"
+        elif isinstance(s, Prefetch):
+            yield f"{pad}prefetch {names[s.buffer]}[{show_index(s.offset, names)}]"
         else:
             yield from (f"{pad}{line}" for line in _shared([*data_of(s.offset), s.value], names))
             plain = isinstance(s.value, Const) and s.value.dtype is s.buffer.dtype
