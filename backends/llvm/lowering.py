@@ -17,8 +17,8 @@ from graphc.index import Index, Linear, linear
 from graphc.ir import Node, Value
 from graphc.loops.compose import contents, elements, immediate, sizes, stored
 from graphc.loops.contract import contract
-from graphc.loops.contraction import MAX_HALO, Contraction, Read, fits, match, order, packed, tiling
-from graphc.loops.layout import Layout, blocked, columns, padded, row_major
+from graphc.loops.contraction import MAX_HALO, Contraction, Read, match, order, packed, tiling
+from graphc.loops.layout import Layout, blocked, padded, row_major
 from graphc.loops.lower import kernel, lower, part, zero_halo
 from graphc.loops.nest import Block, For, Nest, Store
 from graphc.loops.schedule import schedule
@@ -124,7 +124,6 @@ class _Lowering:
 
     def run(self) -> Lowered:
         self.analyse()
-        self.columns = self._in_columns()
         for node in self.nodes:
             for v in node.outputs:
                 self.result.layouts[v] = self._choose(v)
@@ -199,7 +198,7 @@ class _Lowering:
         if any(d.axis == c.lane_axis and d.scale > 1 for d in c.digits) and c.digits[c.lanes].extent % self._lanes(c):
             return False
         shape = sizes(c.a.tensor)
-        return all(max(h) <= MAX_HALO for h in c.halo(shape))
+        return all(max(h) <= MAX_HALO for h in c.reach(shape))
 
     def _lanes(self, c: Contraction) -> int:
         widest = max(int(x.tensor.dtype.numpy.itemsize) for x in (c.a, c.b))
@@ -207,24 +206,9 @@ class _Lowering:
 
     def _demand(self, c: Contraction) -> None:
         x: Value = c.a.tensor
-        need = c.halo(sizes(x))
+        need = c.halo(sizes(x), x.dtype.numpy.itemsize)
         have = self.halos.get(x, need)
         self.halos[x] = tuple((max(a[0], b[0]), max(a[1], b[1])) for a, b in zip(have, need, strict=True))
-
-    def _in_columns(self) -> set[Value]:
-        """Values that only contractions read, along their last axis: they may as well lie in columns."""
-        well: set[Value] = set()
-        badly: set[Value] = set(self.outputs)
-        for node in self.nodes:
-            found = [self.found[v].contraction for v in node.outputs]
-            for x in node.inputs:
-                if x is None:
-                    continue
-                c = found[0] if len(found) == 1 else None
-                reads = 0 if c is None else (c.a.tensor is x) + (c.b.tensor is x)
-                alone = c is not None and c.a.tensor is x and reads == 1 and node.inputs.count(x) == 1
-                (well if alone and c is not None and c.columns() else badly).add(x)
-        return {v for v in well - badly if not any(max(h) for h in self.halos[v])}
 
     # -- layouts ------------------------------------------------------------------------------------------------------
     def _choose(self, v: Value) -> Layout:
@@ -232,8 +216,6 @@ class _Lowering:
         halo = self.halos.get(v, ((0, 0),) * len(shape))
         c = found.contraction
         axis = None
-        if c is not None and c.lane_axis == len(shape) - 1 and v in self.columns and shape[-1] % self._lanes(c) == 0:
-            return columns(shape, self._lanes(c))
         if c is not None and c.lane_axis != len(shape) - 1:
             axis, block = c.lane_axis, self._lanes(c)
         elif c is None:
@@ -429,22 +411,20 @@ class _Lowering:
     def _left(self, c: Contraction, lanes: int) -> Value:
         """The factor whose elements are spread, or read lane by lane, in a layout that serves."""
         x: Value = c.a.tensor
-        shape = sizes(x)
+        shape, itemsize = sizes(x), int(x.dtype.numpy.itemsize)
         lane = c.indices[c.lanes]
 
         def wanted() -> Layout:
             for axis, (i, n) in enumerate(zip(c.a.index, shape, strict=True)):
                 sums = [t for t in i.terms if t in c.axes]
                 if c.spread and len(i.terms) == 1 and len(sums) == 1 and n % lanes == 0 and axis < len(shape) - 1:
-                    return blocked(shape, axis, lanes, c.halo(shape))
+                    return blocked(shape, axis, lanes, c.halo(shape, itemsize))
                 if not c.spread and lane in i.terms:
-                    return blocked(shape, axis, lanes, c.halo(shape))
-            if c.columns() and shape[-1] % lanes == 0:
-                return columns(shape, lanes)
-            return padded(shape, c.halo(shape))
+                    return blocked(shape, axis, lanes, c.halo(shape, itemsize))
+            return padded(shape, c.halo(shape, itemsize))
 
         def ok(layout: Layout) -> bool:
-            return fits(c, layout, x.dtype.numpy.itemsize) and (
+            return c.fits(layout, itemsize) and (
                 c.spread or layout.offset(c.a.index).terms.get(lane, 0) == 1 or _splits(layout, c)
             )
 

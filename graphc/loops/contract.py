@@ -19,14 +19,13 @@ from typing import TypeGuard
 
 from graphc.expr import Buffer, Call, Element, Expr, Load, constant
 from graphc.index import Index, IndexLike, Linear, index_variables, linear, substitute_index
-from graphc.loops.contraction import Contraction, Order, Tiling, find_sum, logical_index, variables_of
+from graphc.loops.contraction import LINE, Contraction, Order, Tiling, find_sum, logical_index, variables_of
 from graphc.loops.functions import EXPANSIONS
 from graphc.loops.layout import Layout
 from graphc.loops.nest import Alloc, Block, For, Kind, Prefetch, Stmt, Store
 from graphc.loops.schedule import GRAIN, Machine, pieces, share
 from graphc.traverse import rewrite, substitute, walk
 
-LINE = 64  # bytes of a line of the cache
 # Of an axis that is summed over, with values of the others: so many steps from one on, unrolled.
 Steps = Callable[[Index, Mapping[Index, IndexLike], Linear, int], Block]
 
@@ -189,7 +188,10 @@ class _Core:
             k = Index("k", depth)
             a, b = (substitute(f, {**values, axis: at + k}) for f in factors)
             add = each(Store(acc, place, Call("fma", (a, b, Load(acc, place)), acc.dtype)))
-            return (*self._prefetch((a, b), {k: 0, u: 0, lane: 0}, lane, depth), For(k, "unrolled", (add,)))
+            return (
+                *self._prefetch((a, b), dict.fromkeys((k, u, lane), linear(0)), lane, depth),
+                For(k, "unrolled", (add,)),
+            )
 
         sums = self._sums(total.axes, steps)
         result = rewrite(expr, lambda e: None, {id(total): Load(acc, place)})
@@ -224,7 +226,7 @@ class _Core:
             made.append(For(t, kind, (For(few, "vector", (moved,)),)))
         return tuple(made)
 
-    def _prefetch(self, factors: Sequence[Expr], first: Mapping[Index, IndexLike], lane: Index, depth: int) -> Block:
+    def _prefetch(self, factors: Sequence[Expr], first: Mapping[Index, Linear], lane: Index, depth: int) -> Block:
         """What `b` has in the next panel where `depth` steps read this one: as many lines as are this tile's part."""
         here = linear(self.values[self.c.lanes])
         if self.ahead is None or not here.terms or not self.c.spread:

@@ -21,6 +21,7 @@ from graphc.traverse import walk
 LEAST = 1 << 12  # multiplications below which the general schedule does as well
 UNROLLED = 256  # multiply-adds in the innermost loop
 PAGE = 4096  # bytes between addresses that meet in one set of the first cache
+LINE = 64  # bytes of a line of a cache
 ALIASES = 12  # elements of a tile that would be too many there
 MAX_HALO = 128  # elements of padding on one side that a buffer may have
 
@@ -73,19 +74,56 @@ class Contraction:
         """How many multiplications there are."""
         return math.prod(d.extent for d in self.digits) * math.prod(k.extent for k in self.axes)
 
-    def columns(self) -> bool:
-        """True if the reduction runs along the last axis of `a`, and the tile along the one before."""
-        last = self.a.index[-1] if len(self.a.index) > 1 else linear(0)
-        plain = len(last.terms) == 1 and not last.constant and next(iter(last.terms)) in self.axes
-        return plain and self.tile is not None and self.a.index[-2] == linear(self.indices[self.tile])
-
-    def halo(self, shape: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    def reach(self, shape: Sequence[int]) -> list[tuple[int, int]]:
         """How far `a`, of this shape, is read beyond its ends."""
         found = []
         for i, n in zip(self.a.index, shape, strict=True):
             low, high = i.range()
             found.append((int(max(0, -low)), int(max(0, high - n + 1))))
+        return found
+
+    def halo(self, shape: Sequence[int], itemsize: int) -> tuple[tuple[int, int], ...]:
+        """The padding that `a` should have: where it is read, and after rows that would meet in a set of the cache."""
+        found = self.reach(shape)
+        if self._is_matrix() and self._aliases((shape[-1] + sum(found[-1])) * itemsize):
+            found[-1] = (found[-1][0], found[-1][1] + LINE // itemsize)
         return tuple(found)
+
+    def _is_matrix(self) -> bool:
+        """True if the reduction runs along the last axis of `a`, and the tile along the one before."""
+        last = self.a.index[-1] if len(self.a.index) > 1 else linear(0)
+        plain = len(last.terms) == 1 and not last.constant and next(iter(last.terms)) in self.axes
+        return plain and self.tile is not None and self.a.index[-2] == linear(self.indices[self.tile])
+
+    def _aliases(self, stride: int) -> bool:
+        """True if elements of a tile that are so many bytes apart are all in one set of the first cache."""
+        many = self.tile is not None and self.digits[self.tile].extent >= ALIASES
+        return many and stride > 0 and stride % PAGE == 0
+
+    def fits(self, layout: Layout, itemsize: int) -> bool:
+        """True if `a` can be read from `layout`: its halo is wide enough, and blocks begin where sums over them do."""
+        reach = self.reach(layout.shape)
+        if any(need[0] > have[0] or need[1] > have[1] for need, have in zip(reach, layout.halo, strict=True)):
+            return False
+        if self.tile is not None and self._aliases(
+            layout.offset(self.a.index).terms.get(self.indices[self.tile], 0) * itemsize
+        ):
+            return False
+        for axis, i in enumerate(self.a.index):
+            steps = [p.step for p in layout.parts if p.axis == axis]
+            if len(steps) < 2:
+                continue
+            block = max(steps)
+            for t, k in i.terms.items():
+                if t in self.axes and k == 1:
+                    continue
+                if not self.spread and t is self.indices[self.lanes] and k == 1:
+                    continue
+                if k % block:
+                    return False
+            if i.constant % block or sum(t in self.axes for t in i.terms) > 1:
+                return False
+        return True
 
 
 # -- what is a contraction --------------------------------------------------------------------------------------------
@@ -317,36 +355,6 @@ def order(c: Contraction, layout: Layout) -> Order:
 
     last = next((k for k in reversed(everything) if free(k)), len(c.axes) - 1)
     return Order(tuple(k for k in everything if k != last), last, None)
-
-
-def fits(c: Contraction, layout: Layout, itemsize: int) -> bool:
-    """True if `a` can be read from `layout`: its halo is wide enough, and blocks begin where sums over them do.
-
-    The elements of a tile must not all be in one set of the first cache, as they are a multiple of PAGE bytes apart.
-    """
-    if any(
-        need[0] > have[0] or need[1] > have[1] for need, have in zip(c.halo(layout.shape), layout.halo, strict=True)
-    ):
-        return False
-    if c.tile is not None and c.digits[c.tile].extent >= ALIASES:
-        stride = layout.offset(c.a.index).terms.get(c.indices[c.tile], 0) * itemsize
-        if stride and stride % PAGE == 0:
-            return False
-    for axis, i in enumerate(c.a.index):
-        steps = [p.step for p in layout.parts if p.axis == axis]
-        if len(steps) < 2:
-            continue
-        block = max(steps)
-        for t, k in i.terms.items():
-            if t in c.axes and k == 1:
-                continue
-            if not c.spread and t is c.indices[c.lanes] and k == 1:
-                continue
-            if k % block:
-                return False
-        if i.constant % block or sum(t in c.axes for t in i.terms) > 1:
-            return False
-    return True
 
 
 def packed(c: Contraction, shape: Sequence[int], panel: int, sums: Order) -> Layout:
