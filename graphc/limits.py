@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 from graphc.errors import ResourceLimit, Timeout
@@ -44,6 +45,11 @@ class Limits:
         big = 1 << 62
         return cls(big, big, 512, big, big, big, big, big, None)
 
+    @cached_property
+    def _budget(self) -> _Budget:
+        """What is in force inside `limited(self)` when no clock runs: made once, since there is one for each run."""
+        return _Budget(self, None)
+
     def with_timeout(self, seconds: float | None) -> Limits:
         return self if seconds is None else replace(self, timeout_s=seconds)
 
@@ -79,8 +85,7 @@ class limited:
     def __enter__(self) -> Limits:
         limits = self._limits
         seconds = limits.timeout_s
-        deadline = None if seconds is None else time.monotonic() + seconds
-        self._token = _current.set(_Budget(limits, deadline))
+        self._token = _current.set(limits._budget if seconds is None else _Budget(limits, time.monotonic() + seconds))
         return limits
 
     def __exit__(self, *raised: object) -> None:

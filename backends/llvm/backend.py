@@ -86,7 +86,8 @@ class LlvmExecutable(Executable):
             self._find(tuple([v.tensor.shape for v in graph.inputs]))
 
     def run(self, inputs: Sequence[Data]) -> list[Data]:
-        return self._find(signature(inputs)).run(inputs)
+        shapes = signature(inputs)
+        return (self.signatures.get(shapes) or self._find(shapes)).run(inputs)
 
     def specialized(self) -> Graph | None:
         kept = self.signatures.values()
@@ -179,7 +180,7 @@ class _Compiled:
         check_deadline()
         if self.whole is not None:
             return self.whole.run(inputs)
-        return self._run(inputs, Program.run)
+        return self._run(inputs, lambda program, data: program.run(data))
 
     def time_kernels(self, inputs: Sequence[Data]) -> list[KernelRun]:
         """Each kernel of a run on drivers with clocks."""

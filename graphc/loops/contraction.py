@@ -2,7 +2,8 @@
 
 An index of the output that only the factor b depends on becomes lanes; one that only a depends on becomes the tile,
 whose elements of a are read one by one and spread. Where all indices are in both (a depthwise convolution), the lanes
-run over one of them. `contract.py` makes the nest.
+run over one of them. Channels too few to fill lanes leave them to the rows of the image, which is then b.
+`contract.py` makes the nest.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ LEAST = 1 << 12  # multiplications below which the general schedule does as well
 UNROLLED = 256  # multiply-adds in the innermost loop
 PAGE = 4096  # bytes between addresses that meet in one set of the first cache
 ALIASES = 12  # elements of a tile that would be too many there
+GAIN = 2  # least cycles saved, for each element of an image, by lanes along its rows
 MAX_HALO = 128  # elements of padding on one side that a buffer may have
 
 
@@ -79,10 +81,16 @@ class Contraction:
         plain = len(last.terms) == 1 and not last.constant and next(iter(last.terms)) in self.axes
         return plain and self.tile is not None and self.a.index[-2] == linear(self.indices[self.tile])
 
-    def halo(self, shape: Sequence[int]) -> tuple[tuple[int, int], ...]:
-        """How far `a`, of this shape, is read beyond its ends."""
+    @property
+    def along_rows(self) -> bool:
+        """True if lanes are neighbours in the rows of an image, `b`, which is read where it lies."""
+        lane = self.indices[self.lanes]
+        return any(lane in i.terms and any(t in self.axes for t in i.terms) for i in self.b.index)
+
+    def halo(self, read: Read, shape: Sequence[int]) -> tuple[tuple[int, int], ...]:
+        """How far a factor, of this shape, is read beyond its ends."""
         found = []
-        for i, n in zip(self.a.index, shape, strict=True):
+        for i, n in zip(read.index, shape, strict=True):
             low, high = i.range()
             found.append((int(max(0, -low)), int(max(0, high - n + 1))))
         return tuple(found)
@@ -90,7 +98,11 @@ class Contraction:
 
 # -- what is a contraction --------------------------------------------------------------------------------------------
 def match(
-    element: Element, shape: Sequence[int], reads: Mapping[Load, Read], is_constant: Callable[[Value], bool]
+    element: Element,
+    shape: Sequence[int],
+    reads: Mapping[Load, Read],
+    is_constant: Callable[[Value], bool],
+    machine: Machine,
 ) -> Contraction | None:
     """The contraction that `element` is, if it is one; `reads` says what its loads are."""
     product = _product(element, shape, {}, reads)
@@ -103,7 +115,7 @@ def match(
     candidates = []
     for left, right in ((product.a, product.b), (product.b, product.a)):
         for number in range(len(product.digits)):
-            rank = _rank(left, right, number, product, len(shape), is_constant)
+            rank = _rank(left, right, number, product, len(shape), is_constant, machine)
             if rank is not None:
                 candidates.append((rank, -number, left, right))
     if not candidates:
@@ -205,12 +217,19 @@ def variables_of(read: Read) -> set[Index]:
 
 
 def _rank(
-    a: Read, b: Read, number: int, product: _Product, rank: int, is_constant: Callable[[Value], bool]
+    a: Read,
+    b: Read,
+    number: int,
+    product: _Product,
+    rank: int,
+    is_constant: Callable[[Value], bool],
+    machine: Machine,
 ) -> tuple[bool, ...] | None:
     """How good the digit `number` is as lanes with these roles of the factors; None where it cannot be.
 
-    What counts, most first: lanes along the last axis with weights that can be packed (a layer of a transformer), then
-    packed weights of an image's channels, which are stored blocked, then the last axis, then weights at all.
+    What counts, most first: rows of an image where channels are few, then lanes along the last axis with weights that
+    can be packed (a layer of a transformer), then packed weights of an image's channels, which are stored blocked, then
+    the last axis, then weights at all.
     """
     indices, digits = product.indices, product.digits
     i, d = indices[number], digits[number]
@@ -219,9 +238,10 @@ def _rank(
     places = [x for x in b.index if i in index_variables(x)]
     if len(places) != 1 or places[0].terms.get(i) != 1:
         return None
-    if any(not (isinstance(t, Index) and t in indices) for t in places[0].terms):
-        return None  # summed over as well: not neighbours in a packed panel
     if any(not isinstance(t, Index) for x in (*a.index, *b.index) for t in x.terms):
+        return None
+    summed = any(t not in indices for t in places[0].terms)  # so they are not neighbours in a packed panel
+    if summed and not (is_constant(a.tensor) and _thin(a, b, i, product, machine)):
         return None
     shared = i in variables_of(a)
     if shared:
@@ -231,7 +251,23 @@ def _rank(
     last, fixed = d.axis == rank - 1, is_constant(b.tensor)
     if shared and not fixed:
         return None
-    return (not shared, last and fixed, fixed and rank > 2, last, fixed)
+    return (not shared, summed, last and fixed, fixed and rank > 2, last, fixed)
+
+
+def _thin(a: Read, b: Read, i: Index, product: _Product, machine: Machine) -> bool:
+    """True if lanes along `i`, a row of the image `b`, pay: what only the weights `a` depend on is too few for lanes.
+
+    A multiply-add of a vector takes half a cycle, and it takes as many as there are lanes without work. Where `b` must
+    be laid out anew for that, each of its elements costs a cycle or two.
+    """
+    lanes = machine.vector_bytes // max(int(b.tensor.tensor.dtype.numpy.itemsize), 4)
+    own = [k.extent for k in product.indices if k in variables_of(a) - variables_of(b)]
+    channels = max(own, default=1)
+    sizes = [n for n in b.tensor.tensor.shape or () if isinstance(n, int)]
+    if b.index[-1].terms.get(i) != 1 or 2 * channels > lanes or 2 * channels > i.extent:
+        return False
+    work = math.prod(k.extent for k in (*product.indices, *product.axes)) / math.prod(sizes)
+    return work * (1 / channels - 1 / min(i.extent, lanes)) / 2 >= GAIN
 
 
 # -- layouts ----------------------------------------------------------------------------------------------------------
@@ -320,9 +356,7 @@ def fits(c: Contraction, layout: Layout, itemsize: int) -> bool:
 
     The elements of a tile must not all be in one set of the first cache, as they are a multiple of PAGE bytes apart.
     """
-    if any(
-        need[0] > have[0] or need[1] > have[1] for need, have in zip(c.halo(layout.shape), layout.halo, strict=True)
-    ):
+    if not _reaches(c.halo(c.a, layout.shape), layout):
         return False
     if c.tile is not None and c.digits[c.tile].extent >= ALIASES:
         stride = layout.offset(c.a.index).terms.get(c.indices[c.tile], 0) * itemsize
@@ -343,6 +377,16 @@ def fits(c: Contraction, layout: Layout, itemsize: int) -> bool:
         if i.constant % block or sum(t in c.axes for t in i.terms) > 1:
             return False
     return True
+
+
+def in_rows(c: Contraction, layout: Layout) -> bool:
+    """True if lanes are neighbours in `b`, lying as `layout`, with a halo that is wide enough."""
+    return _reaches(c.halo(c.b, layout.shape), layout) and layout.offset(c.b.index).terms.get(c.indices[c.lanes]) == 1
+
+
+def _reaches(halo: Sequence[tuple[int, int]], layout: Layout) -> bool:
+    """True if the halo of `layout` is as wide as `halo`."""
+    return all(need[0] <= have[0] and need[1] <= have[1] for need, have in zip(halo, layout.halo, strict=True))
 
 
 def packed(c: Contraction, shape: Sequence[int], panel: int, sums: Order) -> Layout:

@@ -221,8 +221,12 @@ def own(results: Sequence[Data], inputs: Sequence[Data]) -> list[Data]:
     """`results` with a copy of each that is not the caller's alone: an input, a view, a constant, one twice."""
     if len(results) == 1 and type(r := results[0]) is np.ndarray:  # the usual case, without the detours
         flags = r.flags
-        if flags.owndata and flags.writeable and not any(x is r or type(x) is not np.ndarray for x in inputs):
-            return [r]
+        if flags.owndata and flags.writeable:
+            for x in inputs:
+                if x is r or type(x) is not np.ndarray:
+                    break
+            else:
+                return [r]
     seen: set[int] = set()
     _collect(inputs, seen)
     return [_own(r, seen) for r in results]

@@ -43,14 +43,20 @@ class Signatures(Generic[T]):
         self._lock, self._making = threading.Lock(), threading.RLock()
         _caches.add(self)
 
-    def find(self, signature: Hashable, make: Callable[[], T]) -> T:
-        """The entry for `signature`, made by `make` if there is none."""
+    def get(self, signature: Hashable) -> T | None:
+        """The entry for `signature`, if there is one."""
         with self._lock:
             found = self._entries.get(signature)
             if found is not None:
                 self._hits += 1
                 self._entries.move_to_end(signature)
-                return found
+            return found
+
+    def find(self, signature: Hashable, make: Callable[[], T]) -> T:
+        """The entry for `signature`, made by `make` if there is none."""
+        found = self.get(signature)
+        if found is not None:
+            return found
         with self._making:
             with self._lock:
                 found = self._entries.get(signature)  # another thread may just have made it
