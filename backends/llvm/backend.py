@@ -82,12 +82,14 @@ class LlvmExecutable(Executable):
     def __init__(self, graph: Graph, target: Target, options: Options):
         self.graph, self.target, self.options = graph, target, options
         self.signatures: Signatures[_Compiled] = Signatures()
+        self.only: _Compiled | None = None  # where all sizes are known, and there is nothing to look up
         if all(isinstance(v.type, TensorType) and v.type.is_static for v in graph.inputs):
-            self._find(tuple([v.tensor.shape for v in graph.inputs]))
+            self.only = self._find(tuple([v.tensor.shape for v in graph.inputs]))
+            self.owned = self.only.whole is not None
 
     def run(self, inputs: Sequence[Data]) -> list[Data]:
-        shapes = signature(inputs)
-        return (self.signatures.get(shapes) or self._find(shapes)).run(inputs)
+        found = self.only or self._find(signature(inputs))
+        return found.run(inputs)
 
     def specialized(self) -> Graph | None:
         kept = self.signatures.values()
@@ -119,6 +121,7 @@ class LlvmExecutable(Executable):
         return self.signatures.info()
 
     def close(self) -> None:
+        self.only = None
         self.signatures.clear()
 
     def _find(self, shapes: Signature) -> _Compiled:

@@ -22,7 +22,7 @@ class CacheInfo:
     """Counters of a model's specialisations.
 
     Attributes:
-        hits: runs whose input shapes had been compiled before.
+        hits: runs whose input shapes had been compiled before; none of a model that has only one signature.
         misses: signatures that had to be compiled, again where they had been dropped.
         size, capacity: how many signatures are kept, and at most; the one that was unused for longest goes first.
     """
@@ -43,20 +43,14 @@ class Signatures(Generic[T]):
         self._lock, self._making = threading.Lock(), threading.RLock()
         _caches.add(self)
 
-    def get(self, signature: Hashable) -> T | None:
-        """The entry for `signature`, if there is one."""
+    def find(self, signature: Hashable, make: Callable[[], T]) -> T:
+        """The entry for `signature`, made by `make` if there is none."""
         with self._lock:
             found = self._entries.get(signature)
             if found is not None:
                 self._hits += 1
                 self._entries.move_to_end(signature)
-            return found
-
-    def find(self, signature: Hashable, make: Callable[[], T]) -> T:
-        """The entry for `signature`, made by `make` if there is none."""
-        found = self.get(signature)
-        if found is not None:
-            return found
+                return found
         with self._making:
             with self._lock:
                 found = self._entries.get(signature)  # another thread may just have made it
