@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from llvm_targets import targets
 
 from graphc.backends.llvm import LlvmBackend
 from graphc.backends.llvm.backend import why_not
@@ -75,6 +76,20 @@ def test_pad(mode: str) -> None:
 
 def test_many_reflections() -> None:
     check(op("Pad", mode="reflect"), [floats(2, 5)], np.array([0, 23, 0, 31]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int8, np.bool_], ids=lambda d: np.dtype(d).name)
+@pytest.mark.parametrize("target", targets())
+def test_strides(target: str, dtype: type) -> None:
+    """Lanes that are 2, 3, 4 or 5 elements apart, up to the last element of what is read."""
+    for n in (7, 16, 37, 130):
+        x = (100 * floats(3, n)).astype(dtype)
+        for step in (2, 3, 4, 5):
+            for start in range(step):
+                ends = [np.array(v) for v in ([start], [n], [1], [step])]
+                graph = graph_of(op("Slice"), [x], ends)
+                (got,) = LlvmBackend(target).compile(graph, Options()).run([x])
+                np.testing.assert_array_equal(got, x[:, start::step])
 
 
 def test_slice() -> None:

@@ -49,6 +49,9 @@ ROWS: dict[str, Row] = {
     "conv-blocked": (Conv(pads=(1, 1, 1, 1)), [(1, 16, 3, 4), (16, 16, 3, 3)], True),
     "conv-1x1": (Conv(), [(1, 16, 5, 6), (24, 16, 1, 1)], True),
     "conv-1x1-strided": (Conv(strides=(2, 2)), [(1, 16, 5, 7), (33, 16, 1, 1)], True),
+    "conv-rows": (Conv(pads=(2, 2, 2, 2)), [(2, 1, 9, 13), (2, 1, 5, 5), (2,)], True),
+    "conv-rows-1d": (Conv(pads=(4, 4), dilations=(2,)), [(1, 2, 38), (1, 2, 9)], True),
+    "conv-rows-blocked": (Conv(pads=(1, 1, 1, 1)), [(1, 16, 5, 8), (1, 16, 3, 3)], True),
     "groups": (Conv(group=2, pads=(1, 1, 1, 1)), [(1, 8, 5, 6), (32, 4, 3, 3)], True),
     "groups-uneven": (Conv(group=3), [(1, 6, 5, 6), (15, 2, 3, 3)], True),
     "depthwise": (Conv(group=16, pads=(1, 1, 1, 1)), [(1, 16, 6, 7), (16, 1, 3, 3)], True),
@@ -99,7 +102,19 @@ def test_is_what_numpy_says(name: str, width: int) -> None:
     assert is_tiled(graph, width) or name in GENERAL
 
 
-@pytest.mark.parametrize("name", ["matmul-wide", "batch-constant", "conv-strided", "depthwise-partial", "groups"])
+@pytest.mark.parametrize("width", TARGETS)
+def test_few_channels_leave_the_lanes_to_rows(width: int) -> None:
+    """What is stored is not blocked, and the image is read at as many places as the kernel has columns."""
+    graph, _ = graph_of(ROWS["conv-rows"], np.dtype(np.float32))
+    *_, kernel = lowered(graph, width)[1].kernels
+    assert kernel.nest.written[0].size == 2 * 2 * 9 * 13
+    vectors = [s for s in statements(kernel.nest.body) if isinstance(s, For) and s.kind == "vector"]
+    assert {s.index.extent for s in vectors} == {min(8, width // 4)}
+
+
+@pytest.mark.parametrize(
+    "name", ["matmul-wide", "batch-constant", "conv-strided", "conv-rows", "depthwise-partial", "groups"]
+)
 def test_parallel_loops_run_in_any_order(name: str) -> None:
     graph, arrays = graph_of(ROWS[name], np.dtype(np.float32))
     (got,) = run_graph(graph, arrays, 64)
@@ -163,9 +178,13 @@ def test_other_element_types(dtype: type) -> None:
 def test_panels_cover_the_lanes(padded: bool) -> None:
     for extent in range(1, 80):
         for lanes, vectors in ((4, 1), (4, 3), (8, 2), (16, 4)):
-            at = 0
+            stored: list[int] = []
             for p in panels(extent, lanes, vectors, padded=padded, whole=False):
-                assert p.start == at
                 assert p.valid <= p.vectors * p.lanes
-                at += p.count * p.valid
-            assert at == extent
+                assert p.valid == p.vectors * p.lanes or padded
+                for panel in range(p.count):
+                    start = p.start + panel * p.vectors * p.lanes
+                    places = [start + u * p.step + lane for u in range(p.vectors) for lane in range(p.lanes)]
+                    stored += places[: p.valid]
+            assert sorted(set(stored)) == list(range(extent))
+            assert len(stored) == extent or (not padded and len(stored) < 2 * extent)

@@ -20,7 +20,7 @@ from graphc.index import Atom, Datum, Index, Linear, Quotient
 from graphc.loops import functions, halves, polynomials
 from graphc.loops import nest as nest_
 from graphc.loops.functions import expand
-from graphc.loops.nest import Alloc, Block, For, If, Nest, Prefetch, Stmt, Store, Update, map_exprs
+from graphc.loops.nest import STRIDES, Alloc, Block, For, If, Nest, Prefetch, Stmt, Store, Update, map_exprs
 from graphc.traverse import data_of, walk
 from graphc.types import DType, bool_
 
@@ -474,6 +474,8 @@ class Emitter:
         kind, align = memory_type(e.dtype, lanes), e.dtype.numpy.itemsize
         if lanes == 1 or (offset.stride == 1 and offset.lanes is None):
             name = self.op(f"load {kind}, ptr {self._pointer(e.buffer, offset)}, align {align}")
+        elif offset.lanes is None and 1 < offset.stride <= STRIDES:
+            name = self._strided(e, offset, lanes)
         else:
             name = "poison"
             for i in range(lanes):
@@ -481,6 +483,23 @@ class Emitter:
                 element = self.op(f"load {memory_type(e.dtype)}, ptr {pointer}, align {align}")
                 name = self.op(f"insertelement {kind} {name}, {memory_type(e.dtype)} {element}, i64 {i}")
         return self.op(f"trunc {kind} {name} to {register_type(bool_, lanes)}") if e.dtype is bool_ else name
+
+    def _strided(self, e: Load, offset: Offset, lanes: int) -> str:
+        """Every `stride`th element of as many whole vectors as they lie in; the last vector ends with the last one."""
+        kind, align = memory_type(e.dtype, lanes), e.dtype.numpy.itemsize
+        last = (lanes - 1) * offset.stride
+        name = "poison"
+        for k in range(last // lanes + 1):
+            start = min(k * lanes, last + 1 - lanes)
+            pointer = self._pointer(e.buffer, Offset(offset.base, offset.constant + start, 0))
+            vector = self.op(f"load {kind}, ptr {pointer}, align {align}")
+            places = [
+                str(i if at < k * lanes else lanes + at - start) if at < (k + 1) * lanes else "poison"
+                for i, at in enumerate(range(0, last + 1, offset.stride))
+            ]
+            mask = f"<{lanes} x i32> <{', '.join(f'i32 {p}' for p in places)}>"
+            name = self.op(f"shufflevector {kind} {name}, {kind} {vector}, {mask}")
+        return name
 
     def _select(self, e: Select) -> Value:
         condition = self.value(e.condition)

@@ -82,11 +82,14 @@ class LlvmExecutable(Executable):
     def __init__(self, graph: Graph, target: Target, options: Options):
         self.graph, self.target, self.options = graph, target, options
         self.signatures: Signatures[_Compiled] = Signatures()
+        self.only: _Compiled | None = None  # where all sizes are known, and there is nothing to look up
         if all(isinstance(v.type, TensorType) and v.type.is_static for v in graph.inputs):
-            self._find(tuple([v.tensor.shape for v in graph.inputs]))
+            self.only = self._find(tuple([v.tensor.shape for v in graph.inputs]))
+            self.owned = self.only.whole is not None
 
     def run(self, inputs: Sequence[Data]) -> list[Data]:
-        return self._find(signature(inputs)).run(inputs)
+        found = self.only or self._find(signature(inputs))
+        return found.run(inputs)
 
     def specialized(self) -> Graph | None:
         kept = self.signatures.values()
@@ -118,6 +121,7 @@ class LlvmExecutable(Executable):
         return self.signatures.info()
 
     def close(self) -> None:
+        self.only = None
         self.signatures.clear()
 
     def _find(self, shapes: Signature) -> _Compiled:
@@ -179,7 +183,7 @@ class _Compiled:
         check_deadline()
         if self.whole is not None:
             return self.whole.run(inputs)
-        return self._run(inputs, Program.run)
+        return self._run(inputs, lambda program, data: program.run(data))
 
     def time_kernels(self, inputs: Sequence[Data]) -> list[KernelRun]:
         """Each kernel of a run on drivers with clocks."""

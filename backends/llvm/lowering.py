@@ -145,7 +145,7 @@ class _Lowering:
                 found = [self._part(e, shape, reads, element.axis, start, n) for start, n, e in parts if n]
                 self.found[v] = _Output(None, found)
                 continue
-            contraction = match(element, shape, reads, lambda x: contents(x) is not None)
+            contraction = match(element, shape, reads, lambda x: contents(x) is not None, self.machine)
             if contraction is not None and self._takes(contraction):
                 self._demand(contraction)
                 self.found[v] = _Output(contraction, [])
@@ -197,18 +197,17 @@ class _Lowering:
         """True if the contraction can be built: groups of whole vectors, halos that are not large."""
         if any(d.axis == c.lane_axis and d.scale > 1 for d in c.digits) and c.digits[c.lanes].extent % self._lanes(c):
             return False
-        shape = sizes(c.a.tensor)
-        return all(max(h) <= MAX_HALO for h in c.reach(shape))
+        return all(max(h) <= MAX_HALO for r in (c.a, c.b) for h in c.reach(r, sizes(r.tensor)))
 
     def _lanes(self, c: Contraction) -> int:
         widest = max(int(x.tensor.dtype.numpy.itemsize) for x in (c.a, c.b))
         return self.machine.vector_bytes // max(widest, 4)
 
     def _demand(self, c: Contraction) -> None:
-        x: Value = c.a.tensor
-        need = c.halo(sizes(x), x.dtype.numpy.itemsize)
-        have = self.halos.get(x, need)
-        self.halos[x] = tuple((max(a[0], b[0]), max(a[1], b[1])) for a, b in zip(have, need, strict=True))
+        for read in (c.a, c.b):
+            need = c.halo(read, sizes(read.tensor), read.tensor.dtype.numpy.itemsize)
+            have = self.halos.get(read.tensor, need)
+            self.halos[read.tensor] = tuple((max(a[0], b[0]), max(a[1], b[1])) for a, b in zip(have, need, strict=True))
 
     # -- layouts ------------------------------------------------------------------------------------------------------
     def _choose(self, v: Value) -> Layout:
@@ -378,15 +377,15 @@ class _Lowering:
         names: dict[Buffer, Value] = {}
         a, b = self._left(c, lanes), c.b.tensor
         sums = order(c, self._layout(a))
-        lane = c.indices[c.lanes]
         shape = sizes(b)
         fixed = contents(b) is not None
+        rows = c.along_rows
         b = self._in(
             b,
-            lambda own: not fixed and own.offset(c.b.index).terms.get(lane) == 1,
-            lambda: packed(c, shape, tiles.vectors * lanes, sums),
+            lambda own: not fixed and c.in_rows(own),
+            lambda: padded(shape, c.reach(c.b, shape)) if rows else packed(c, shape, tiles.vectors * lanes, sums),
         )
-        is_packed = b is not c.b.tensor
+        is_packed = b is not c.b.tensor and not rows
         given = {x: self._source(x, self._layout(x), names) for x in dict.fromkeys(node.inputs) if x is not None}
         given[c.a.tensor] = self._source(a, self._layout(a), names)
         if c.a.tensor is not c.b.tensor:
@@ -412,16 +411,16 @@ class _Lowering:
         """The factor whose elements are spread, or read lane by lane, in a layout that serves."""
         x: Value = c.a.tensor
         shape, itemsize = sizes(x), int(x.dtype.numpy.itemsize)
-        lane = c.indices[c.lanes]
+        lane, halo = c.indices[c.lanes], c.halo(c.a, shape, itemsize)
 
         def wanted() -> Layout:
             for axis, (i, n) in enumerate(zip(c.a.index, shape, strict=True)):
                 sums = [t for t in i.terms if t in c.axes]
                 if c.spread and len(i.terms) == 1 and len(sums) == 1 and n % lanes == 0 and axis < len(shape) - 1:
-                    return blocked(shape, axis, lanes, c.halo(shape, itemsize))
+                    return blocked(shape, axis, lanes, halo)
                 if not c.spread and lane in i.terms:
-                    return blocked(shape, axis, lanes, c.halo(shape, itemsize))
-            return padded(shape, c.halo(shape, itemsize))
+                    return blocked(shape, axis, lanes, halo)
+            return padded(shape, halo)
 
         def ok(layout: Layout) -> bool:
             return c.fits(layout, itemsize) and (

@@ -32,30 +32,40 @@ Steps = Callable[[Index, Mapping[Index, IndexLike], Linear, int], Block]
 
 @dataclass(frozen=True)
 class Panel:
-    """`count` times `vectors` of `lanes` side by side, from lane `start` on; `valid` lanes of each are stored."""
+    """`count` times `vectors` of `lanes`, `step` apart, from lane `start` on; `valid` lanes of each are stored."""
 
     start: int
     count: int
     vectors: int
     lanes: int
+    step: int
     valid: int
 
 
 def panels(extent: int, lanes: int, vectors: int, *, padded: bool, whole: bool) -> list[Panel]:
-    """Panels that cover `extent` lanes. What is left at the end is one whole vector where `b` is padded, else parts."""
+    """Panels that cover `extent` lanes.
+
+    What is left at the end is one whole vector where `b` is padded. Else the last vector begins so early that it ends
+    there, and computes some lanes once more.
+    """
     width = lanes * vectors
-    found = [Panel(0, extent // width, vectors, lanes, width)] if extent >= width else []
+    found = [Panel(0, extent // width, vectors, lanes, lanes, width)] if extent >= width else []
     at = extent // width * width
     rest = extent - at
     if rest and padded:
         count = -(-rest // lanes)
-        return [*found, Panel(at, 1, count, lanes, count * lanes if whole else rest)]
-    if rest >= lanes:
-        found.append(Panel(at, 1, rest // lanes, lanes, rest // lanes * lanes))
-        at += rest // lanes * lanes
-    for start, _, w in pieces(extent - at, lanes):
-        found.append(Panel(at + start, 1, 1, w, w))
-    return found
+        return [*found, Panel(at, 1, count, lanes, lanes, count * lanes if whole else rest)]
+    if not rest:
+        return found
+    while lanes > extent:
+        lanes //= 2
+    count = -(-rest // lanes)
+    if extent >= count * lanes:
+        return [*found, Panel(extent - count * lanes, 1, count, lanes, lanes, count * lanes)]
+    if count > 2:
+        found.append(Panel(at, 1, count - 2, lanes, lanes, (count - 2) * lanes))
+        at += (count - 2) * lanes
+    return [*found, Panel(at, 1, 2, lanes, extent - lanes - at, 2 * lanes)]
 
 
 def contract(
@@ -168,7 +178,7 @@ class _Core:
         values = []
         for k, d in enumerate(c.digits):
             if k == c.lanes:
-                values.append(linear(self.values[k]) + u * panel.lanes + lane)
+                values.append(linear(self.values[k]) + u * panel.step + lane)
             elif k == c.tile:
                 values.append(self.start + t)
             else:

@@ -2,7 +2,8 @@
 
 An index of the output that only the factor b depends on becomes lanes; one that only a depends on becomes the tile,
 whose elements of a are read one by one and spread. Where all indices are in both (a depthwise convolution), the lanes
-run over one of them. `contract.py` makes the nest.
+run over one of them. Channels too few to fill lanes leave them to the rows of the image, which is then b.
+`contract.py` makes the nest.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ UNROLLED = 256  # multiply-adds in the innermost loop
 PAGE = 4096  # bytes between addresses that meet in one set of the first cache
 LINE = 64  # bytes of a line of a cache
 ALIASES = 12  # elements of a tile that would be too many there
+GAIN = 2  # least cycles saved, for each element of an image, by lanes along its rows
 MAX_HALO = 128  # elements of padding on one side that a buffer may have
 
 
@@ -74,18 +76,24 @@ class Contraction:
         """How many multiplications there are."""
         return math.prod(d.extent for d in self.digits) * math.prod(k.extent for k in self.axes)
 
-    def reach(self, shape: Sequence[int]) -> list[tuple[int, int]]:
-        """How far `a`, of this shape, is read beyond its ends."""
+    @property
+    def along_rows(self) -> bool:
+        """True if lanes are neighbours in the rows of an image, `b`, which is read where it lies."""
+        lane = self.indices[self.lanes]
+        return any(lane in i.terms and any(t in self.axes for t in i.terms) for i in self.b.index)
+
+    def reach(self, read: Read, shape: Sequence[int]) -> list[tuple[int, int]]:
+        """How far a factor, of this shape, is read beyond its ends."""
         found = []
-        for i, n in zip(self.a.index, shape, strict=True):
+        for i, n in zip(read.index, shape, strict=True):
             low, high = i.range()
             found.append((int(max(0, -low)), int(max(0, high - n + 1))))
         return found
 
-    def halo(self, shape: Sequence[int], itemsize: int) -> tuple[tuple[int, int], ...]:
-        """The padding that `a` should have: where it is read, and after rows that would meet in a set of the cache."""
-        found = self.reach(shape)
-        if self._is_matrix() and self._aliases((shape[-1] + sum(found[-1])) * itemsize):
+    def halo(self, read: Read, shape: Sequence[int], itemsize: int) -> tuple[tuple[int, int], ...]:
+        """The padding that a factor should have: where it is read, and after rows that would meet in a cache's set."""
+        found = self.reach(read, shape)
+        if read is self.a and self._is_matrix() and self._aliases((shape[-1] + sum(found[-1])) * itemsize):
             found[-1] = (found[-1][0], found[-1][1] + LINE // itemsize)
         return tuple(found)
 
@@ -102,12 +110,10 @@ class Contraction:
 
     def fits(self, layout: Layout, itemsize: int) -> bool:
         """True if `a` can be read from `layout`: its halo is wide enough, and blocks begin where sums over them do."""
-        reach = self.reach(layout.shape)
-        if any(need[0] > have[0] or need[1] > have[1] for need, have in zip(reach, layout.halo, strict=True)):
+        if not self._covers(layout, self.a):
             return False
-        if self.tile is not None and self._aliases(
-            layout.offset(self.a.index).terms.get(self.indices[self.tile], 0) * itemsize
-        ):
+        offset = layout.offset(self.a.index)
+        if self.tile is not None and self._aliases(offset.terms.get(self.indices[self.tile], 0) * itemsize):
             return False
         for axis, i in enumerate(self.a.index):
             steps = [p.step for p in layout.parts if p.axis == axis]
@@ -125,10 +131,22 @@ class Contraction:
                 return False
         return True
 
+    def in_rows(self, layout: Layout) -> bool:
+        """True if lanes are neighbours in `b`, lying as `layout`, with a halo that is wide enough."""
+        return self._covers(layout, self.b) and layout.offset(self.b.index).terms.get(self.indices[self.lanes]) == 1
+
+    def _covers(self, layout: Layout, read: Read) -> bool:
+        reach = zip(self.reach(read, layout.shape), layout.halo, strict=True)
+        return all(need[0] <= have[0] and need[1] <= have[1] for need, have in reach)
+
 
 # -- what is a contraction --------------------------------------------------------------------------------------------
 def match(
-    element: Element, shape: Sequence[int], reads: Mapping[Load, Read], is_constant: Callable[[Value], bool]
+    element: Element,
+    shape: Sequence[int],
+    reads: Mapping[Load, Read],
+    is_constant: Callable[[Value], bool],
+    machine: Machine,
 ) -> Contraction | None:
     """The contraction that `element` is, if it is one; `reads` says what its loads are."""
     product = _product(element, shape, {}, reads)
@@ -141,7 +159,7 @@ def match(
     candidates = []
     for left, right in ((product.a, product.b), (product.b, product.a)):
         for number in range(len(product.digits)):
-            rank = _rank(left, right, number, product, len(shape), is_constant)
+            rank = _rank(left, right, number, product, len(shape), is_constant, machine)
             if rank is not None:
                 candidates.append((rank, -number, left, right))
     if not candidates:
@@ -243,12 +261,19 @@ def variables_of(read: Read) -> set[Index]:
 
 
 def _rank(
-    a: Read, b: Read, number: int, product: _Product, rank: int, is_constant: Callable[[Value], bool]
+    a: Read,
+    b: Read,
+    number: int,
+    product: _Product,
+    rank: int,
+    is_constant: Callable[[Value], bool],
+    machine: Machine,
 ) -> tuple[bool, ...] | None:
     """How good the digit `number` is as lanes with these roles of the factors; None where it cannot be.
 
-    What counts, most first: lanes along the last axis with weights that can be packed (a layer of a transformer), then
-    packed weights of an image's channels, which are stored blocked, then the last axis, then weights at all.
+    What counts, most first: rows of an image where channels are few, then lanes along the last axis with weights that
+    can be packed (a layer of a transformer), then packed weights of an image's channels, which are stored blocked, then
+    the last axis, then weights at all.
     """
     indices, digits = product.indices, product.digits
     i, d = indices[number], digits[number]
@@ -257,9 +282,10 @@ def _rank(
     places = [x for x in b.index if i in index_variables(x)]
     if len(places) != 1 or places[0].terms.get(i) != 1:
         return None
-    if any(not (isinstance(t, Index) and t in indices) for t in places[0].terms):
-        return None  # summed over as well: not neighbours in a packed panel
     if any(not isinstance(t, Index) for x in (*a.index, *b.index) for t in x.terms):
+        return None
+    summed = any(t not in indices for t in places[0].terms)  # so they are not neighbours in a packed panel
+    if summed and not (is_constant(a.tensor) and _thin(a, b, i, product, machine)):
         return None
     shared = i in variables_of(a)
     if shared:
@@ -269,7 +295,23 @@ def _rank(
     last, fixed = d.axis == rank - 1, is_constant(b.tensor)
     if shared and not fixed:
         return None
-    return (not shared, last and fixed, fixed and rank > 2, last, fixed)
+    return (not shared, summed, last and fixed, fixed and rank > 2, last, fixed)
+
+
+def _thin(a: Read, b: Read, i: Index, product: _Product, machine: Machine) -> bool:
+    """True if lanes along `i`, a row of the image `b`, pay: what only the weights `a` depend on is too few for lanes.
+
+    A multiply-add of a vector takes half a cycle, and it takes as many as there are lanes without work. Where `b` must
+    be laid out anew for that, each of its elements costs a cycle or two.
+    """
+    lanes = machine.vector_bytes // max(int(b.tensor.tensor.dtype.numpy.itemsize), 4)
+    own = [k.extent for k in product.indices if k in variables_of(a) - variables_of(b)]
+    channels = max(own, default=1)
+    sizes = [n for n in b.tensor.tensor.shape or () if isinstance(n, int)]
+    if b.index[-1].terms.get(i) != 1 or 2 * channels > lanes or 2 * channels > i.extent:
+        return False
+    work = math.prod(k.extent for k in (*product.indices, *product.axes)) / math.prod(sizes)
+    return work * (1 / channels - 1 / min(i.extent, lanes)) / 2 >= GAIN
 
 
 # -- layouts ----------------------------------------------------------------------------------------------------------

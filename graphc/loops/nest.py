@@ -22,6 +22,7 @@ from graphc.show import show, show_index, show_number
 from graphc.traverse import children, data_of, walk
 
 Kind = Literal["serial", "parallel", "unrolled", "vector"]
+STRIDES = 4  # of elements that lanes may read as whole vectors, from which they are sorted out
 
 
 @dataclass(frozen=True, eq=False)

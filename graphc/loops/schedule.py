@@ -2,7 +2,7 @@
 
 Rewrites of a nest that are chosen by its shape alone: strides of the loops, which of them a reduction runs over.
 
-    split       for i < 35 {f(i)}     ->  for o < 2 {vector l < 16 {f(16 o + l)}} vector l < 2 {f(32 + l)} f(34)
+    split       for i < 35 {f(i)}     ->  for o < 2 {vector l < 16 {f(16 o + l)}} vector l < 16 {f(19 + l)}
     privatize   for i < n {t += f(i)} ->  as split, each lane with a sum of its own; the lanes are added up at the end
     merge       for i {for j < n {f(n i + j)}}  ->  for k {f(k)}
     collapse    for i {for j < n {f(i, j)}}     ->  for k {f(k // n, k % n)}
@@ -15,7 +15,20 @@ from dataclasses import dataclass, replace
 
 from graphc.expr import REDUCTIONS, Buffer, Const, Expr, Load, Position, Select, identity
 from graphc.index import Atom, Index, IndexLike, Linear, Quotient, Remainder, index_variables, linear, substitute_index
-from graphc.loops.nest import Alloc, Block, For, If, Nest, Stmt, Store, Update, exprs, map_exprs, statements
+from graphc.loops.nest import (
+    STRIDES,
+    Alloc,
+    Block,
+    For,
+    If,
+    Nest,
+    Stmt,
+    Store,
+    Update,
+    exprs,
+    map_exprs,
+    statements,
+)
 from graphc.traverse import data_of, substitute, variables, walk
 
 GRAIN = 1 << 15  # operations below which a loop is not worth sharing out
@@ -97,11 +110,11 @@ def _vectorize(body: Block, machine: Machine) -> Block:
     for s in body:
         if not isinstance(s, For) or s.kind != "serial":
             result.append(s)
-        elif is_map(s) and _unit(s):
+        elif is_map(s) and _unit(s, STRIDES):
             result += _split(s, _lanes(s, machine))
         elif any(isinstance(x, For) for x in s.body):
             result.append(replace(s, body=_vectorize(s.body, machine)))
-        elif _is_reduction(s) and _unit(s):
+        elif _is_reduction(s) and _unit(s, 1):
             result += _privatize(s, _lanes(s, machine))
         else:
             result.append(s)
@@ -122,8 +135,8 @@ def _is_reduction(s: For) -> bool:
     return all(isinstance(x, Update) and s.index not in index_variables(x.offset) for x in s.body)
 
 
-def _unit(s: For) -> bool:
-    """True if neighbouring iterations touch neighbouring elements, or the same ones."""
+def _unit(s: For, reach: int) -> bool:
+    """True if neighbouring iterations touch neighbouring elements, or the same ones; or read within `reach`."""
     private = {x.buffer for x in statements(s.body) if isinstance(x, Alloc)}
     touched = False
     for x in statements(s.body):
@@ -133,7 +146,7 @@ def _unit(s: For) -> bool:
             touched |= s.index in x.offset.terms
         for e in exprs(x):
             if isinstance(e, Load) and e.buffer not in private:
-                if e.offset.terms.get(s.index, 0) not in (0, 1) or not _plain(s.index, e.offset):
+                if not 0 <= e.offset.terms.get(s.index, 0) <= reach or not _plain(s.index, e.offset):
                     return False
                 touched |= s.index in e.offset.terms
             if isinstance(e, Select) and _differs(e, s.index):
@@ -190,8 +203,18 @@ def pieces(extent: int, lanes: int) -> list[tuple[int, int, int]]:
 
 
 def _split(s: For, lanes: int) -> list[Stmt]:
+    """Vectors, the last one of which begins so early that it ends where the loop does; some lanes are done twice."""
+    n = s.index.extent
+    if n == 1 or lanes == 1:
+        return [s]
+    if not _repeatable(s.body):
+        parts = pieces(n, lanes)
+    else:
+        while lanes > n:
+            lanes //= 2
+        parts = [(0, n // lanes, lanes), *([(n - lanes, 1, lanes)] if n % lanes else [])]
     result: list[Stmt] = []
-    for start, count, width in pieces(s.index.extent, lanes):
+    for start, count, width in parts:
         if width == 1 and count == 1:
             result += with_index(s.body, {s.index: start})
             continue
@@ -203,6 +226,14 @@ def _split(s: For, lanes: int) -> list[Stmt]:
         vector = For(lane, "vector", with_index(s.body, {s.index: outer * width + lane + start}))
         result.append(For(outer, "serial", (vector,)))
     return result
+
+
+def _repeatable(body: Block) -> bool:
+    """True if doing it twice does no harm: nothing is read that is written, but for what each iteration has alone."""
+    private = {x.buffer for x in statements(body) if isinstance(x, Alloc)}
+    written = {x.buffer for x in statements(body) if isinstance(x, (Store, Update))} - private
+    updated = {x.buffer for x in statements(body) if isinstance(x, Update)} - private
+    return not updated and not written & _read(body)
 
 
 def _privatize(s: For, lanes: int) -> list[Stmt]:

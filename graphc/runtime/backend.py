@@ -55,7 +55,13 @@ class MachineLimits:
 
 
 class Executable(Protocol):
-    """A compiled graph. `run` may be called from several threads at once, and after a fork."""
+    """A compiled graph. `run` may be called from several threads at once, and after a fork.
+
+    Attributes:
+        owned: whether nobody else has the arrays that `run` returns.
+    """
+
+    owned: bool = False
 
     def run(self, inputs: Sequence[Data]) -> list[Data]:
         """The graph's outputs for inputs that fit its declared types. The caller copies what it must own."""

@@ -43,13 +43,21 @@ class Feeds:
     def __init__(self, ports: Sequence[Port], *, safe_cast: bool = False):
         self.ports, self.safe_cast = tuple(ports), safe_cast
         self.names = tuple(p.name for p in ports)
+        self._keys = frozenset(self.names)
         self._table = tuple(_expected(p) for p in ports)
-        self._is_static = all(e is not None and e.static is not None for e in self._table)
+        self._static = [(e.dtype, e.static) for e in self._table if e is not None and e.static is not None]
+        self._is_static = len(self._static) == len(self._table)
 
     def bind(self, arrays: Sequence[object]) -> list[Data]:
         """One checked array for each input, given in order. Raises `FeedError`."""
         if len(arrays) != len(self.ports):
             raise FeedError(f"the model takes {_count(self.names)}, got {len(arrays)}")
+        if self._is_static:
+            for (dtype, shape), x in zip(self._static, arrays, strict=True):
+                if type(x) is not np.ndarray or x.dtype is not dtype or x.shape != shape:
+                    break
+            else:
+                return list(arrays)
         data: list[Data] = []
         sizes = None if self._is_static else Sizes()
         for expected, port, x in zip(self._table, self.ports, arrays, strict=True):
@@ -68,6 +76,8 @@ class Feeds:
 
     def bind_names(self, feeds: Mapping[str, object]) -> list[Data]:
         """One checked array for each input, given by name. Raises `FeedError` for missing and unknown names."""
+        if feeds.keys() == self._keys:
+            return self.bind([feeds[n] for n in self.names])
         unknown = [n for n in feeds if n not in self.names]
         missing = [p.name for p in self.ports if p.name not in feeds and not isinstance(p.type, OptionalType)]
         if unknown:

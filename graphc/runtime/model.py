@@ -11,7 +11,7 @@ import numpy as np
 from graphc.errors import ExecutionError, FeedError, escape
 from graphc.interpret import Data
 from graphc.ir import Graph
-from graphc.limits import Limits, limited
+from graphc.limits import Limits, enter, leave, limited
 from graphc.names import did_you_mean, listing, quote
 from graphc.passes.manager import Report
 from graphc.runtime.backend import Backend, Executable, Options
@@ -203,11 +203,15 @@ class CompiledModel:
         return wanted
 
     def _run(self, data: list[Data], timeout: float | None) -> list[Data]:
-        executable = self._open()
-        with limited(self._limits if timeout is None else self._limits.with_timeout(timeout)):
+        executable = self._executable or self._open()
+        # Not a `with`: a small network takes some microseconds, and a context manager half of one.
+        token = enter(self._limits if timeout is None else self._limits.with_timeout(timeout))
+        try:
             self._budget.check(data)
             results = executable.run(data)
-        return own(results, data)
+        finally:
+            leave(token)
+        return results if executable.owned else own(results, data)
 
 
 def _restore(arguments: tuple[Any, ...], options: Mapping[str, Any], closed: bool) -> CompiledModel:
@@ -221,8 +225,12 @@ def own(results: Sequence[Data], inputs: Sequence[Data]) -> list[Data]:
     """`results` with a copy of each that is not the caller's alone: an input, a view, a constant, one twice."""
     if len(results) == 1 and type(r := results[0]) is np.ndarray:  # the usual case, without the detours
         flags = r.flags
-        if flags.owndata and flags.writeable and not any(x is r or type(x) is not np.ndarray for x in inputs):
-            return [r]
+        if flags.owndata and flags.writeable:
+            for x in inputs:
+                if x is r or type(x) is not np.ndarray:
+                    break
+            else:
+                return [r]
     seen: set[int] = set()
     _collect(inputs, seen)
     return [_own(r, seen) for r in results]

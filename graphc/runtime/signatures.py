@@ -22,7 +22,7 @@ class CacheInfo:
     """Counters of a model's specialisations.
 
     Attributes:
-        hits: runs whose input shapes had been compiled before.
+        hits: runs whose input shapes had been compiled before; none of a model that has only one signature.
         misses: signatures that had to be compiled, again where they had been dropped.
         size, capacity: how many signatures are kept, and at most; the one that was unused for longest goes first.
     """
