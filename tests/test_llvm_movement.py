@@ -207,3 +207,11 @@ def test_an_index_outside_fails(node: Op, inputs: list[Array]) -> None:
     assert why_not(graph.nodes[-1], LlvmBackend().target) is None
     with pytest.raises(ExecutionError):
         LlvmBackend().compile(graph, Options()).run(list(inputs))
+
+
+def test_a_weight_is_kept_once_in_the_layout_that_is_read() -> None:
+    w = floats(96, 64, 3, 3)
+    executable = LlvmBackend().compile(graph_of(op("Conv"), [floats(1, 64, 12, 12)], [w]), Options())
+    (compiled,) = executable.signatures.values()
+    (program,) = [r.program for r in compiled.regions if r.program is not None]
+    assert w.nbytes <= program.constants.nbytes < 1.05 * w.nbytes

@@ -192,6 +192,33 @@ class TestArithmetic:
 
 
 @OWN
+@pytest.mark.parametrize("level", [0, 2])
+@pytest.mark.parametrize("constants", ["a b", "b"])
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+@pytest.mark.parametrize("op", ["Div", "Mod"])
+class TestConstantOperands:
+    """Rows 33 and 34 with the divisor, or both, as constants: folded by passes, and without any."""
+
+    def divide(self, op: str, dtype: type, constants: str, level: int, backend: str, **operands: list[int]) -> Any:
+        arrays = {name: np.array(x, dtype) for name, x in operands.items()}
+        number = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        inputs = {name: (number, [len(x)]) for name, x in arrays.items() if name not in constants}
+        fixed = {name: x for name, x in arrays.items() if name in constants}
+        source = model([node(op, "a b", "y")], inputs, {"y": (number, None)}, **fixed)
+        feeds = {name: arrays[name] for name in inputs}
+        return graphc.compile(source, backend=backend, level=level).run(feeds)["y"].tolist()
+
+    def test_zero_raises(self, op: str, dtype: type, constants: str, level: int, backend: str):
+        with pytest.raises(graphc.ExecutionError, match=rf"{op} 'make_y'.*zero"):
+            self.divide(op, dtype, constants, level, backend, a=[1, 2, 3], b=[1, 0, 1])
+
+    def test_the_least_by_minus_one_wraps(self, op: str, dtype: type, constants: str, level: int, backend: str):
+        least = int(np.iinfo(dtype).min)
+        got = self.divide(op, dtype, constants, level, backend, a=[least, 7, least], b=[-1, -1, 2])
+        assert got == ([least, -7, least // 2] if op == "Div" else [0, 0, 0])
+
+
+@OWN
 class TestSizesFromData:
     """Row 70: shapes, indices and counts that arrive with the feeds."""
 

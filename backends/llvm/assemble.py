@@ -15,6 +15,7 @@ from graphc.loops.fingerprint import fingerprint
 from graphc.loops.layout import Layout, row_major
 from graphc.loops.memory import ALIGNMENT, Lifetime, plan
 from graphc.loops.nest import For, Nest, statements
+from graphc.runtime.parallel import side_by_side
 from graphc.types import Array
 
 from ..codegen.emit import emit, emitter
@@ -35,7 +36,7 @@ def build(
     lowered = lower_region(nodes, outputs, target)
     memory = _Memory(lowered)
     kernels = [*lowered.kernels, *memory.place_outputs(inputs, outputs, target)]
-    constants = memory.place_constants()
+    constants = memory.place_constants(kernels)
     for i, v in enumerate(inputs):
         memory.place[v] = 2 + i, 0
     arena, residents = memory.place_arena(kernels)
@@ -116,16 +117,21 @@ class _Memory:
             self.place[copy] = slot, 0
         return copies
 
-    def place_constants(self) -> Array:
-        """All constants that kernels read, in one block."""
+    def place_constants(self, kernels: Sequence[Kernel]) -> Array:
+        """The constants that kernels read, in one block; a weight that is read in another layout is not among them."""
+        read = {self.find(v)[0] for kernel in kernels for v in kernel.values}
+        constants = {v: array for v, array in self.lowered.constants.items() if v in read}
         size = 0
-        for v, array in self.lowered.constants.items():
+        for v, array in constants.items():
             self.place[v] = 1, size
             size += -(-self.layout(v).size * array.itemsize // ALIGNMENT) * ALIGNMENT
         block = aligned(size + SLACK)
-        for v, array in self.lowered.constants.items():
-            layout, start = self.layout(v), self.place[v][1]
+
+        def pack(v: Value) -> None:
+            layout, array, start = self.layout(v), constants[v], self.place[v][1]
             layout.pack(array, block[start : start + layout.size * array.itemsize].view(array.dtype))
+
+        side_by_side(pack, list(constants))
         return block
 
     def place_arena(self, kernels: Sequence[Kernel]) -> tuple[int, list[Resident]]:

@@ -16,7 +16,7 @@ from graphc.errors import ExecutionError
 from graphc.interpret import Data, evaluate
 from graphc.ir import Node, Value
 from graphc.limits import check_deadline, time_left
-from graphc.loops.compose import sizes
+from graphc.loops.compose import contents, sizes
 from graphc.loops.nest import Nest
 from graphc.types import Array
 
@@ -213,7 +213,8 @@ class Program:
         """A guard did not hold: NumPy's kernels say which node's, and why."""
         known: dict[Value, Any] = dict(zip(self.inputs, data, strict=True))
         for node in self.nodes:
-            results = evaluate(node, [None if x is None else known[x] for x in node.inputs])
+            given = [None if x is None else known[x] if x in known else contents(x) for x in node.inputs]
+            results = evaluate(node, given)
             known.update(zip(node.outputs, results, strict=True))
         raise ExecutionError("a value that was computed breaks the contract of an operator")
 

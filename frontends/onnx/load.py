@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 
 import onnx
 from onnx import AttributeProto
@@ -43,7 +44,7 @@ from .schema import (
     read_opsets,
     schema_of,
 )
-from .source import Source, read_model
+from .source import Model, Source, read_model
 from .support import raise_unsupported, unsupported_reason
 from .survey import FunctionKey, Region, function_label, function_region, node_label, survey, text
 from .tensors import TensorReader
@@ -79,11 +80,11 @@ def load(
     """
     limits = limits or Limits()
     with limited(limits):
-        model, found = read_model(source, limits)
-        loader = _Loader(model, limits, strict=strict)
-        loader.files = ExternalFiles(found if folder is None else Path(folder), allow_links, loader.warn)
-        graph = loader.load()
-    for message, count in loader.warnings.items():
+        model = read_model(source, limits)
+        repairs = _Repairs(strict)
+        files = ExternalFiles(model.folder if folder is None else Path(folder), allow_links, repairs.warn)
+        graph = _Loader(model, limits, files, repairs).load()
+    for message, count in repairs.found.items():
         times = f" ({count} times)" if count > 1 else ""
         warnings.warn(f"{message}{times}", ModelWarning, stacklevel=caller_level())
     return graph
@@ -153,28 +154,32 @@ class Scope:
         return did_you_mean(name, seen).strip()
 
 
-class _Loader:
-    """The state of one `load`."""
+@dataclass(frozen=True)
+class _Repairs:
+    """What was repaired, and how often; an error when `strict`."""
 
-    files: ExternalFiles
-
-    def __init__(self, model: onnx.ModelProto, limits: Limits, *, strict: bool):
-        self._model, self._limits, self._strict = model, limits, strict
-        self._types = TypeReader(limits)
-        self._expanded = 0
-        self.warnings: Counter[str] = Counter()
+    strict: bool
+    found: Counter[str] = field(default_factory=Counter)
 
     def warn(self, message: str) -> None:
-        """Note something that was repaired; an error when strict."""
-        if self._strict:
+        if self.strict:
             raise InvalidModel(message)
-        self.warnings[message] += 1
+        self.found[message] += 1
+
+
+class _Loader:
+    """The state of one `load`. Nothing that it makes refers to it, so that the file's memory is free when it goes."""
+
+    def __init__(self, model: Model, limits: Limits, files: ExternalFiles, repairs: _Repairs):
+        self._model, self._weights, self._limits, self.warn = model.proto, model.weights, limits, repairs.warn
+        self._types = TypeReader(limits)
+        self._tensors = TensorReader(limits, files)
+        self._expanded = 0
 
     def load(self) -> Graph:
         opsets = read_opsets(self._model)
         if not self._model.HasField("graph"):
             raise InvalidModel("the model has no graph")
-        self._tensors = TensorReader(self._limits, self.files)
         self._survey = survey(self._model, opsets, self._limits)
         reached = check_functions(self._survey, self._limits)
         for key in reached:
@@ -211,7 +216,7 @@ class _Loader:
         scope = Scope(region)
         proto = region.proto
         assert isinstance(proto, onnx.GraphProto)
-        initialised = self._initialisers(scope, proto)
+        initialised = self._initialisers(scope, proto, self._weights)
         inputs: list[Value] = []
         for info in proto.input:
             name = self._input_name(info, scope, initialised)
@@ -255,12 +260,15 @@ class _Loader:
         captured = bodies.read_from_outside(outputs, scope.captured)
         return bodies.Body(inputs, outputs, names, text(proto.name, "graph name"), captured)
 
-    def _initialisers(self, scope: Scope, proto: onnx.GraphProto) -> dict[str, Value]:
+    def _initialisers(
+        self, scope: Scope, proto: onnx.GraphProto, weights: Mapping[int, memoryview] = MappingProxyType({})
+    ) -> dict[str, Value]:
         found: dict[str, Value] = {}
-        for tensor in proto.initializer:
+        for number, tensor in enumerate(proto.initializer):
             name = text(tensor.name, "initialiser name")
             self._new_name(name, found, "initialiser")
-            found[name] = Constant(self._tensors.tensor(tensor, name)).apply((), scope.prefix + name)[0]
+            made = self._tensors.tensor(tensor, name, weights.get(number))
+            found[name] = Constant(made).apply((), scope.prefix + name)[0]
         for sparse in proto.sparse_initializer:
             name = text(sparse.values.name, "initialiser name")
             self._new_name(name, found, "initialiser")

@@ -9,7 +9,6 @@ import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import networkx
 import onnx
 
 from graphc.errors import InvalidModel, escape
@@ -199,14 +198,19 @@ def _topological(nodes: Sequence[onnx.NodeProto], needs: Sequence[Iterable[int]]
                 heapq.heappush(ready, j)
     if len(order) == len(nodes):
         return order
-    left = [i for i, n in enumerate(missing) if n]
-    waits = networkx.DiGraph([(j, i) for i in left for j in needs[i] if missing[j]])
-    cycle = [edge[0] for edge in networkx.find_cycle(waits)]
-    first = cycle.index(min(cycle))
-    cycle = cycle[first:] + cycle[:first]
+    cycle = _cycle([(j, i) for i, n in enumerate(missing) if n for j in needs[i] if missing[j]])
     shown = [*cycle[:8], *(cycle[-2:] if len(cycle) > 10 else cycle[8:])]
     path = " -> ".join(_label(nodes[i]) for i in (*shown, cycle[0]))
     raise InvalidModel(f"the graph has a cycle of {len(cycle)} nodes: {path}", node=_label(nodes[cycle[0]]))
+
+
+def _cycle(edges: Iterable[tuple[int, int]]) -> list[int]:
+    """A cycle of the graph with these edges, from its lowest node on."""
+    import networkx  # takes longer to import than most models to load
+
+    cycle: list[int] = [edge[0] for edge in networkx.find_cycle(networkx.DiGraph(edges))]
+    first = cycle.index(min(cycle))
+    return cycle[first:] + cycle[:first]
 
 
 def _label(node: onnx.NodeProto) -> str:

@@ -33,13 +33,13 @@ class TensorReader:
     limits: Limits
     files: ExternalFiles
 
-    def tensor(self, proto: onnx.TensorProto, name: str) -> Tensor:
-        """The contents of `proto`. External data are read when the tensor is first used.
+    def tensor(self, proto: onnx.TensorProto, name: str, aside: memoryview | None = None) -> Tensor:
+        """The contents of `proto`, with `aside` for its raw_data. Large and external data are read when first used.
 
         Raises `InvalidModel`, `ResourceLimit` or `ExternalDataError`; `name` says which tensor it is.
         """
         try:
-            return self._tensor(proto, name)
+            return self._tensor(proto, name, aside)
         except GraphcError as e:
             e.value = e.value or name
             if f"'{e.value}'" not in e.message:
@@ -66,7 +66,7 @@ class TensorReader:
 
         return Tensor.lazy(values.dtype, shape, load)
 
-    def _tensor(self, proto: onnx.TensorProto, name: str) -> Tensor:
+    def _tensor(self, proto: onnx.TensorProto, name: str, aside: memoryview | None) -> Tensor:
         dtype = dtype_of_number(proto.data_type, f"tensor '{name}'")
         shape = self._shape(proto.dims, name)
         self._check_size(dtype, shape, name)
@@ -75,7 +75,8 @@ class TensorReader:
         external = proto.data_location == onnx.TensorProto.EXTERNAL
         field = "string_data" if dtype.kind == "string" else _FIELDS.get(dtype.name, "int32_data")
         present = [f for f in _DATA if len(getattr(proto, f))]
-        if proto.HasField("raw_data") and (proto.raw_data or not present):
+        raw = proto.raw_data if aside is None else aside  # each look at proto.raw_data copies it
+        if proto.HasField("raw_data") and (raw or not present):
             present.append("raw_data")
         if external:
             present.append("external_data")
@@ -94,10 +95,12 @@ class TensorReader:
             if external:
                 read = self.files.open(proto.external_data, needed, name)
                 return Tensor.lazy(dtype, shape, lambda: from_bytes(read(), dtype, shape))
-            raw = proto.raw_data
             if len(raw) != needed:
                 raise InvalidModel(f"{dtype.short}{list(shape)} needs {needed:,} bytes, has {len(raw):,}")
-            return Tensor(from_bytes(np.frombuffer(raw, np.uint8), dtype, shape), dtype)
+            held = np.frombuffer(raw, np.uint8)
+            if aside is not None:  # it begins anywhere in the file's memory, which is free when all have been copied
+                return Tensor.lazy(dtype, shape, lambda: from_bytes(held.copy(), dtype, shape))
+            return Tensor(from_bytes(held, dtype, shape), dtype)
         if present[0] != field:
             raise InvalidModel(f"is {dtype.short}, but its data are in {present[0]}, expected {field} or raw_data")
         return Tensor(_from_field(getattr(proto, field), dtype, shape), dtype)

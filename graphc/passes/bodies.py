@@ -24,7 +24,7 @@ def over_bodies(graph: Graph, transform: Callable[[Graph], Graph], enter: Enter 
             stack.append((body, iter(_bodies(body, enter))))
             continue
         stack.pop()
-        done[current] = transform(_with_bodies(current, done))
+        done[current] = transform(_with_bodies(current, done) if done else current)
     return done[graph]
 
 

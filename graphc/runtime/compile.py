@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from graphc.errors import CompileError
+from graphc.ir import Graph
 from graphc.limits import Limits, limited
+from graphc.ops.base import Constant
+from graphc.passes.bodies import all_nodes
 from graphc.passes.manager import optimize
 from graphc.passes.specialize import Bindings, specialize
 from graphc.runtime.backend import Backend, Options, get_backend
 from graphc.runtime.frontends import load
 from graphc.runtime.model import CompiledModel
+from graphc.runtime.parallel import side_by_side
 
 
 def compile(
@@ -51,7 +55,14 @@ def compile(
         graph = load(source, limits=limits)
         if bindings:
             graph = specialize(graph, bindings)
+        _read_constants(graph)
         optimized, report = optimize(graph, level)
         return CompiledModel(
             graph, optimized, report, chosen, Options(threads), limits=limits, safe_cast=cast == "safe"
         )
+
+
+def _read_constants(graph: Graph) -> None:
+    """Weights that are not read yet are read now, in several threads: passes would, one after the other."""
+    tensors = {id(n.op.value): n.op.value for n in all_nodes(graph) if isinstance(n.op, Constant)}
+    side_by_side(lambda t: t.array, [t for t in tensors.values() if not t.is_read])
