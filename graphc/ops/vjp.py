@@ -6,11 +6,11 @@ those of its inputs (`Op.grad`); a value that is read in several places sums wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from graphc.dims import SymDim
 from graphc.errors import CompileError, GraphcError
-from graphc.ir import Graph, Node, Value, topological
+from graphc.ir import OPERATORS, Graph, Node, Op, Value, topological
 from graphc.limits import check_deadline
 from graphc.types import MapType, TensorType, Type
 
@@ -72,6 +72,22 @@ def gradient_graph(body: Graph, seeded: Sequence[bool]) -> tuple[Graph, list[boo
     return graph, [g is not None for g in gradients]
 
 
+def pullback(
+    function: Callable[..., Sequence[Value]], xs: Sequence[Value | None], dys: Value | Sequence[Value | None]
+) -> list[Value | None]:
+    """The gradients of `xs` for an op that is `function` in simpler ops: Σ_k dys_k · ∂function_k/∂x.
+
+    `function` is differentiated on inputs of its own, because one of `xs` may be computed from another.
+    """
+    seeds = [dys] if isinstance(dys, Value) else list(dys)
+    own = [None if x is None else Value(x.type, name=f"x{i}", content=x.content) for i, x in enumerate(xs)]
+    inputs, given = [v for v in own if v is not None], [x for x in xs if x is not None]
+    graph, found = gradient_graph(Graph(inputs, function(*own)), [dy is not None for dy in seeds])
+    gradients = iter(graph(*given, *(dy for dy in seeds if dy is not None)))
+    there = iter(found)
+    return [next(gradients) if x is not None and next(there) else None for x in xs]
+
+
 def differentiable(t: Type) -> bool:
     """True when the elements are floating-point or complex numbers; maps have no gradients."""
     while not isinstance(t, TensorType):
@@ -93,9 +109,14 @@ def _nodes_between(wrt: Sequence[Value], outputs: Sequence[Value]) -> list[Node]
 
 
 def _gradients_of_inputs(node: Node, dys: tuple[Value | None, ...]) -> list[Value | None]:
+    """What the op's `grad` gives; for an op without one, the gradients of what it decomposes into."""
     single = len(dys) == 1
+    dy, y = (dys[0], node.output) if single else (dys, node.outputs)
     try:
-        gradients = list(node.op.grad(dys[0] if single else dys, node.output if single else node.outputs, *node.inputs))
+        if type(node.op).grad is Op.grad and node.op.decompose(*node.inputs) is not None:
+            gradients = pullback(lambda *xs: _several(node.op.decompose(*xs)), node.inputs, dys)
+        else:
+            gradients = list(node.op.grad(dy, y, *node.inputs))
         if len(gradients) != len(node.inputs):
             raise CompileError(f"grad gives {len(gradients)} gradients for {len(node.inputs)} inputs")
         for i, (x, dx) in enumerate(zip(node.inputs, gradients, strict=True)):
@@ -108,11 +129,13 @@ def _gradients_of_inputs(node: Node, dys: tuple[Value | None, ...]) -> list[Valu
     return gradients
 
 
+def _several(made: Value | Sequence[Value] | None) -> Sequence[Value]:
+    return [made] if isinstance(made, Value) else made or ()
+
+
 def _accumulate(gradients: dict[Value, Value], x: Value, dx: Value) -> None:
     before = gradients.get(x)
-    if before is not None and not isinstance(x.type, TensorType):
-        raise CompileError(f"cannot sum gradients of type {x.type}", value=x.name)
-    gradients[x] = dx if before is None else before + dx
+    gradients[x] = dx if before is None else OPERATORS["GradientSum"](before, dx)
 
 
 def _check_fits(dx: Value, x: Value, what: str) -> None:
