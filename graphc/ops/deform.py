@@ -19,7 +19,7 @@ from graphc.ops.elementwise import widen
 from graphc.ops.grid_sample import sample, tap
 from graphc.ops.taps import around, sampled
 from graphc.ops.unroll import slice_at
-from graphc.ops.vjp import pullback
+from graphc.ops.vjp import decomposed_grad
 from graphc.ops.windows import Grid, Ints, Window, positions, volume
 
 
@@ -133,7 +133,7 @@ class DeformConv(Op):
         return element
 
     def grad(self, dy: Value, y: Value, *xs: Value | None) -> Sequence[Value | None]:
-        return pullback(lambda *xs: [self._sampled(*xs)], xs, dy)
+        return decomposed_grad(self._sampled, dy, y, xs)
 
     def _sampled(self, x: Value, w: Value, offset: Value, b: Value | None = None, mask: Value | None = None) -> Value:
         """The op as a product of w with samples of x."""

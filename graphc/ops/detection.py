@@ -34,7 +34,7 @@ from graphc.ops.minmax import Max
 from graphc.ops.reshaping import Unsqueeze
 from graphc.ops.taps import Pixel, limited, whole
 from graphc.ops.unroll import part, slice_at
-from graphc.ops.vjp import pullback
+from graphc.ops.vjp import decomposed_grad
 from graphc.ops.windows import Ints, check_ints
 from graphc.types import FLOATS, bool_, float32, int64
 
@@ -192,7 +192,7 @@ class RoiAlign(Op):
         return pixels, (x >= -1) & (x <= size)
 
     def grad(self, dy: Value, y: Value, x: Value, rois: Value, batch_indices: Value) -> Sequence[Value | None]:
-        return pullback(lambda *xs: [self._pooled(*xs)], [x, rois, batch_indices], dy)
+        return decomposed_grad(self._pooled, dy, y, [x, rois, batch_indices])
 
     def _pooled(self, x: Value, rois: Value, batch_indices: Value) -> Value:
         """The op in simpler ones: the samples of all regions, (R, rows, samples, columns, samples, C), then reduced."""
@@ -336,7 +336,7 @@ class MaxRoiPool(Op):
         return y
 
     def grad(self, dy: Value, y: Value, x: Value, rois: Value) -> Sequence[Value | None]:
-        return pullback(lambda *xs: [self._pooled(*xs)], [x, rois], dy)
+        return decomposed_grad(self._pooled, dy, y, [x, rois])
 
     def _pooled(self, x: Value, rois: Value) -> Value:
         """The op in simpler ones: the maxima of the pixels in each column of cells, then of those in each cell."""

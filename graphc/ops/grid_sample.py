@@ -24,7 +24,7 @@ from graphc.ops.math import Abs, Floor, Round
 from graphc.ops.shape import COMMON
 from graphc.ops.taps import Pixel, cubic_weight, limited, masked, pixel, reflected, sampled, wide_type
 from graphc.ops.unroll import slice_at
-from graphc.ops.vjp import pullback
+from graphc.ops.vjp import decomposed_grad
 from graphc.ops.windows import volume
 from graphc.types import FLOATS, Tensor, bool_, float64, int64, string
 
@@ -160,7 +160,7 @@ class GridSample(Op):
         return [found(base + k, cubic_weight(ratio - k, CUBIC_COEFFICIENT)) for k in (-1, 0, 1, 2)]
 
     def grad(self, dy: Value, y: Value, x: Value, grid: Value) -> Sequence[Value | None]:
-        return pullback(lambda *xs: [self._sampled(*xs)], [x, grid], dy)
+        return decomposed_grad(self._sampled, dy, y, [x, grid])
 
     def _sampled(self, x: Value, grid: Value) -> Value:
         """The op in simpler ones."""

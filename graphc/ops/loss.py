@@ -32,7 +32,7 @@ from graphc.ops.indexing import Gather, GatherElements
 from graphc.ops.logic import Equal, Where
 from graphc.ops.reshaping import Squeeze, Unsqueeze
 from graphc.ops.softmax import LogSoftmax
-from graphc.ops.vjp import pullback
+from graphc.ops.vjp import decomposed_grad
 from graphc.types import FLOATS, bool_, float32, float64, int32, int64, unify
 
 REDUCTIONS = ("none", "sum", "mean")
@@ -162,7 +162,7 @@ class NegativeLogLikelihoodLoss(ClassLoss):
         return self._element(y, _widened(x, lambda i: wide(x[i])), target, weight)
 
     def grad(self, dy: Value, y: Value, *xs: Value | None) -> Sequence[Value | None]:
-        return pullback(lambda *xs: [self._loss(*xs)], xs, dy)
+        return decomposed_grad(self._loss, dy, y, xs)
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ class SoftmaxCrossEntropyLoss(ClassLoss):
         return (loss, lambda *i: cast(log(i), scores.dtype)) if len(types) > 1 else loss
 
     def grad(self, dy: Any, y: Any, *xs: Value | None) -> Sequence[Value | None]:
-        return pullback(self._results, xs, dy)
+        return decomposed_grad(self._results, dy, y, xs)
 
     def _results(self, scores: Value, labels: Value, weights: Value | None = None) -> list[Value]:
         """The outputs as graph code."""

@@ -24,7 +24,7 @@ from graphc.ops.movement import Concat
 from graphc.ops.padding import Pad
 from graphc.ops.shape import at_run_time, value_of
 from graphc.ops.unroll import part
-from graphc.ops.vjp import pullback
+from graphc.ops.vjp import decomposed_grad
 from graphc.types import DType, count, float32, float64, int32, int64, string, unify
 
 NUMBERS = frozenset({float32, float64, int64, int32})
@@ -102,7 +102,7 @@ class ArrayFeatureExtractor(FeatureOp):
         return element
 
     def grad(self, dy: Value, y: Value, x: Value, indices: Value) -> Sequence[Value | None]:
-        return pullback(lambda x, at: [Gather(1).apply((matrix(x), at.reshape([-1])))[0]], [x, indices], dy)
+        return decomposed_grad(lambda x, at: [Gather(1).apply((matrix(x), at.reshape([-1])))[0]], dy, y, [x, indices])
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class FeatureVectorizer(FeatureOp):
         return element
 
     def grad(self, dy: Value, y: Value, *xs: Value) -> Sequence[Value | None]:
-        return pullback(self._joined, xs, dy)
+        return decomposed_grad(self._joined, dy, y, xs)
 
     def _joined(self, *xs: Value) -> list[Value]:
         """The op in simpler ones."""
@@ -275,7 +275,7 @@ class Normalizer(FeatureOp):
         return element
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
-        return pullback(self._normalized, [x], dy)
+        return decomposed_grad(self._normalized, dy, y, [x])
 
     def _normalized(self, x: Value) -> list[Value]:
         """The op in simpler ones."""

@@ -18,7 +18,7 @@ from graphc.ops.ml_linear import affine, affine_of, check_coefficients
 from graphc.ops.ml_scores import TRANSFORMS, Classifier, check_choice, logistic, rows_of, transformed, two_columns
 from graphc.ops.ml_transforms import transform
 from graphc.ops.ml_transforms import two_columns as two_columns_of
-from graphc.ops.vjp import pullback
+from graphc.ops.vjp import decomposed_grad
 from graphc.types import float32, float64
 
 KERNELS = ("LINEAR", "POLY", "RBF", "SIGMOID")
@@ -111,7 +111,7 @@ class SVMRegressor(SupportVectors):
         return (np.where(scores > 0, 1, -1) if self.one_class else scores).astype(np.float32)
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
-        return [None] if self.one_class else pullback(self._scores, [x], dy)
+        return [None] if self.one_class else decomposed_grad(self._scores, dy, y, [x])
 
     def _scores(self, x: Value) -> list[Value]:
         """The op in simpler ones."""
@@ -182,7 +182,7 @@ class SVMClassifier(SupportVectors, Classifier):
         if self.prob_a and self._vectors:
             raise CompileError("the probabilities of classes come from an iteration, which has no gradient here")
         seed = dy[1]
-        return [None] if seed is None else pullback(self._scores, [x], seed)
+        return [None] if seed is None else decomposed_grad(self._scores, seed, y[1], [x])
 
     def _scores(self, x: Value) -> list[Value]:
         """The scores in simpler ops."""

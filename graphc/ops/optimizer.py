@@ -20,7 +20,7 @@ from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, c
 from graphc.ops.logic import where
 from graphc.ops.math import Sqrt
 from graphc.ops.shape import at_run_time, value_of
-from graphc.ops.vjp import pullback
+from graphc.ops.vjp import decomposed_grad
 from graphc.types import Shape, float32, float64, int64, unify
 
 _FLOATS = (float32, float64)
@@ -83,7 +83,7 @@ class Optimizer(Op):
         return tuple(element(group, k) for k in range(1 + self.states) for group in self._variables(tensors))
 
     def grad(self, dy: Any, y: Any, *xs: Value) -> Sequence[Value | None]:
-        return pullback(self._stepped, xs, dy)
+        return decomposed_grad(self._stepped, dy, y, xs)
 
     def _stepped(self, r: Value, t: Value, *tensors: Value) -> list[Value]:
         """The op in simpler ones."""

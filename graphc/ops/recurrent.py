@@ -34,7 +34,7 @@ from graphc.ops.recurrent_cells import ACTIVATIONS, Activation, Cell, checked_le
 from graphc.ops.reshaping import Unsqueeze
 from graphc.ops.shape import at_run_time, size_of, value_of
 from graphc.ops.unroll import joined, part, slice_at, stacked
-from graphc.ops.vjp import pullback
+from graphc.ops.vjp import decomposed_grad
 from graphc.types import FLOATS, int32, int64, unify
 
 Function = Callable[[Array], Array]
@@ -159,7 +159,7 @@ class Recurrent(Op):
         return self._shown(results, X)
 
     def grad(self, dy: Any, y: Any, *xs: Value | None) -> Sequence[Value | None]:
-        return pullback(lambda *xs: self.decompose(*xs) or self.scanned(*xs), xs, dy)
+        return decomposed_grad(lambda *xs: self.decompose(*xs) or self.scanned(*xs), dy, y, xs)
 
     def scanned(
         self,

@@ -7,10 +7,11 @@ those of its inputs (`Op.grad`); a value that is read in several places sums wha
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from graphc.dims import SymDim
 from graphc.errors import CompileError, GraphcError
-from graphc.ir import OPERATORS, Graph, Node, Op, Value, topological
+from graphc.ir import OPERATORS, Graph, Node, Op, Value, substitute, topological
 from graphc.limits import check_deadline
 from graphc.types import MapType, TensorType, Type
 
@@ -72,18 +73,27 @@ def gradient_graph(body: Graph, seeded: Sequence[bool]) -> tuple[Graph, list[boo
     return graph, [g is not None for g in gradients]
 
 
-def pullback(
-    function: Callable[..., Sequence[Value]], xs: Sequence[Value | None], dys: Value | Sequence[Value | None]
+def decomposed_grad(
+    decompose: Callable[..., Value | Sequence[Value] | None], dy: Any, y: Any, xs: Sequence[Value | None]
 ) -> list[Value | None]:
-    """The gradients of `xs` for an op that is `function` in simpler ops: Σ_k dys_k · ∂function_k/∂x.
+    """The gradient of an op that `decompose` expresses in other ops, for its inputs `xs`.
 
-    `function` is differentiated on inputs of its own, because one of `xs` may be computed from another.
+    Args:
+        decompose: the outputs as a function of the inputs, None for one that is missing.
+        dy, y, xs: as `Op.grad` has them.
     """
-    seeds = [dys] if isinstance(dys, Value) else list(dys)
+    # On inputs of its own: what one of `xs` contributes to another is no matter of this op.
     own = [None if x is None else Value(x.type, name=f"x{i}", content=x.content) for i, x in enumerate(xs)]
-    inputs, given = [v for v in own if v is not None], [x for x in xs if x is not None]
-    graph, found = gradient_graph(Graph(inputs, function(*own)), [dy is not None for dy in seeds])
-    gradients = iter(graph(*given, *(dy for dy in seeds if dy is not None)))
+    dys, ys = ((dy,), (y,)) if isinstance(y, Value) else (dy, y)
+    made = decompose(*own)
+    outputs = [made] if isinstance(made, Value) else list(made or ())[: len(ys)]
+    body = Graph([x for x in own if x is not None], outputs)
+    given = [x for x in xs if x is not None]
+    graph, found = gradient_graph(body, [d is not None for d in dys])
+    # The gradient reads the outputs that are there already; what else it needs of the op it computes again.
+    known = dict(zip(body.outputs, ys, strict=True))
+    known.update(zip(graph.inputs, [*given, *(d for d in dys if d is not None)], strict=True))
+    gradients = iter(substitute(graph, known))
     there = iter(found)
     return [next(gradients) if x is not None and next(there) else None for x in xs]
 
@@ -114,7 +124,7 @@ def _gradients_of_inputs(node: Node, dys: tuple[Value | None, ...]) -> list[Valu
     dy, y = (dys[0], node.output) if single else (dys, node.outputs)
     try:
         if type(node.op).grad is Op.grad and node.op.decompose(*node.inputs) is not None:
-            gradients = pullback(lambda *xs: _several(node.op.decompose(*xs)), node.inputs, dys)
+            gradients = decomposed_grad(node.op.decompose, dy, y, node.inputs)
         else:
             gradients = list(node.op.grad(dy, y, *node.inputs))
         if len(gradients) != len(node.inputs):
@@ -127,10 +137,6 @@ def _gradients_of_inputs(node: Node, dys: tuple[Value | None, ...]) -> list[Valu
             e.node = node.label
         raise
     return gradients
-
-
-def _several(made: Value | Sequence[Value] | None) -> Sequence[Value]:
-    return [made] if isinstance(made, Value) else made or ()
 
 
 def _accumulate(gradients: dict[Value, Value], x: Value, dx: Value) -> None:
