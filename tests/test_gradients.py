@@ -136,9 +136,8 @@ def test_slope_of_steps(case: Case) -> None:
 def test_cast_like() -> None:
     """Also across types, where rows in one type say nothing."""
     x, like = Value(TensorType(float32, (3,)), name="x"), Value(TensorType(float64, (2,)), name="like")
-    first, second = interpret(
-        grad(Graph([x, like], [CastLike()(x, like)])), [np.ones(3, np.float32), np.ones(2), [1, 2, 3]]
-    )
+    feeds = [np.ones(3, np.float32), np.ones(2), np.array([1.0, 2.0, 3.0])]
+    first, second = interpret(grad(Graph([x, like], [CastLike()(x, like)])), feeds)
     assert first.dtype == np.float32
     np.testing.assert_array_equal(first, [1, 2, 3])
     np.testing.assert_array_equal(second, [0, 0])
