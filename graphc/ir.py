@@ -221,6 +221,7 @@ class Op:
     domain: ClassVar[str] = ""
     on_dims: ClassVar[bool] = False  # `eval` also works on object arrays of dims: a step of shape computations
     pure: ClassVar[bool] = True  # equal inputs give equal outputs; False for random generators
+    no_gradient: ClassVar[str] = ""  # why there is none, where outputs are floating-point
 
     @property
     def name(self) -> str:
@@ -245,7 +246,8 @@ class Op:
         `dy` and `y` are the output's gradient and the output; tuples of them when the node has several outputs (a
         gradient is None when nothing depends on that output).
         """
-        raise GraphcError(f"{self.name} has no gradient", node=self.name)
+        why = f": {self.no_gradient}" if self.no_gradient else ""
+        raise GraphcError(f"{self.name} has no gradient{why}", node=self.name)
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         """Arithmetic and traffic; by default one operation for each output element."""

@@ -17,7 +17,6 @@ from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
 from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype, const, known_sizes
 from graphc.ops.elementwise import widen
-from graphc.ops.fused import decomposed_grad
 from graphc.ops.indexing import Gather
 from graphc.ops.logic import And, Equal, Greater, LessOrEqual, Not, Or, Where
 from graphc.ops.math import Tanh
@@ -26,6 +25,7 @@ from graphc.ops.padding import Pad
 from graphc.ops.reduction import ReduceMax
 from graphc.ops.slicing import Slice
 from graphc.ops.softmax import Softmax
+from graphc.ops.vjp import decomposed_grad
 from graphc.types import BY_ONNX, FLOATS, NUMBERS, DType, Shape, bfloat16, bool_, float16, float32, int64, unify
 
 RAW, CAPPED, BIASED, PROBABILITIES = range(4)  # the values of qk_matmul_output_mode

@@ -12,11 +12,14 @@ from graphc.expr import Element, Expr, Source, cast, over, position, wide
 from graphc.index import Linear, flatten
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
-from graphc.ops.base import Array, Dim, TensorType, Value, check_rank, check_same_dtype
+from graphc.ops import samples
+from graphc.ops.base import Array, Dim, TensorType, Value, check_rank, check_same_dtype, const, known_sizes
 from graphc.ops.conv import Conv
 from graphc.ops.elementwise import widen
 from graphc.ops.grid_sample import sample, tap
 from graphc.ops.taps import around, sampled
+from graphc.ops.unroll import slice_at
+from graphc.ops.vjp import decomposed_grad
 from graphc.ops.windows import Grid, Ints, Window, positions, volume
 
 
@@ -128,6 +131,30 @@ class DeformConv(Op):
             return cast(total if b is None else total + wide(b[m]), y.dtype)
 
         return element
+
+    def grad(self, dy: Value, y: Value, *xs: Value | None) -> Sequence[Value | None]:
+        return decomposed_grad(self._sampled, dy, y, xs)
+
+    def _sampled(self, x: Value, w: Value, offset: Value, b: Value | None = None, mask: Value | None = None) -> Value:
+        """The op as a product of w with samples of x."""
+        n, channels, *sizes = known_sizes(x, *range(x.rank or 0))
+        m, _, *kernel = known_sizes(w, *range(w.rank or 0))
+        windows = Grid.of(kernel, strides=self.strides, dilations=self.dilations, pads=self.pads).windows(sizes)
+        counts, groups, rank = [v.count for v in windows], self.offset_group, len(windows)
+        size, total, each = volume(kernel), volume(counts), channels // self.offset_group
+        places = offset.reshape([n * groups, size, rank, total]).transpose([2, 0, 1, 3])
+        axes = []
+        for a, (v, base) in enumerate(zip(windows, _regular(windows), strict=True)):
+            place = slice_at(places, 0, a) + const(base.reshape(1, size, total).astype(x.dtype.numpy), x.dtype)
+            axes.append(samples.around(place.reshape([n * groups, size * total]), v.size, zeros=True))
+        columns = samples.sampled(x.reshape([n * groups, each, *sizes]), axes)  # (n · groups, size · total, each)
+        columns = columns.reshape([n, groups, size, total, each])
+        if mask is not None:
+            columns = columns * mask.reshape([n, groups, size, total, 1])
+        depth = channels // self.group
+        columns = columns.transpose([0, 1, 4, 2, 3]).reshape([n, self.group, depth * size, total])
+        y = (w.reshape([self.group, m // self.group, depth * size]) @ columns).reshape([n, m, *counts])
+        return y if b is None else y + b.reshape([m, *(1 for _ in counts)])
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         x, w = xs[0], xs[1]

@@ -13,9 +13,28 @@ from graphc.expr import Element, Expr, Source, as_position, call, cast, guard, o
 from graphc.index import Linear
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
-from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype
+from graphc.ops import samples
+from graphc.ops.base import (
+    Array,
+    TensorType,
+    Value,
+    check_dtype,
+    check_rank,
+    check_same_dtype,
+    const,
+    known_sizes,
+    lift,
+)
 from graphc.ops.elementwise import widen
+from graphc.ops.generate import Range
+from graphc.ops.indexing import Gather
+from graphc.ops.logic import where
+from graphc.ops.math import Abs, Ceil, Floor, Sign
+from graphc.ops.minmax import Max
+from graphc.ops.reshaping import Unsqueeze
 from graphc.ops.taps import Pixel, limited, whole
+from graphc.ops.unroll import part, slice_at
+from graphc.ops.vjp import decomposed_grad
 from graphc.ops.windows import Ints, check_ints
 from graphc.types import FLOATS, bool_, float32, int64
 
@@ -172,9 +191,95 @@ class RoiAlign(Op):
         pixels = [Pixel(whole(low, size), 1 - (inner - low)), Pixel(whole(low + 1, size), inner - low)]
         return pixels, (x >= -1) & (x <= size)
 
+    def grad(self, dy: Value, y: Value, x: Value, rois: Value, batch_indices: Value) -> Sequence[Value | None]:
+        return decomposed_grad(self._pooled, dy, y, [x, rois, batch_indices])
+
+    def _pooled(self, x: Value, rois: Value, batch_indices: Value) -> Value:
+        """The op in simpler ones: the samples of all regions, (R, rows, samples, columns, samples, C), then reduced."""
+        _, _, height, width = known_sizes(x, 0, 1, 2, 3)
+        half_pixel = self.coordinate_transformation_mode == "half_pixel"
+        corners = rois * self.spatial_scale - (0.5 if half_pixel else 0.0)
+        left, top, right, bottom = (slice_at(corners, 1, k).reshape([-1, 1, 1]) for k in range(4))
+        rows = self._line(top, bottom, self.output_height, height, [3, 4])
+        columns = self._line(left, right, self.output_width, width, [1, 2])
+        image = batch_indices.reshape([-1, 1, 1, 1, 1]) * (height * width)
+        pixels, last = samples.rows_of(x), const([5], int64)
+        terms = []
+        for i in rows.samples:
+            for j in columns.samples:
+                picked = Gather(0).apply((pixels, image + i.position * width + j.position))[0]
+                terms.append(picked * Unsqueeze().apply((i.weight * j.weight, last))[0])
+        average = self.mode == "avg"
+        value = samples.sum_of(terms) if average else Max().apply(terms)[0]
+        near = Unsqueeze().apply((rows.near & columns.near, last))[0]
+        value = where(near, value, 0.0)
+        if rows.counted is not None and columns.counted is not None:
+            counted = Unsqueeze().apply((rows.counted & columns.counted, last))[0]
+            value = where(counted, value, 0.0 if average else -np.inf)
+        if average:
+            total = value.sum([2, 4])
+            y = total / limited_below(rows.count * columns.count, 1.0)
+        else:
+            y = where(rows.count * columns.count > 0.0, value.max([2, 4]), 0.0)
+        return y.transpose([0, 3, 1, 2])
+
+    def _line(self, start: Value, end: Value, cells: int, size: int, others: Sequence[int]) -> Line:
+        """`_samples` on values, with the axes `others` of size 1."""
+        extent = end - start
+        if self.coordinate_transformation_mode != "half_pixel":
+            extent = limited_below(extent, 1.0)
+        cell = extent / float(cells)
+        if self.sampling_ratio:
+            count, counted = lift(float(self.sampling_ratio), cell).reshape([1, 1, 1]), None
+            tick = const(np.arange(self.sampling_ratio), cell.dtype)
+        else:
+            count = limited_below(Ceil().apply((cell,))[0], 0.0)
+            most = limited_below(count.max(), 0.0).cast(int64)
+            tick = Range().apply((const(0, int64), most, const(1, int64)))[0].cast(cell.dtype)
+            counted = tick < count
+        x = (
+            start
+            + const(np.arange(cells)[:, None], cell.dtype) * cell
+            + (tick + 0.5) * cell / limited_below(count, 1.0)
+        )
+        near = (x >= -1.0) & (x <= float(size))
+
+        def spread(v: Value) -> Value:
+            return Unsqueeze().apply((v, const(others, int64)))[0]
+
+        pair = samples.around(samples.limited(x, 0, size - 1), size, zeros=False)
+        return Line(
+            [samples.Sample(spread(p.position), spread(p.weight)) for p in pair],
+            spread(near),
+            None if counted is None else spread(counted),
+            count.reshape([-1, 1, 1, 1]),
+        )
+
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         samples = self.sampling_ratio**2 or 1
         return Cost(8 * samples * elements(ys[0]), traffic(xs, ys))
+
+
+@dataclass(frozen=True)
+class Line:
+    """The samples of the regions along an axis, as values that broadcast with (R, rows, samples, columns, samples).
+
+    Attributes:
+        samples: the two pixels around each.
+        near: whether it is near enough to the image to count.
+        counted: false where a region has fewer samples than another; None where all have as many.
+        count: samples of a cell, (R, 1, 1, 1).
+    """
+
+    samples: Sequence[samples.Sample]
+    near: Value
+    counted: Value | None
+    count: Value
+
+
+def limited_below(x: Value, low: float) -> Value:
+    """max(x, low)."""
+    return Max().apply((x, lift(low, x)))[0]
 
 
 def _check_batch(indices: Array, n: int) -> None:
@@ -230,6 +335,25 @@ class MaxRoiPool(Op):
                         y[r, :, i, j] = line[:, left:right].max(1)
         return y
 
+    def grad(self, dy: Value, y: Value, x: Value, rois: Value) -> Sequence[Value | None]:
+        return decomposed_grad(self._pooled, dy, y, [x, rois])
+
+    def _pooled(self, x: Value, rois: Value) -> Value:
+        """The op in simpler ones: the maxima of the pixels in each column of cells, then of those in each cell."""
+        _, _, height, width = known_sizes(x, 0, 1, 2, 3)
+        image = slice_at(rois, 1, 0).cast(int64)
+        scaled = part(rois, 1, 1, 5) * self.spatial_scale
+        whole = Floor().apply((Abs().apply((scaled,))[0] + 0.5,))[0] * Sign().apply((scaled,))[0]
+        left, top, right, bottom = (slice_at(whole, 1, k).reshape([-1, 1, 1]) for k in range(4))
+        columns = _membership(left, right, self.pooled_shape[1], width)
+        rows = _membership(top, bottom, self.pooled_shape[0], height)
+        regions = Unsqueeze().apply((Gather(0).apply((x, image))[0], const([3], int64)))[0]  # (R, C, H, 1, W)
+        in_column = Unsqueeze().apply((columns, const([1, 2], int64)))[0]
+        lines = where(in_column, regions, -np.inf).max([4])
+        in_row = Unsqueeze().apply((rows, const([1, 4], int64)))[0]
+        y = where(in_row, Unsqueeze().apply((lines, const([2], int64)))[0], -np.inf).max([3])
+        return where(y > -np.inf, y, 0.0)
+
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return Cost(elements(ys[0]), traffic(xs, ys))
 
@@ -242,6 +366,14 @@ def _cells(start: float, end: float, count: int, size: int) -> list[tuple[int, i
         low, high = np.floor(np.float32(i) * cell) + start, np.ceil(np.float32(i + 1) * cell) + start
         ranges.append((int(min(max(low, 0), size)), int(min(max(high, 0), size))))
     return ranges
+
+
+def _membership(start: Value, end: Value, count: int, size: int) -> Value:
+    """Whether a pixel is in a cell: (R, count, size), the ranges being those of `_cells`."""
+    cell = limited_below((end - start + 1.0).cast(float32), 1.0) / float(count)
+    i, pixel = np.arange(count, dtype=np.float32)[:, None], const(np.arange(size), start.dtype)
+    low, high = Floor().apply((cell * const(i),))[0], Ceil().apply((cell * const(i + 1),))[0]
+    return (pixel >= low.cast(start.dtype) + start) & (pixel < high.cast(start.dtype) + start)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from graphc.ops.attention import grouped_matmul, heads_of, in_dtype, in_wide, sa
 from graphc.ops.base import Array, TensorType, check_dtype, check_rank, check_same_dtype, known_sizes
 from graphc.ops.bodies import body_cost, fitted_inputs
 from graphc.ops.elementwise import widen
-from graphc.ops.fused import decomposed_grad
 from graphc.ops.softmax import Softmax
+from graphc.ops.vjp import decomposed_grad
 from graphc.types import BY_ONNX, FLOATS, DType, dtype_of, float32, float64, same_type
 
 MODIFIERS = ("score_mod", "prob_mod")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -54,20 +54,3 @@ class Fused(Op):
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return body_cost(self.body)
-
-
-def decomposed_grad(
-    decompose: Callable[..., Sequence[Value]], dy: Any, y: Any, xs: Sequence[Value | None]
-) -> list[Value | None]:
-    """The gradient of an op that `decompose` expresses in other ops, for its inputs `xs`.
-
-    Args:
-        decompose: the outputs as a function of the inputs, None for one that is missing.
-        dy, y, xs: as `Op.grad` has them.
-    """
-    # On inputs of its own: what one of `xs` contributes to another is no matter of this op.
-    own = [None if x is None else Value(x.type, name=f"x{i}", content=x.content) for i, x in enumerate(xs)]
-    ys: Sequence[Value] = y if isinstance(y, tuple) else (y,)
-    body = Graph([x for x in own if x is not None], list(decompose(*own))[: len(ys)])
-    gradients = iter(Fused(body).grad(dy, y, *(x for x in xs if x is not None)))
-    return [None if x is None else next(gradients) for x in xs]

@@ -14,11 +14,17 @@ from graphc.expr import Element, Expr, Source, call, cast, constant, position, s
 from graphc.index import Linear
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
-from graphc.ops.base import Array, Dim, TensorType, Value, check_dtype, check_rank, const
+from graphc.ops import samples
+from graphc.ops.base import Array, Dim, TensorType, Value, check_dtype, check_rank, const, known_sizes
 from graphc.ops.elementwise import widen
+from graphc.ops.generate import zeros_like
 from graphc.ops.interpolation import cubic
+from graphc.ops.logic import where
+from graphc.ops.math import Abs, Floor, Round
 from graphc.ops.shape import COMMON
 from graphc.ops.taps import Pixel, cubic_weight, limited, masked, pixel, reflected, sampled, wide_type
+from graphc.ops.unroll import slice_at
+from graphc.ops.vjp import decomposed_grad
 from graphc.ops.windows import volume
 from graphc.types import FLOATS, Tensor, bool_, float64, int64, string
 
@@ -153,6 +159,47 @@ class GridSample(Op):
             return [found(base, 1 - ratio), found(base + 1, ratio)]
         return [found(base + k, cubic_weight(ratio - k, CUBIC_COEFFICIENT)) for k in (-1, 0, 1, 2)]
 
+    def grad(self, dy: Value, y: Value, x: Value, grid: Value) -> Sequence[Value | None]:
+        return decomposed_grad(self._sampled, dy, y, [x, grid])
+
+    def _sampled(self, x: Value, grid: Value) -> Value:
+        """The op in simpler ones."""
+        n, c, *sizes = known_sizes(x, *range(x.rank or 0))
+        places = known_sizes(grid, *range(1, (grid.rank or 1) - 1))
+        given = (grid if grid.dtype is x.dtype else grid.cast(x.dtype)).reshape([n, volume(places), len(sizes)])
+        axes = [self._samples(slice_at(given, 2, len(sizes) - 1 - i), size) for i, size in enumerate(sizes)]
+        y = samples.sampled(x, axes).reshape([n, *places, c])
+        return y.transpose([0, len(places) + 1, *range(1, len(places) + 1)])
+
+    def _samples(self, place: Value, size: int) -> list[samples.Sample]:
+        """`_axis` on values."""
+        x = (place + 1.0) / 2.0 * (size - 1.0) if self.align_corners else ((place + 1.0) * float(size) - 1.0) / 2.0
+        low, high = (0.0, size - 1.0) if self.align_corners else (-0.5, size - 0.5)
+        zeros = self.padding_mode == "zeros"
+
+        def mirrored(x: Value, *, cut: bool) -> Value:
+            inner = reflected_of(x, low, high)
+            # A pixel's coordinate is whole, and no number to differentiate for.
+            return where((x >= low) & (x <= high), x, truncated(inner) if cut else inner)
+
+        def found(x: Value, weight: Value) -> samples.Sample:
+            x = mirrored(x, cut=True) if self.padding_mode == "reflection" else x
+            return samples.at(x, size, weight, zeros=zeros)
+
+        if self.mode == "nearest":
+            x = Round().apply((x,))[0]
+        if self.padding_mode == "border" and self.mode != "cubic":
+            x = samples.limited(x, 0, size - 1)
+        elif self.padding_mode == "reflection" and self.mode != "cubic":
+            x = mirrored(x, cut=False)
+        if self.mode == "nearest":
+            return [found(x, zeros_like(x) + 1.0)]
+        base: Value = Floor().apply((x,))[0]
+        ratio = x - base
+        if self.mode == "linear":
+            return [found(base, 1.0 - ratio), found(base + 1.0, ratio)]
+        return [found(base + float(k), cubic_of(ratio - float(k), CUBIC_COEFFICIENT)) for k in (-1, 0, 1, 2)]
+
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         taps = {"nearest": 0, "linear": 2, "cubic": 4}[self.mode]
         return Cost(2 * taps ** len((ys[0].shape or (0, 0))[2:]) * elements(ys[0]), traffic(xs, ys))
@@ -188,6 +235,29 @@ def reflect(x: Array, low: float, high: float) -> Array:
         return np.full_like(x, low)
     distance = np.mod(x - low, 2 * extent)
     return np.asarray(low + np.where(distance > extent, 2 * extent - distance, distance))
+
+
+def reflected_of(x: Value, low: float, high: float) -> Value:
+    """`reflect` as graph code."""
+    extent = high - low
+    if extent <= 0:
+        return zeros_like(x) + low
+    turns = Floor().apply(((x - low) / (2 * extent),))[0]
+    distance = x - low - turns * (2 * extent)
+    return where(distance > extent, 2 * extent - distance, distance) + low
+
+
+def truncated(x: Value) -> Value:
+    """The whole part of `x`, which is at least -0.5."""
+    return Floor().apply((samples.limited(x, 0, np.inf),))[0]
+
+
+def cubic_of(x: Value, a: float) -> Value:
+    """`cubic` as graph code."""
+    x = Abs().apply((x,))[0]
+    near = ((a + 2) * x - (a + 3)) * x * x + 1.0
+    far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+    return where(x <= 1.0, near, where(x < 2.0, far, 0.0))
 
 
 def sample(x: Array, axes: Sequence[Sequence[Tap]], *, weighted: bool = True) -> Array:

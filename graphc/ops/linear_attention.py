@@ -18,11 +18,11 @@ from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, c
 from graphc.ops.control import Scan
 from graphc.ops.conv import Conv
 from graphc.ops.elementwise import widen
-from graphc.ops.fused import decomposed_grad
 from graphc.ops.math import Exp
 from graphc.ops.movement import Concat
 from graphc.ops.padding import Pad
 from graphc.ops.slicing import Slice
+from graphc.ops.vjp import decomposed_grad
 from graphc.types import bfloat16, float16, float32, unify
 
 RULES = ("linear", "gated", "delta", "gated_delta")

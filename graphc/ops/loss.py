@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from graphc.errors import CompileError, ExecutionError, ShapeError
 from graphc.expr import Element, Expr, Source, bounded, call, cast, constant, equal, guard, over, select, wide
 from graphc.index import Linear
-from graphc.ir import Cost, Graph, elements, traffic
+from graphc.ir import Cost, elements, traffic
 from graphc.limits import current_limits
 from graphc.ops.base import (
     Array,
@@ -31,7 +32,7 @@ from graphc.ops.indexing import Gather, GatherElements
 from graphc.ops.logic import Equal, Where
 from graphc.ops.reshaping import Squeeze, Unsqueeze
 from graphc.ops.softmax import LogSoftmax
-from graphc.ops.vjp import gradient_graph
+from graphc.ops.vjp import decomposed_grad
 from graphc.types import FLOATS, bool_, float32, float64, int32, int64, unify
 
 REDUCTIONS = ("none", "sum", "mean")
@@ -160,8 +161,8 @@ class NegativeLogLikelihoodLoss(ClassLoss):
     def element(self, y: TensorType, x: Source, target: Source, weight: Source | None = None) -> Element:
         return self._element(y, _widened(x, lambda i: wide(x[i])), target, weight)
 
-    def grad(self, dy: Value, y: Value, x: Value, target: Value, weight: Value | None = None) -> Sequence[Value | None]:
-        return _slopes(lambda *xs: [self._loss(*xs)], [x, target, weight], [dy])
+    def grad(self, dy: Value, y: Value, *xs: Value | None) -> Sequence[Value | None]:
+        return decomposed_grad(self._loss, dy, y, xs)
 
 
 @dataclass(frozen=True)
@@ -207,21 +208,13 @@ class SoftmaxCrossEntropyLoss(ClassLoss):
         loss = self._element(types[0], _widened(scores, log), labels, weights)
         return (loss, lambda *i: cast(log(i), scores.dtype)) if len(types) > 1 else loss
 
-    def grad(
-        self,
-        dy: Value | Sequence[Value | None],
-        y: Value | Sequence[Value],
-        scores: Value,
-        labels: Value,
-        weights: Value | None = None,
-    ) -> Sequence[Value | None]:
-        dys = [dy] if isinstance(dy, Value) else list(dy)
+    def grad(self, dy: Any, y: Any, *xs: Value | None) -> Sequence[Value | None]:
+        return decomposed_grad(self._results, dy, y, xs)
 
-        def results(scores: Value, *others: Value) -> list[Value]:
-            logs = LogSoftmax(1).apply((scores,))[0]
-            return [self._loss(logs, *others), logs][: len(dys)]
-
-        return _slopes(results, [scores, labels, weights], dys)
+    def _results(self, scores: Value, labels: Value, weights: Value | None = None) -> list[Value]:
+        """The outputs as graph code."""
+        logs = LogSoftmax(1).apply((scores,))[0]
+        return [self._loss(logs, labels, weights), logs][: self.outputs]
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return Cost(5 * elements(xs[0]), traffic(xs, ys))
@@ -230,14 +223,3 @@ class SoftmaxCrossEntropyLoss(ClassLoss):
 def _widened(x: Source, element: Callable[[tuple[Linear, ...]], Expr]) -> Source:
     """A tensor of the shape of `x`, computed in the type in which functions of x are."""
     return Source(float64 if x.dtype is float64 else float32, x.shape, element)
-
-
-def _slopes(
-    loss: Callable[..., Sequence[Value]], xs: Sequence[Value | None], dys: Sequence[Value | None]
-) -> list[Value | None]:
-    """The gradients of `xs`, by differentiating graph code on inputs of its own: labels and weights may share nodes."""
-    given = [x for x in xs if x is not None]
-    inputs = [Value(x.type, name=f"x{i}") for i, x in enumerate(given)]
-    graph, found = gradient_graph(Graph(inputs, loss(*inputs)), [dy is not None for dy in dys])
-    gradients = iter(graph(*given, *(dy for dy in dys if dy is not None)))
-    return [next(gradients) if there else None for there in found]

@@ -53,6 +53,7 @@ class Lookup(Op):
     """An op on single elements that looks them up among keys."""
 
     domain = DOMAIN
+    no_gradient = "it finds its input in a table of keys"
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return Cost(elements(xs[0]), traffic(xs, ys))

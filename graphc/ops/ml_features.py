@@ -15,10 +15,16 @@ from graphc.expr import Element, Expr, Source, bounded, call, cast, constant, eq
 from graphc.index import Linear
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
-from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype, const
+from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype, const, known_sizes
+from graphc.ops.indexing import Gather
 from graphc.ops.logic import Equal, Identity, IsNaN, where
+from graphc.ops.math import Abs, Sqrt
 from graphc.ops.ml_encoding import DOMAIN
+from graphc.ops.movement import Concat
+from graphc.ops.padding import Pad
 from graphc.ops.shape import at_run_time, value_of
+from graphc.ops.unroll import part
+from graphc.ops.vjp import decomposed_grad
 from graphc.types import DType, count, float32, float64, int32, int64, string, unify
 
 NUMBERS = frozenset({float32, float64, int64, int32})
@@ -52,6 +58,11 @@ def check_features(x: Value, found: int, what: str) -> None:
 def _by_feature(values: Array, dtype: DType) -> Value:
     """A constant that broadcasts with features: one number, or one for each feature."""
     return const((values.reshape(()) if values.size == 1 else values).astype(dtype.numpy), dtype)
+
+
+def matrix(x: Value) -> Value:
+    """`x` as rows of features; a vector is one row."""
+    return x.reshape([1, -1]) if x.rank == 1 else x
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,9 @@ class ArrayFeatureExtractor(FeatureOp):
             return x[(*i[: len(x.shape) - 1], k) if len(x.shape) > 1 else (k,)]
 
         return element
+
+    def grad(self, dy: Value, y: Value, x: Value, indices: Value) -> Sequence[Value | None]:
+        return decomposed_grad(lambda x, at: [Gather(1).apply((matrix(x), at.reshape([-1])))[0]], dy, y, [x, indices])
 
 
 @dataclass(frozen=True)
@@ -142,6 +156,20 @@ class FeatureVectorizer(FeatureOp):
 
         return element
 
+    def grad(self, dy: Value, y: Value, *xs: Value) -> Sequence[Value | None]:
+        return decomposed_grad(self._joined, dy, y, xs)
+
+    def _joined(self, *xs: Value) -> list[Value]:
+        """The op in simpler ones."""
+        widths = self.inputdimensions or [known_sizes(x, -1)[0] for x in xs]
+        rows = []
+        for x, width in zip(xs, widths, strict=True):
+            row = matrix(x if x.dtype is float32 else x.cast(float32))
+            (size,) = known_sizes(row, 1)
+            row = part(row, 1, 0, min(size, width))
+            rows.append(Pad().apply((row, const([0, 0, 0, max(0, width - size)], int64)))[0])
+        return [Concat(1).apply(rows)[0]]
+
 
 def _resized(x: Array, width: int) -> Array:
     return np.pad(x[:, :width], [(0, 0), (0, max(0, width - x.shape[1]))])
@@ -164,6 +192,9 @@ class Binarizer(FeatureOp):
         threshold = float(np.float32(self.threshold))
         common = float32 if x.dtype is float32 else float64
         return lambda *i: cast(cast(x[i], common) > threshold, y.dtype)
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [None]  # the slope of steps
 
 
 @dataclass(frozen=True)
@@ -242,6 +273,21 @@ class Normalizer(FeatureOp):
             return cast(cast(x[i], float64) / select(equal(norm, 0), 1, norm), float32)
 
         return element
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return decomposed_grad(self._normalized, dy, y, [x])
+
+    def _normalized(self, x: Value) -> list[Value]:
+        """The op in simpler ones."""
+        wide = x.cast(float64)
+        if self.norm == "MAX":
+            divisor = wide.max(-1, keepdims=True)
+        elif self.norm == "L1":
+            divisor = Abs().apply((wide,))[0].sum(-1, keepdims=True)
+        else:
+            divisor = Sqrt().apply(((wide * wide).sum(-1, keepdims=True),))[0]
+        is_zero = Equal().apply((divisor, const(0.0, float64)))[0]
+        return [(wide / where(is_zero, divisor + 1.0, divisor)).cast(float32)]
 
 
 @dataclass(frozen=True)

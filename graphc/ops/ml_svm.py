@@ -8,14 +8,18 @@ from itertools import combinations
 
 import numpy as np
 
-from graphc.errors import ExecutionError, InvalidModel, ShapeError
+from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError
 from graphc.ir import Cost, Op, traffic
-from graphc.ops.base import Array, Dim, TensorType, Value
+from graphc.ops.base import Array, Dim, TensorType, Value, const
+from graphc.ops.math import Exp, Tanh
 from graphc.ops.ml_encoding import DOMAIN
-from graphc.ops.ml_features import features
-from graphc.ops.ml_linear import affine, check_coefficients
+from graphc.ops.ml_features import features, matrix
+from graphc.ops.ml_linear import affine, affine_of, check_coefficients
 from graphc.ops.ml_scores import TRANSFORMS, Classifier, check_choice, logistic, rows_of, transformed, two_columns
-from graphc.types import float32
+from graphc.ops.ml_transforms import transform
+from graphc.ops.ml_transforms import two_columns as two_columns_of
+from graphc.ops.vjp import decomposed_grad
+from graphc.types import float32, float64
 
 KERNELS = ("LINEAR", "POLY", "RBF", "SIGMOID")
 Floats = tuple[float, ...]
@@ -62,6 +66,19 @@ class SupportVectors(Op):
         inner = gamma * products + shift
         return np.asarray(np.tanh(inner) if self.kernel_type == "SIGMOID" else inner**degree)
 
+    def kernel_of(self, x: Value, vectors: int) -> Value:
+        """`kernel` as graph code; x is float64."""
+        v = np.array(self.support_vectors, np.float32).astype(np.float64).reshape(vectors, -1)
+        products = x @ const(np.ascontiguousarray(v.T))
+        if self.kernel_type == "LINEAR":
+            return products
+        gamma, shift, degree = np.array(self.kernel_params, np.float32).astype(np.float64).tolist()
+        if self.kernel_type == "RBF":
+            distances = (x * x).sum([1], keepdims=True) + const((v * v).sum(1)) - 2.0 * products
+            return Exp().apply((-gamma * distances,))[0]
+        inner = gamma * products + shift
+        return Tanh().apply((inner,))[0] if self.kernel_type == "SIGMOID" else inner**degree
+
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         rows: Dim = ys[0].shape[0] if ys[0].shape else 0
         each = 2 * len(self.support_vectors or ()) + 2 * len(self.coefficients or ())
@@ -92,6 +109,15 @@ class SVMRegressor(SupportVectors):
         basis = self.kernel(x, self.n_supports) if self.n_supports else x
         scores = affine(basis, self.coefficients or (), (self.rho or (0.0,))[:1], 1)
         return (np.where(scores > 0, 1, -1) if self.one_class else scores).astype(np.float32)
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [None] if self.one_class else decomposed_grad(self._scores, dy, y, [x])
+
+    def _scores(self, x: Value) -> list[Value]:
+        """The op in simpler ones."""
+        wide = matrix(x.cast(float64))
+        basis = self.kernel_of(wide, self.n_supports) if self.n_supports else wide
+        return [affine_of(basis, self.coefficients or (), (self.rho or (0.0,))[:1], 1)]
 
 
 @dataclass(frozen=True)
@@ -152,8 +178,28 @@ class SVMClassifier(SupportVectors, Classifier):
             return chosen, two_columns(scores[:, 0], self.post_transform, probability=self.post_transform != "NONE")
         return chosen, transformed(scores, self.post_transform)
 
-    def _pairwise(self, kernel: Array, pairs: Array) -> Array:
-        """The score of the machine for each pair of classes: (N, pairs)."""
+    def grad(self, dy: Sequence[Value | None], y: Sequence[Value], x: Value) -> Sequence[Value | None]:
+        if self.prob_a and self._vectors:
+            raise CompileError("the probabilities of classes come from an iteration, which has no gradient here")
+        seed = dy[1]
+        return [None] if seed is None else decomposed_grad(self._scores, seed, y[1], [x])
+
+    def _scores(self, x: Value) -> list[Value]:
+        """The scores in simpler ops."""
+        wide, classes = matrix(x.cast(float64)), len(self.labels())
+        if not self._vectors:
+            first = (self.rho or (0.0,))[0]
+            scores = affine_of(wide, self.coefficients or (), (first,) * classes, classes)
+            return [transform(scores, self.post_transform)]
+        pairs = np.array(list(combinations(range(classes), 2)))
+        rho = const(np.array(self.rho, np.float32).astype(np.float64))
+        scores = (self.kernel_of(wide, self._vectors) @ const(self._machines(pairs)) + rho).cast(float32)
+        if len(pairs) == 1:
+            return [two_columns_of(scores, self.post_transform, probability=self.post_transform != "NONE")]
+        return [transform(scores, self.post_transform)]
+
+    def _machines(self, pairs: Array) -> Array:
+        """The coefficients of the machine for each pair of classes: (vectors, pairs)."""
         weights = np.array(self.coefficients, np.float32).reshape(-1, self._vectors)
         counts = np.array(self.vectors_per_class, np.int64)
         ends = np.cumsum(counts)
@@ -162,7 +208,11 @@ class SVMClassifier(SupportVectors, Classifier):
         for k, (i, j) in enumerate(pairs):
             machines[starts[i] : ends[i], k] = weights[j - 1, starts[i] : ends[i]]
             machines[starts[j] : ends[j], k] = weights[i, starts[j] : ends[j]]
-        return np.asarray(kernel @ machines + np.array(self.rho, np.float32))
+        return machines
+
+    def _pairwise(self, kernel: Array, pairs: Array) -> Array:
+        """The score of the machine for each pair of classes: (N, pairs)."""
+        return np.asarray(kernel @ self._machines(pairs) + np.array(self.rho, np.float32))
 
     def _probabilities(self, scores: Array, pairs: Array, classes: int) -> Array:
         """The probability of each class, from those of each pair."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,9 @@ class TreeOp(Op):
         """Raise unless x has the features that the trees read."""
         if x.shape is not None and isinstance(x.shape[-1], int) and x.shape[-1] < self.forest.width:
             raise ShapeError(f"the trees read {self.forest.width} features, x is {x.tensor}")
+
+    def grad(self, dy: Any, y: Any, x: Value) -> Sequence[Value | None]:
+        return [None]  # the slope of steps
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         """A balanced tree takes a comparison for each level, and then a vote for each target."""

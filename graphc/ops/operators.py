@@ -5,9 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from graphc.ir import OPERATORS, Axes, Op, Operand, Value
-from graphc.ops import arithmetic, cast, linear, logic, math, movement, reduction, reshaping, scatter
+from graphc.ops import (
+    arithmetic,
+    cast,
+    linear,
+    logic,
+    math,
+    movement,
+    optional,
+    reduction,
+    reshaping,
+    scatter,
+    sequence,
+)
 from graphc.ops.base import const, lift
-from graphc.types import int64
+from graphc.types import OptionalType, SequenceType, int64
 
 
 def _binary(op: type[Op]) -> Callable[[Operand, Operand], Value]:
@@ -42,6 +54,14 @@ def _scatter_add(x: Value, positions: Value, added: Value, axis: int = 0) -> Val
     return scatter.ScatterElements(axis, reduction="add").apply((x, positions, added))[0]
 
 
+def _gradient_sum(a: Value, b: Value) -> Value:
+    """What two uses of a value send back: tensors, sequences of them, or optionals that hold either."""
+    if isinstance(a.type, OptionalType):
+        held = (optional.OptionalGetElement().apply((v,))[0] for v in (a, b))
+        return optional.Optional().apply((_gradient_sum(*held),))[0]
+    return sequence.added(a, b) if isinstance(a.type, SequenceType) else a + b
+
+
 def install() -> None:
     """Fill `OPERATORS`; `graphc.ops` calls this once."""
     binary: tuple[type[Op], ...] = (
@@ -57,5 +77,6 @@ def install() -> None:
         OPERATORS[reduce.__name__] = _reduction(reduce)
     OPERATORS["Reshape"] = reshaping.reshape
     OPERATORS["Transpose"] = _transpose
+    OPERATORS["GradientSum"] = _gradient_sum
     OPERATORS["ScatterAdd"] = _scatter_add
     OPERATORS["ScatterNDAdd"] = lambda x, indices, updates: scatter.ScatterND("add").apply((x, indices, updates))[0]

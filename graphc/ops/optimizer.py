@@ -16,8 +16,11 @@ from graphc.dims import Dim
 from graphc.errors import ExecutionError, InvalidModel, ShapeError
 from graphc.expr import Element, Expr, Source, call, cast, constant, select
 from graphc.ir import Cost, Op, elements, traffic
-from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype
+from graphc.ops.base import Array, TensorType, Value, check_dtype, check_rank, check_same_dtype, const
+from graphc.ops.logic import where
+from graphc.ops.math import Sqrt
 from graphc.ops.shape import at_run_time, value_of
+from graphc.ops.vjp import decomposed_grad
 from graphc.types import Shape, float32, float64, int64, unify
 
 _FLOATS = (float32, float64)
@@ -42,6 +45,10 @@ class Optimizer(Op):
 
     def step_of(self, rate: Expr, count: Expr, x: Expr, g: Expr, *states: Expr) -> tuple[Expr, ...]:
         """`step` of one element; `rate` and `count` are float64."""
+        raise NotImplementedError
+
+    def step_on(self, rate: Value, count: Value, x: Value, g: Value, *states: Value) -> tuple[Value, ...]:
+        """`step` on values; `rate` and `count` are float64 and 0-d."""
         raise NotImplementedError
 
     def infer(self, r: Value, t: Value, *tensors: Value) -> tuple[TensorType, ...]:
@@ -75,6 +82,15 @@ class Optimizer(Op):
 
         return tuple(element(group, k) for k in range(1 + self.states) for group in self._variables(tensors))
 
+    def grad(self, dy: Any, y: Any, *xs: Value) -> Sequence[Value | None]:
+        return decomposed_grad(self._stepped, dy, y, xs)
+
+    def _stepped(self, r: Value, t: Value, *tensors: Value) -> list[Value]:
+        """The op in simpler ones."""
+        rate, count = (v.cast(float64).reshape([]) for v in (r, t))
+        steps = [self.step_on(rate, count, *group) for group in self._variables(tensors)]
+        return [new for column in zip(*steps, strict=True) for new in column]
+
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         total: Dim = 0
         for y in ys[: len(ys) // (1 + self.states)]:
@@ -90,6 +106,11 @@ class Optimizer(Op):
         """All X, then all states of each kind."""
         n = len(tensors) // (2 + self.states)
         return [tensors[i : i + n] for i in range(0, len(tensors), n) if i != n]
+
+
+def root(x: Value) -> Value:
+    """√x."""
+    return Sqrt().apply((x,))[0]
 
 
 def _common_type(group: Sequence[Value]) -> TensorType:
@@ -135,6 +156,13 @@ class Adagrad(Optimizer):
         h = h + g * g
         return x - rate / (1 + count * self.decay_factor) * g / (np.sqrt(h) + self.epsilon), h
 
+    def step_on(self, rate: Value, count: Value, x: Value, g: Value, *states: Value) -> tuple[Value, ...]:
+        (h,) = states
+        g = self.norm_coefficient * x + g
+        h = h + g * g
+        factor = (rate / (count * self.decay_factor + 1.0)).cast(x.dtype)
+        return x - factor * g / (root(h) + self.epsilon), h
+
     def step_of(self, rate: Expr, count: Expr, x: Expr, g: Expr, *states: Expr) -> tuple[Expr, ...]:
         (h,) = states
         g = x * self.norm_coefficient + g
@@ -166,6 +194,15 @@ class Adam(Optimizer):
         if count > 0:
             rate *= float(np.sqrt(1 - self.beta**count)) / (1 - self.alpha**count)
         return (1 - self.norm_coefficient_post) * (x - rate * (v / (np.sqrt(h) + self.epsilon))), v, h
+
+    def step_on(self, rate: Value, count: Value, x: Value, g: Value, *states: Value) -> tuple[Value, ...]:
+        v, h = states
+        g = self.norm_coefficient * x + g
+        v = self.alpha * v + (1 - self.alpha) * g
+        h = self.beta * h + (1 - self.beta) * (g * g)
+        powers = [where(count > 0.0, 1.0 - const(b, float64) ** count, 1.0) for b in (self.alpha, self.beta)]
+        factor = (rate * (root(powers[1]) / powers[0])).cast(x.dtype)
+        return (1 - self.norm_coefficient_post) * (x - factor * (v / (root(h) + self.epsilon))), v, h
 
     def step_of(self, rate: Expr, count: Expr, x: Expr, g: Expr, *states: Expr) -> tuple[Expr, ...]:
         v, h = states
@@ -201,6 +238,13 @@ class Momentum(Optimizer):
         g = self.norm_coefficient * x + g
         v = self.alpha * v + (self.beta if count > 0 else 1.0) * g
         return x - rate * (v if self.mode == "standard" else g + self.alpha * v), v
+
+    def step_on(self, rate: Value, count: Value, x: Value, g: Value, *states: Value) -> tuple[Value, ...]:
+        (v,) = states
+        g = self.norm_coefficient * x + g
+        beta = where(count > 0.0, const(self.beta, float64), 1.0).cast(x.dtype)
+        v = self.alpha * v + beta * g
+        return x - rate.cast(x.dtype) * (v if self.mode == "standard" else g + self.alpha * v), v
 
     def step_of(self, rate: Expr, count: Expr, x: Expr, g: Expr, *states: Expr) -> tuple[Expr, ...]:
         (v,) = states

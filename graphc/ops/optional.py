@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,9 @@ class Optional(Op):
     def eval(self, input: Any = None) -> Any:
         return input
 
+    def grad(self, dy: Value, y: Value, *input: Value) -> Sequence[Value | None]:
+        return [OptionalGetElement().apply((dy,))[0] for _ in input]
+
 
 @dataclass(frozen=True)
 class OptionalGetElement(Op):
@@ -51,6 +55,9 @@ class OptionalGetElement(Op):
 
     def element(self, y: TensorType, input: Source) -> Element:
         return lambda *i: input[i]
+
+    def grad(self, dy: Value, y: Value, input: Value) -> Sequence[Value | None]:
+        return [Optional().apply((dy,))[0] if isinstance(input.type, OptionalType) else dy]
 
 
 @dataclass(frozen=True)

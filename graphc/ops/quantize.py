@@ -181,6 +181,7 @@ class QuantizeLinear(Op):
     output_dtype: DType | None = None
     precision: DType | None = None
     saturate: bool = True
+    no_gradient = "it rounds"
 
     def infer(self, x: Value, y_scale: Value, y_zero_point: Value | None = None) -> TensorType:
         check_dtype(x, HIGH_PRECISION | {int32}, "x")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from graphc.dims import Dim, unknown
 from graphc.errors import ExecutionError
 from graphc.expr import Element, Expr, Source, call, constant, equal, over, position, select, wide
 from graphc.index import Linear
-from graphc.ir import Cost, elements, traffic
+from graphc.ir import OPERATORS, Cost, elements, traffic
 from graphc.limits import check_tensor, current_limits
 from graphc.ops.base import (
     Array,
@@ -27,8 +27,9 @@ from graphc.ops.base import (
 )
 from graphc.ops.elementwise import widen
 from graphc.ops.generate import zeros_like
+from graphc.ops.indexing import Gather
 from graphc.ops.scatter import ScatterElements
-from graphc.ops.shape import COMMON, at_run_time
+from graphc.ops.shape import COMMON, at_run_time, shape_of
 from graphc.types import NUMBERS, bool_, int64
 
 
@@ -237,6 +238,16 @@ class Unique(Op):
             inverse = np.argsort(order)[inverse]
         results = (np.take(slices, first, axis=axis), *(v.astype(np.int64) for v in (first, inverse, counts)))
         return results[: self.outputs]
+
+    def grad(self, dy: Any, y: Any, x: Value) -> Sequence[Value | None]:
+        upstream = dy if isinstance(dy, Value) else dy[0]
+        if upstream is None:
+            return [None]
+        first = replace(self, outputs=2).apply((x,))[1]  # y is a Gather at the first indices
+        if self.axis is None:
+            blank = zeros_like(x).reshape([-1])
+            return [OPERATORS["ScatterAdd"](blank, first, upstream, 0).reshape(shape_of(x))]
+        return [Gather(self.axis).grad(upstream, upstream, x, first)[0]]
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return Cost(elements(xs[0]), traffic(xs, ys))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from graphc.dims import unknown
 from graphc.errors import ExecutionError, InvalidModel, ShapeError
-from graphc.ir import Cost, Op, elements, traffic
+from graphc.ir import Cost, Graph, Op, elements, traffic
 from graphc.limits import check_deadline
 from graphc.ops.base import (
     Array,
@@ -21,15 +21,21 @@ from graphc.ops.base import (
     check_rank,
     check_same_dtype,
     const,
+    known_sizes,
     static_shape,
 )
+from graphc.ops.control import Scan
 from graphc.ops.elementwise import widen
+from graphc.ops.generate import Range, zeros
 from graphc.ops.linear import Gemm
 from graphc.ops.logic import where
+from graphc.ops.movement import Concat
 from graphc.ops.recurrent_cells import ACTIVATIONS, Activation, Cell, checked_lengths, in_wide
-from graphc.ops.shape import at_run_time, value_of
+from graphc.ops.reshaping import Unsqueeze
+from graphc.ops.shape import at_run_time, size_of, value_of
 from graphc.ops.unroll import joined, part, slice_at, stacked
-from graphc.types import FLOATS, int32, unify
+from graphc.ops.vjp import decomposed_grad
+from graphc.types import FLOATS, int32, int64, unify
 
 Function = Callable[[Array], Array]
 DIRECTIONS = ("forward", "reverse", "bidirectional")
@@ -132,7 +138,10 @@ class Recurrent(Op):
         ys, finals = [], []
         for d, functions in enumerate(self._activations()):
             own = [None if v is None else slice_at(v, 0, d) for v in (w, r, b, p)]
-            cell = self._cell(rows, own, functions, batch, hidden)
+            projected, own_r, outside, peepholes = self._projected(rows, own, hidden)
+            assert projected is not None
+            assert own_r is not None
+            cell = Cell(projected, own_r, outside, functions, peepholes, batch, hidden)
             states = tuple(
                 const(np.zeros((batch, hidden), x.dtype.numpy), x.dtype)
                 if v is None
@@ -142,40 +151,97 @@ class Recurrent(Op):
             y: list[Value] = []
             backwards = self.direction == "reverse" or d == 1
             for t in range(steps)[:: -1 if backwards else 1]:
-                after = self.advance(cell, t, states)
-                shown = after[0]
-                if lengths is not None:
-                    active = lengths > t
-                    after = tuple(where(active, new, old) for new, old in zip(after, states, strict=True))
-                    shown = where(active, shown, 0.0)
-                states = after
+                states, shown = self._advance(cell, t, states, None if lengths is None else lengths > t)
                 y.append(shown)
             ys.append(joined(y[::-1] if backwards else y, 0).reshape([steps, 1, batch, hidden]))
             finals.append(states)
         results = [joined(ys, 1), *(stacked(states, 0) for states in zip(*finals, strict=True))]
+        return self._shown(results, X)
+
+    def grad(self, dy: Any, y: Any, *xs: Value | None) -> Sequence[Value | None]:
+        return decomposed_grad(lambda *xs: self.decompose(*xs) or self.scanned(*xs), dy, y, xs)
+
+    def scanned(
+        self,
+        X: Value,
+        W: Value,
+        R: Value,
+        B: Value | None = None,
+        sequence_lens: Value | None = None,
+        *others: Value | None,
+    ) -> list[Value]:
+        """`decompose` for any number of steps, as a Scan. Raises `CompileError` where R's size is unknown."""
+        hidden = known_sizes(R, 2)[0]
+        given = [*others, *(None,) * (self._states + 1)]
+        initial, P = given[: self._states], given[self._states]
+        x, w, r, b, p = (None if v is None else in_wide(v) for v in (X, W, R, B, P))
+        assert x is not None
+        x = x.transpose([1, 0, 2]) if self.layout else x
+        count = Range().apply((const(0, int64), size_of(x, 0).reshape([]), const(1, int64)))[0]
+        blank = zeros(Concat(0)(size_of(x, 1), const([hidden], int64)), x.dtype)
+        ys, finals = [], []
+        for d, functions in enumerate(self._activations()):
+            own = [None if v is None else slice_at(v, 0, d) for v in (w, r, b, p)]
+            projected, *read = self._projected(x, own, hidden)
+            states = [blank if v is None else slice_at(in_wide(v), 1 if self.layout else 0, d) for v in initial]
+            lengths = None if sequence_lens is None else Unsqueeze().apply((sequence_lens, const([1], int64)))[0]
+            captured = [v for v in (*read, lengths) if v is not None]
+            assert projected is not None
+            step = TensorType(projected.dtype, None if projected.shape is None else projected.shape[1:])
+            body = self._trip([*(v.tensor for v in states), step, TensorType(int64, ())], [*read, lengths], functions)
+            backwards = int(self.direction == "reverse" or d == 1)
+            scan = Scan(
+                body, 2, scan_input_directions=(backwards,) * 2, scan_output_directions=(backwards,),
+                captured=len(captured),
+            )  # fmt: skip
+            *states, y = scan.apply([*states, projected, count, *captured])
+            ys.append(Unsqueeze().apply((y, const([1], int64)))[0])
+            finals.append(states)
+        results = [joined(ys, 1), *(stacked(states, 0) for states in zip(*finals, strict=True))]
+        return self._shown(results, X)
+
+    def _trip(
+        self, varying: Sequence[TensorType], read: Sequence[Value | None], functions: Sequence[Activation]
+    ) -> Graph:
+        """One step as the body of a Scan: (states, x_t Wᵀ, t, R, bias, peepholes, lengths) -> (states, y_t)."""
+        own = [Value(t, name=f"x{i}") for i, t in enumerate(varying)]
+        given = [None if v is None else Value(v.type, name=f"c{i}") for i, v in enumerate(read)]
+        *states, projected, t = own
+        r, bias, p, lengths = given
+        assert r is not None
+        cell = Cell(projected, r, bias, functions, p, None, known_sizes(r, 1)[0])
+        after, shown = self._advance(cell, 0, tuple(states), None if lengths is None else lengths > t.cast(int32))
+        return Graph([*own, *(v for v in given if v is not None)], [*after, shown])
+
+    def _advance(
+        self, cell: Cell, t: int, states: tuple[Value, ...], active: Value | None
+    ) -> tuple[tuple[Value, ...], Value]:
+        """The states after step `t`, and what it shows; where the step is not `active`, the old ones and zero."""
+        after = self.advance(cell, t, states)
+        if active is None:
+            return after, after[0]
+        kept = tuple(where(active, new, old) for new, old in zip(after, states, strict=True))
+        return kept, where(active, after[0], 0.0)
+
+    def _shown(self, results: Sequence[Value], X: Value) -> list[Value]:
+        """The outputs that are wanted, in the layout and the element type of X."""
         if self.layout:
             results = [v.transpose([2, 0, 1, 3] if k == 0 else [1, 0, 2]) for k, v in enumerate(results)]
         return [v if v.dtype is X.dtype else v.cast(X.dtype) for v in results[: self.outputs]]
 
-    def _cell(
-        self,
-        rows: Value,
-        weights: Sequence[Value | None],
-        functions: Sequence[Activation],
-        batch: int,
-        hidden: int,
-    ) -> Cell:
-        """What the steps of one direction read, from its W, R, B and P."""
+    def _projected(self, rows: Value, weights: Sequence[Value | None], hidden: int) -> list[Value | None]:
+        """For the W, R, B and P of one direction: rows Wᵀ with the biases that fit in, R, the second bias, P."""
         w, r, b, p = weights
         assert w is not None
-        assert r is not None
         bias = outside = None
         if b is not None:
             n = self.gates * hidden
             first, second = part(b, 0, 0, n), part(b, 0, n, 2 * n)
             bias, outside = first + self._inside(second, hidden), second
-        projected = Gemm(transB=True)(rows, w, bias)
-        return Cell(projected, r, outside, functions, p, batch, hidden)
+        if rows.rank == 2:
+            return [Gemm(transB=True)(rows, w, bias), r, outside, p]
+        product = rows @ w.transpose([1, 0])
+        return [product if bias is None else product + bias, r, outside, p]
 
     def _inside(self, bias: Value, hidden: int) -> Value:
         """The part of the second bias that may be added to the product with W."""

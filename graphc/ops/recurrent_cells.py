@@ -88,12 +88,12 @@ class Cell:
     """What the steps of one direction read, on values.
 
     Attributes:
-        projected: X Wᵀ and the biases that can be added to it, (steps · batch, gates · hidden).
+        projected: X Wᵀ and the biases that can be added to it, (steps · batch, gates · hidden), or of one step.
         recurrent: R, (gates · hidden, hidden).
         bias: the second half of B, (gates · hidden).
         f: the activations.
         peepholes: (3 · hidden).
-        batch, hidden: the sizes of a state.
+        batch, hidden: the sizes of a state; batch is None where `projected` is that of one step.
     """
 
     projected: Value
@@ -101,7 +101,7 @@ class Cell:
     bias: Value | None
     f: Sequence[Activation]
     peepholes: Value | None
-    batch: int
+    batch: int | None
     hidden: int
     _known: dict[tuple[Value, int, int], Value] = field(default_factory=dict)
 
@@ -117,8 +117,11 @@ class Cell:
     def gates(self, t: int, h: Value | None, first: int, last: int) -> Value:
         """What enters the gates from `first` up to `last` in step t; without h, the input's part."""
         n = self.hidden
-        box = [[t * self.batch, first * n], [(t + 1) * self.batch, last * n], [0, 1]]
-        x: Value = Slice()(self.projected, *(const(v, int64) for v in box))
+        if self.batch is None:
+            x = part(self.projected, 1, first * n, last * n)
+        else:
+            box = [[t * self.batch, first * n], [(t + 1) * self.batch, last * n], [0, 1]]
+            x = Slice().apply((self.projected, *(const(v, int64) for v in box)))[0]
         return x if h is None else Gemm(transB=True)(h, self.of_gates(self.recurrent, first, last), x)
 
     def split(self, x: Value) -> list[Value]:

@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 
 from graphc.dims import unknown
-from graphc.errors import ExecutionError, InvalidModel, ShapeError, TypeMismatch
+from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError, TypeMismatch
 from graphc.interpret import interpret
 from graphc.ir import Cost, Graph, Op, Value, substitute
 from graphc.limits import check_deadline, check_tensor
-from graphc.ops.base import Array, Dim, check_dtype, check_rank, normalize_axis
+from graphc.ops.base import Array, Dim, check_dtype, check_rank, const, normalize_axis
 from graphc.ops.bodies import body_cost, fitted_inputs, leaving
+from graphc.ops.generate import zeros_like
+from graphc.ops.logic import where
 from graphc.ops.movement import check_parts
-from graphc.ops.shape import COMMON, at_run_time
+from graphc.ops.shape import COMMON, at_run_time, shape_of, size_of
+from graphc.ops.vjp import gradient_graph
 from graphc.types import DType, SequenceType, TensorType, Type, float32, int32, int64, join, same_type
 
 
@@ -72,6 +75,9 @@ class SequenceConstruct(Op):
     def eval(self, *inputs: Array) -> list[Array]:
         return list(inputs)
 
+    def grad(self, dy: Value, y: Value, *inputs: Value) -> Sequence[Value | None]:
+        return [_taken(dy, const(i, int64), x) for i, x in enumerate(inputs)]
+
 
 @dataclass(frozen=True)
 class SequenceEmpty(Op):
@@ -89,6 +95,9 @@ class SequenceEmpty(Op):
     def eval(self) -> list[Array]:
         return []
 
+    def grad(self, dy: Value, y: Value) -> Sequence[Value | None]:
+        return []
+
 
 @dataclass(frozen=True)
 class SequenceAt(Op):
@@ -101,6 +110,11 @@ class SequenceAt(Op):
     def eval(self, input_sequence: list[Array], position: Array) -> Array:
         n = len(input_sequence)
         return input_sequence[_index(position, n, f"a sequence of {n}")]
+
+    def grad(self, dy: Value, y: Value, input_sequence: Value, position: Value) -> Sequence[Value | None]:
+        at = _counted(position, input_sequence)
+        others = SequenceErase().apply((_zeros_of(input_sequence), at))[0]
+        return [SequenceInsert().apply((others, dy, at))[0], None]
 
 
 @dataclass(frozen=True)
@@ -119,6 +133,13 @@ class SequenceInsert(Op):
             at = n if position.size == 1 and position.item() == n else _index(position, n, f"a sequence of {n}")
         return [*input_sequence[:at], tensor, *input_sequence[at:]]
 
+    def grad(
+        self, dy: Value, y: Value, input_sequence: Value, tensor: Value, position: Value | None = None
+    ) -> Sequence[Value | None]:
+        at = const(-1, int64) if position is None else _counted(position, input_sequence)
+        gradients = [SequenceErase().apply((dy, at))[0], _taken(dy, at, tensor)]
+        return gradients if position is None else [*gradients, None]
+
 
 @dataclass(frozen=True)
 class SequenceErase(Op):
@@ -133,6 +154,12 @@ class SequenceErase(Op):
         n = len(input_sequence)
         at = _index(np.array(-1) if position is None else position, n, f"a sequence of {n}")
         return [*input_sequence[:at], *input_sequence[at + 1 :]]
+
+    def grad(self, dy: Value, y: Value, input_sequence: Value, position: Value | None = None) -> Sequence[Value | None]:
+        at = _counted(const(-1, int64) if position is None else position, input_sequence)
+        gone = zeros_like(SequenceAt().apply((input_sequence, at))[0])
+        dx = SequenceInsert().apply((dy, gone, at))[0]
+        return [dx] if position is None else [dx, None]
 
 
 @dataclass(frozen=True)
@@ -169,6 +196,16 @@ class ConcatFromSequence(Op):
         if self.new_axis:
             return np.stack(input_sequence, self.axis)
         return np.concatenate(input_sequence, self.axis)
+
+    def grad(self, dy: Value, y: Value, input_sequence: Value) -> Sequence[Value | None]:
+        if self.new_axis:
+            return [SplitToSequence(self.axis, False).apply((dy,))[0]]
+        element = Value(element_of(input_sequence), name="x")
+        axis = self.axis if dy.rank is None else normalize_axis(self.axis, dy.rank)
+        if axis < 0:
+            raise CompileError("the gradient needs the rank of the elements", hint="Give the graph's inputs shapes")
+        sizes = SequenceMap(Graph([element], [size_of(element, axis)])).apply((input_sequence,))[0]
+        return [SplitToSequence(self.axis).apply((dy, ConcatFromSequence(0).apply((sizes,))[0]))[0]]
 
 
 @dataclass(frozen=True)
@@ -210,6 +247,11 @@ class SplitToSequence(Op):
         if split is None and not self.keepdims:
             return [np.squeeze(p, self.axis) for p in pieces]
         return list(pieces)
+
+    def grad(self, dy: Value, y: Value, input: Value, split: Value | None = None) -> Sequence[Value | None]:
+        dx = ConcatFromSequence(self.axis, split is None and not self.keepdims).apply((dy,))[0]
+        dx = dx.reshape(shape_of(input))
+        return [dx] if split is None else [dx, None]
 
 
 def chunks(size: int, split: Array) -> list[int]:
@@ -283,6 +325,49 @@ class SequenceMap(Op):
                 result.append(value)
         return results
 
+    def grad(self, dy: Any, y: Any, *xs: Value) -> Sequence[Value | None]:
+        """The body's gradient, mapped over the sequences and those of dy; what all elements read sums over them."""
+        dys = dy if isinstance(dy, tuple) else (dy,)
+        body, found = gradient_graph(self.body, [d is not None for d in dys])
+        mapped = [self._is_mapped(i, len(xs), x.type) for i, x in enumerate(xs)]
+        # The seeds are mapped, so they come before the captured values.
+        first = len(xs) - self.captured
+        inputs = [*body.inputs[:first], *body.inputs[len(xs) :], *body.inputs[first : len(xs)]]
+        backwards = SequenceMap(Graph(inputs, body.outputs, name=body.name), self.captured)
+        results = iter(backwards.apply([*xs[:first], *(d for d in dys if d is not None), *xs[first:]]))
+        gradients = [next(results) if f else None for f in found]
+        return [g if m or g is None else _total(g, x) for x, g, m in zip(xs, gradients, mapped, strict=True)]
+
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         """The body's, an unknown number of times."""
         return body_cost(self.body, unknown())
+
+
+# -- gradients --------------------------------------------------------------------------------------------------------
+def added(a: Value, b: Value) -> Value:
+    """The sums of the elements of two sequences."""
+    x, y = (Value(element_of(a), name=name) for name in "xy")
+    return SequenceMap(Graph([x, y], [x + y])).apply((a, b))[0]
+
+
+def _taken(sequence: Value, position: Value, like: Value) -> Value:
+    """An element of `sequence`, which has the shape of `like`."""
+    return SequenceAt().apply((sequence, position))[0].reshape(shape_of(like))
+
+
+def _counted(position: Value, sequence: Value) -> Value:
+    """`position` counted from the front of `sequence`."""
+    at = (position if position.dtype is int64 else position.cast(int64)).reshape([])
+    return where(at < 0, at + SequenceLength().apply((sequence,))[0], at)
+
+
+def _zeros_of(sequence: Value) -> Value:
+    """A sequence of zeros in the shapes of the elements."""
+    element = Value(element_of(sequence), name="x")
+    return SequenceMap(Graph([element], [zeros_like(element)])).apply((sequence,))[0]
+
+
+def _total(sequence: Value, like: Value) -> Value:
+    """The sum of the elements, each of the shape of `like`; zeros for an empty sequence."""
+    filled = SequenceInsert().apply((sequence, zeros_like(like)))[0]
+    return ConcatFromSequence(0, new_axis=True).apply((filled,))[0].sum([0]).reshape(shape_of(like))

@@ -27,10 +27,10 @@ from graphc.ops.base import (
     static_shape,
 )
 from graphc.ops.elementwise import widen
-from graphc.ops.fused import decomposed_grad
 from graphc.ops.indexing import Gather
 from graphc.ops.padding import Pad
 from graphc.ops.slicing import Slice
+from graphc.ops.vjp import decomposed_grad
 from graphc.types import FLOATS, NUMBERS, DType, Shape, float32, float64, int32, int64
 
 MOST_WEIGHTS = 1 << 20  # of a transform as a matrix: beyond, a fast transform wins

@@ -6,11 +6,12 @@ those of its inputs (`Op.grad`); a value that is read in several places sums wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from graphc.dims import SymDim
 from graphc.errors import CompileError, GraphcError
-from graphc.ir import Graph, Node, Value, topological
+from graphc.ir import OPERATORS, Graph, Node, Op, Value, substitute, topological
 from graphc.limits import check_deadline
 from graphc.types import MapType, TensorType, Type
 
@@ -72,6 +73,31 @@ def gradient_graph(body: Graph, seeded: Sequence[bool]) -> tuple[Graph, list[boo
     return graph, [g is not None for g in gradients]
 
 
+def decomposed_grad(
+    decompose: Callable[..., Value | Sequence[Value] | None], dy: Any, y: Any, xs: Sequence[Value | None]
+) -> list[Value | None]:
+    """The gradient of an op that `decompose` expresses in other ops, for its inputs `xs`.
+
+    Args:
+        decompose: the outputs as a function of the inputs, None for one that is missing.
+        dy, y, xs: as `Op.grad` has them.
+    """
+    # On inputs of its own: what one of `xs` contributes to another is no matter of this op.
+    own = [None if x is None else Value(x.type, name=f"x{i}", content=x.content) for i, x in enumerate(xs)]
+    dys, ys = ((dy,), (y,)) if isinstance(y, Value) else (dy, y)
+    made = decompose(*own)
+    outputs = [made] if isinstance(made, Value) else list(made or ())[: len(ys)]
+    body = Graph([x for x in own if x is not None], outputs)
+    given = [x for x in xs if x is not None]
+    graph, found = gradient_graph(body, [d is not None for d in dys])
+    # The gradient reads the outputs that are there already; what else it needs of the op it computes again.
+    known = dict(zip(body.outputs, ys, strict=True))
+    known.update(zip(graph.inputs, [*given, *(d for d in dys if d is not None)], strict=True))
+    gradients = iter(substitute(graph, known))
+    there = iter(found)
+    return [next(gradients) if x is not None and next(there) else None for x in xs]
+
+
 def differentiable(t: Type) -> bool:
     """True when the elements are floating-point or complex numbers; maps have no gradients."""
     while not isinstance(t, TensorType):
@@ -93,9 +119,14 @@ def _nodes_between(wrt: Sequence[Value], outputs: Sequence[Value]) -> list[Node]
 
 
 def _gradients_of_inputs(node: Node, dys: tuple[Value | None, ...]) -> list[Value | None]:
+    """What the op's `grad` gives; for an op without one, the gradients of what it decomposes into."""
     single = len(dys) == 1
+    dy, y = (dys[0], node.output) if single else (dys, node.outputs)
     try:
-        gradients = list(node.op.grad(dys[0] if single else dys, node.output if single else node.outputs, *node.inputs))
+        if type(node.op).grad is Op.grad and node.op.decompose(*node.inputs) is not None:
+            gradients = decomposed_grad(node.op.decompose, dy, y, node.inputs)
+        else:
+            gradients = list(node.op.grad(dy, y, *node.inputs))
         if len(gradients) != len(node.inputs):
             raise CompileError(f"grad gives {len(gradients)} gradients for {len(node.inputs)} inputs")
         for i, (x, dx) in enumerate(zip(node.inputs, gradients, strict=True)):
@@ -110,9 +141,7 @@ def _gradients_of_inputs(node: Node, dys: tuple[Value | None, ...]) -> list[Valu
 
 def _accumulate(gradients: dict[Value, Value], x: Value, dx: Value) -> None:
     before = gradients.get(x)
-    if before is not None and not isinstance(x.type, TensorType):
-        raise CompileError(f"cannot sum gradients of type {x.type}", value=x.name)
-    gradients[x] = dx if before is None else before + dx
+    gradients[x] = dx if before is None else OPERATORS["GradientSum"](before, dx)
 
 
 def _check_fits(dx: Value, x: Value, what: str) -> None:

@@ -50,14 +50,14 @@ CASES = [
     Case(op.Scaler(None, (0.5, 2.0)), [random(3, 2)], lambda x: x * np.array([0.5, 2], np.float32), id="scale"),
     Case(op.Scaler((0.5,)), [random(3, 2)], lambda x: x - np.float32(0.5), id="offset"),
 
-    *(Case(op.Normalizer(norm), [ROWS.astype(dtype)], id=f"{norm}-{np.dtype(dtype)}")
+    *(Case(op.Normalizer(norm), [ROWS.astype(dtype)], id=f"{norm}-{np.dtype(dtype)}", grad=False)  # zeros
       for norm in ("MAX", "L1", "L2") for dtype in DTYPES),
     *(Case(op.Normalizer(norm), [random(5)], id=f"{norm}-vector") for norm in ("MAX", "L1", "L2")),
     Case(op.Normalizer("L2"), [random(0, 3)], lambda x: x, id="no-rows"),
     Case(op.Normalizer("MAX"), [random(2, 0)], lambda x: x, id="no-features"),
 
     *(Case(op.Imputer(imputed_value_floats=values, replaced_value_float=replaced), [x],
-           id=f"{len(values)}-{replaced}-{x.ndim}")
+           id=f"{len(values)}-{replaced}-{x.ndim}", grad=replaced != 0)  # zeros do not stay zeros
       for values, replaced in [((9.0,), NAN), ((9.0, 8.0, 7.0), 0.0), ((9.0, 8.0, 7.0), NAN)] for x in (GAPS, GAPS[0])),
     Case(op.Imputer(imputed_value_floats=(9.5,), replaced_value_float=NAN), [GAPS.astype(np.float64)], id="float64",
          oracle=lambda x: np.where(np.isnan(x), 9.5, x)),

@@ -67,17 +67,20 @@ CASES = [
     Case(op.TopK(), [NAN[0], count(2)], id="nan", oracle=top([np.nan, 3], [1, 2]), grad=False),  # NaN
     Case(op.TopK(), [random(0, 3), count(2)], id="empty", const=(1,)),
     # Distinct elements and slices.
-    *(Case(op.Unique(sorted=s, outputs=4), [np.array([2, 1, 1, 3, 4, 3], np.float32)], id=f"{s}")
-      for s in (True, False)),
+    *(Case(op.Unique(sorted=s, outputs=4), [np.array([2, 1, 1, 3, 4, 3], np.float32)], id=f"{s}", grad=False)
+      for s in (True, False)),  # equal elements do not stay equal
+    *(Case(op.Unique(axis, s, 2), [np.array([[2, 3, 1], [5, 0, 4], [8, 7, 6]], np.float32)], id=f"distinct-{axis}-{s}")
+      for axis in (None, 0, -1) for s in (True, False)),
     *(Case(op.Unique(sorted=s, outputs=4), [np.array([[3, 1], [3, 2]], np.int64)], id=f"matrix-{s}")
       for s in (True, False)),
     *(Case(op.Unique(axis, s, 4), [np.array([[1, 0, 0], [5, 0, 0], [1, 0, 0], [1, 0, -1]], np.float32)],
-           id=f"axis={axis}-{s}")
+           id=f"axis={axis}-{s}", grad=False)  # equal slices
       for axis in (0, 1, -1) for s in (True, False)),
     *(Case(op.Unique(axis=1, outputs=n), [random(2, 6, 2, low=0, high=2, dtype=np.int64)], id=f"outputs={n}",
            oracle=lambda x, n=n: unique(axis=1)(x)[:n])
       for n in (1, 2, 3, 4)),
-    *(Case(op.Unique(outputs=4), [random(9, low=0, high=4, dtype=dtype)], id=np.dtype(dtype).name, oracle=unique())
+    *(Case(op.Unique(outputs=4), [random(9, low=0, high=4, dtype=dtype)], id=np.dtype(dtype).name, oracle=unique(),
+           grad=False)
       for dtype in (np.int8, np.uint16, np.bool_, np.float64)),
     Case(op.Unique(outputs=4), [np.array([1, 0.5, 1], ml_dtypes.bfloat16)], id="bfloat16", oracle=unique()),
     Case(op.Unique(outputs=4), [np.array([1j, 1, 1j, 0], np.complex64)], id="complex64", oracle=unique()),
@@ -85,7 +88,7 @@ CASES = [
          oracle=lambda x: (np.array(["b", "a"], object), np.array([0, 1]), np.array([0, 1, 0]), np.array([2, 1]))),
     Case(op.Unique(axis=0, outputs=2), [np.array([["b", "a"], ["a", "z"], ["b", "a"]], object)], id="string-axis",
          oracle=lambda x: (x[[1, 0]], np.array([1, 0]))),
-    Case(op.Unique(outputs=4), [NAN], id="nan", oracle=unique()),
+    Case(op.Unique(outputs=4), [NAN], id="nan", oracle=unique(), grad=False),  # NaN
     Case(op.Unique(outputs=4), [np.array(3, np.float32)], id="rank-0", oracle=unique()),
     Case(op.Unique(outputs=4), [random(0, 2)], id="empty", oracle=unique()),
     Case(op.Unique(axis=0, outputs=4), [random(3, 0)], id="empty-slices",
