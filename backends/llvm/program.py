@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from .threads import aligned, imported, take
 
 LONG = 0.05  # seconds of a run from which on it is worth a thread to wait for it, so that it can be interrupted
 WORTH_SHARING = 20e-6  # seconds of a run at full speed, below which it takes longer to wake other threads
+NOWHERE: Mapping[int, Array] = MappingProxyType({})
 ENTER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
@@ -110,13 +112,16 @@ class Program:
     def slots(self) -> int:
         return 2 + len(self.inputs) + len(self.outputs)
 
-    def run(self, data: Sequence[Array]) -> list[Array]:
-        """The outputs for `data`, arrays of the inputs' types. Raises `ExecutionError` as NumPy's kernels do."""
-        return self._run(data)[0]
+    def run(self, data: Sequence[Array], out: Mapping[int, Array] = NOWHERE) -> list[Array]:
+        """The outputs for `data`, arrays of the inputs' types. Raises `ExecutionError` as NumPy's kernels do.
 
-    def _run(self, data: Sequence[Array]) -> tuple[list[Array], Array]:
+        Outputs whose numbers are in `out` are written into those arrays.
+        """
+        return self._run(data, out)[0]
+
+    def _run(self, data: Sequence[Array], out: Mapping[int, Array] = NOWHERE) -> tuple[list[Array], Array]:
         """The outputs, and what the driver's clock said."""
-        results: list[Array] = [np.empty(shape, dtype) for shape, dtype in self._types]
+        results = [out[k] if k in out else np.empty(*t) for k, t in enumerate(self._types)]
         try:
             context = self._free.pop()
         except IndexError:

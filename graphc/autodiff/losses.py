@@ -89,22 +89,29 @@ class CrossEntropy:
         if self.probabilities:
             losses = self._spread(prediction, target, 1.0)
             return losses.mean() if mask is None else (mask * losses).sum() / mask.sum()
-        weights = self._weights(prediction)
-        labels = [x for x in (prediction, target, weights) if x is not None]
         if not self.smoothing and mask is None:
-            loss: Value = SoftmaxCrossEntropyLoss(ignore_index=self.ignore_index)(*labels)
-            return loss
-        losses: Value = SoftmaxCrossEntropyLoss("none", self.ignore_index)(*labels)
-        ones = zeros_like(losses) + 1.0
-        counts: Value = ones if weights is None else Gather()(weights, self._safe(target))
+            return self._of_labels(prediction, target, "mean")
+        losses = self._of_labels(prediction, target, "none")
         if self.smoothing:
             losses = losses * (1 - self.smoothing) + self._spread(prediction, None, self.smoothing)
+        counts = self._importance(losses, target)
         if self.ignore_index is not None:
-            counted = ~_equal(target, self.ignore_index)
-            losses, counts = where(counted, losses, 0.0), where(counted, counts, 0.0)
+            losses = where(_counted(target, self.ignore_index), losses, 0.0)
         if mask is not None:
             losses, counts = losses * mask, counts * mask
         return losses.sum() / counts.sum()
+
+    def _of_labels(self, logits: Value, labels: Value, reduction: str) -> Value:
+        inputs = [x for x in (logits, labels, self._weights(logits)) if x is not None]
+        return SoftmaxCrossEntropyLoss(reduction, self.ignore_index).apply(inputs)[0]
+
+    def _importance(self, losses: Value, labels: Value) -> Value:
+        """What each label counts for in the mean."""
+        weights = self._weights(losses)
+        counted = None if self.ignore_index is None else _counted(labels, self.ignore_index)
+        safe = labels if counted is None else where(counted, labels, 0)
+        counts: Value = zeros_like(losses) + 1.0 if weights is None else Gather()(weights, safe)
+        return counts if counted is None else where(counted, counts, 0.0)
 
     def _spread(self, logits: Value, target: Value | None, share: float) -> Value:
         """−share · Σ_c w_c · t_c · log softmax(z)_c for each position; t is uniform where there is no target."""
@@ -123,14 +130,10 @@ class CrossEntropy:
             terms = terms * weights.reshape([-1] + [1] * (len(shape) - 2))
         return -terms.sum(1)
 
-    def _weights(self, logits: Value) -> Value | None:
+    def _weights(self, like: Value) -> Value | None:
         if self.class_weights is None:
             return None
-        return const(np.asarray(self.class_weights, np.float64).astype(logits.dtype.numpy), logits.dtype)
-
-    def _safe(self, labels: Value) -> Value:
-        """The labels, 0 where they are ignored."""
-        return labels if self.ignore_index is None else where(~_equal(labels, self.ignore_index), labels, 0)
+        return const(np.asarray(self.class_weights, np.float64).astype(like.dtype.numpy), like.dtype)
 
 
 def accuracy(prediction: Value, target: Value) -> Value:
@@ -148,6 +151,6 @@ def mean_absolute_error(prediction: Value, target: Value) -> Value:
     return error.mean()
 
 
-def _equal(x: Value, number: int) -> Value:
-    same: Value = Equal()(x, lift(number, x))
-    return same
+def _counted(labels: Value, ignored: int) -> Value:
+    same: Value = Equal()(labels, lift(ignored, labels))
+    return ~same

@@ -115,6 +115,22 @@ def train_step(
     return Graph(inputs, list(results.values()), list(results), name=f"train_{graph.name}" if graph.name else "")
 
 
+def evaluation(
+    graph: Graph, loss: Loss, parameters: Sequence[str], *, metrics: Mapping[str, Metric] | None = None
+) -> Graph:
+    """The loss and the metrics of `graph` in inference mode, its constants called `parameters` being inputs.
+
+    Inputs: those of `graph`, `target`, and the parameters; outputs: `loss` and those of `metrics`.
+    """
+    graph = inference_mode(graph)
+    held = {n.output: Value(n.output.type, name=n.name) for n in graph.constants() if n.name in parameters}
+    (prediction, *_) = substitute(graph, held)
+    prediction = _logits(prediction) if loss.of_logits else prediction
+    target = Value(loss.target_type(prediction), name=TARGET)
+    results = {"loss": loss(prediction, target)} | {k: m(prediction, target) for k, m in (metrics or {}).items()}
+    return Graph([*graph.inputs, target, *held.values()], list(results.values()), list(results), name=graph.name)
+
+
 def initial_state(step: Graph, graph: Graph) -> dict[str, Array]:
     """The first values of the state of `step`: the constants of `graph` that have its names, and zeros."""
     known = {n.name: n.op.value for n in graph.constants() if n.name and isinstance(n.op, Constant)}
