@@ -81,6 +81,10 @@ class ExecutionError(GraphcError, ValueError):
     """A value computed at run time breaks an operator's contract: an index out of range, an integer divided by zero."""
 
 
+class Diverged(ExecutionError):
+    """Training made a loss that is not a number."""
+
+
 class CompileError(GraphcError):
     """The graph is valid, but cannot be transformed or compiled as asked."""
 

@@ -30,7 +30,7 @@ LAYERS: list[tuple[str, set[str]]] = [
         {"text", "parse", "verifier", "passes", "autodiff", "loops"},
     ),
     ("running a graph: backends, compiled models, feeds, profiles", {"runtime"}),
-    ("training loops: they drive compiled models from the host", {"train", "optim"}),
+    ("training loops: they drive compiled models from the host", {"train"}),
     ("the public names, no logic", {"__init__"}),
     ("commands", {"cli", "__main__"}),
 ]
@@ -40,7 +40,7 @@ OUTER = ("frontends", "backends", "models")
 PACKAGES = {"graphc": "graphc"} | {f"graphc.{folder}": folder for folder in OUTER}
 
 # Packages that may be missing, or are slow to import: the only ones imported inside functions.
-OPTIONAL = {"llvmlite", "networkx", "onnxruntime", "cuda", "matplotlib", "PIL", "re2"}
+OPTIONAL = {"llvmlite", "networkx", "onnxruntime", "cuda", "matplotlib", "PIL", "re2", "sklearn"}
 
 # Packages that only one place may know.
 ONLY_IN = {"llvmlite": "backends/codegen/"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,13 @@ class LlvmExecutable(Executable):
     def run(self, inputs: Sequence[Data]) -> list[Data]:
         found = self.only or self._find(signature(inputs))
         return found.run(inputs)
+
+    def run_into(self, inputs: Sequence[Data], out: Mapping[int, Array]) -> list[Data]:
+        whole = self._find(signature(inputs)).whole
+        if whole is None:
+            return super().run_into(inputs, out)
+        check_deadline()
+        return list(whole.run(inputs, out))
 
     def specialized(self) -> Graph | None:
         kept = self.signatures.values()

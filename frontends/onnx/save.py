@@ -52,8 +52,8 @@ def save(
 ) -> onnx.ModelProto:
     """The ONNX model of `graph`, also written to `target` when one is given.
 
-    Constants become initialisers, `Fused` is inlined, bodies refer to outer values by name. A symbolic size is written
-    as a dim_param.
+    Constants become initialisers, graphc's own operators are written as what they are made of, bodies refer to outer
+    values by name. A symbolic size is written as a dim_param.
 
     Args:
         graph: any graph whose operators ONNX has.
@@ -69,7 +69,7 @@ def save(
     """
     if opset is not None and not 7 <= opset <= NEWEST:
         raise UnsupportedVersion(f"opset {opset} cannot be written, possible 7–{NEWEST}")
-    graph = inline_fused(graph)
+    graph = inline_own(graph)
     writer = _Writer({**_newest_with_all(graph), "": _choose_opset(graph) if opset is None else opset})
     model = onnx.ModelProto(producer_name="graphc")
     run(writer.graph(graph, model.graph))
@@ -95,14 +95,17 @@ def _check_depth(model: onnx.ModelProto, depth: int) -> None:
         ) from e
 
 
-def inline_fused(graph: Graph) -> Graph:
-    """`graph` with the bodies of Fused nodes in their place."""
+def inline_own(graph: Graph) -> Graph:
+    """`graph` without graphc's own operators: Fused is its body, others are what they decompose to."""
 
-    def visit(node: Node, xs: tuple[Value | None, ...]) -> tuple[Value, ...] | None:
-        return node.op.body(*(x for x in xs if x is not None)) if isinstance(node.op, Fused) else None
+    def visit(node: Node, xs: tuple[Value | None, ...]) -> Sequence[Value] | None:
+        if isinstance(node.op, Fused):
+            return node.op.body(*(x for x in xs if x is not None))
+        parts = node.op.decompose(*xs) if node.op.domain == Fused.domain else None
+        return [parts] if isinstance(parts, Value) else parts
 
-    while any(isinstance(node.op, Fused) for node in graph.nodes):
-        graph = rebuild(graph, visit)
+    while (after := rebuild(graph, visit)) is not graph:
+        graph = after
     return graph
 
 
@@ -113,7 +116,7 @@ def _regions(graph: Graph) -> Iterable[Graph]:
         region = waiting.pop()
         yield region
         for node in region.nodes:
-            waiting.extend(inline_fused(body) for body in node.op.graphs().values())
+            waiting.extend(inline_own(body) for body in node.op.graphs().values())
 
 
 def _choose_opset(graph: Graph) -> int:
@@ -222,7 +225,7 @@ class _Writer:
 
     def _body(self, graph: Graph, outside: Sequence[Value], outer: _Names, proto: onnx.GraphProto) -> Visit:
         """Fill `proto` with a body; its last inputs are the captured values `outside`, which keep their outer names."""
-        graph = inline_fused(graph)
+        graph = inline_own(graph)
         names = outer.inner()
         self.depth = max(self.depth, names.depth)
         formal = graph.inputs[: len(graph.inputs) - len(outside)]

@@ -16,6 +16,7 @@ from graphc.cli.inspect import inspect
 from graphc.cli.optimize import optimize
 from graphc.cli.profile import profile
 from graphc.cli.run import run
+from graphc.cli.train import train
 from graphc.cli.verify import verify
 from graphc.cli.zoo import zoo
 from graphc.runtime.version import __version__
@@ -27,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, inspect, profile, bench, verify, optimize, export, zoo, doctor):
+for command in (run, train, inspect, profile, bench, verify, optimize, export, zoo, doctor):
     app.command()(command)
 
 

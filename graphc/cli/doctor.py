@@ -17,6 +17,8 @@ EXTRAS = {
     "matplotlib": "plot",
     "Pillow": "image",
     "google-re2": "text",
+    "scikit-learn": "train",
+    "vega_datasets": "train",
 }
 
 

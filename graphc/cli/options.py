@@ -36,6 +36,10 @@ BackendName = Annotated[str, typer.Option("--backend", "-B", help="What runs the
 Threads = Annotated[int | None, typer.Option("--threads", "-t", min=1, help="Threads of one run.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of random data.")]
 Seconds = Annotated[float | None, typer.Option("--timeout", min=0, metavar="SECONDS", help="Stop after so long.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="NAME=VALUE", help="An option of the network: batch=8, classes=10."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -63,6 +67,17 @@ def parse_bindings(texts: list[str] | None) -> dict[str, int]:
         if not equals or not size.isdecimal():
             raise CompileError(f"--bind {quote(text)} is not SYMBOL=SIZE")
         found[name] = int(size)
+    return found
+
+
+def parse_options(texts: list[str] | None) -> dict[str, Any]:
+    """`batch=8` is a number, `batch=n` the name of a symbolic dimension."""
+    found: dict[str, Any] = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise CompileError(f"--set {quote(text)} is not NAME=VALUE")
+        found[name] = int(value) if value.lstrip("-").isdecimal() else value
     return found
 
 

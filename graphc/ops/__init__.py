@@ -53,6 +53,7 @@ from graphc.ops import (
     resize,
     sampling,
     scatter,
+    seeded_dropout,
     sequence,
     shape,
     signal,
@@ -129,8 +130,8 @@ OPS: tuple[type[Op], ...] = (
     indexing.Gather, indexing.GatherElements, indexing.GatherND, indexing.OneHot,
     # scatter
     scatter.ScatterElements, scatter.ScatterND, scatter.TensorScatter,
-    # dropout
-    dropout.Dropout,
+    # dropout, seeded_dropout
+    dropout.Dropout, seeded_dropout.SeededDropout,
     # minmax
     minmax.Max, minmax.Min, minmax.Sum, minmax.Mean, minmax.Clip,
     # softmax

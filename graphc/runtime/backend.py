@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Protocol
+
+import numpy as np
 
 from graphc.errors import BackendUnavailable, CompileError
 from graphc.interpret import Data
 from graphc.ir import Graph, Node
 from graphc.names import did_you_mean, quote
 from graphc.runtime.signatures import CacheInfo
+from graphc.types import Array
 
 GROUP = "graphc.backends"
 
@@ -66,6 +69,17 @@ class Executable(Protocol):
     def run(self, inputs: Sequence[Data]) -> list[Data]:
         """The graph's outputs for inputs that fit its declared types. The caller copies what it must own."""
         ...
+
+    def run_into(self, inputs: Sequence[Data], out: Mapping[int, Array]) -> list[Data]:
+        """`run`; outputs whose numbers are in `out` are written there: into arrays of their types, in C order.
+
+        Nothing in `out` may overlap with `inputs`.
+        """
+        results = self.run(inputs)
+        for number, place in out.items():
+            np.copyto(place, results[number])
+            results[number] = place
+        return results
 
     def specialized(self) -> Graph | None:
         """The graph for the input shapes that ran last; None where it is the graph itself, or there were none."""

@@ -202,6 +202,13 @@ class CompiledModel:
                 )
         return wanted
 
+    def run_into(self, arrays: Sequence[Any], out: Mapping[int, Array]) -> list[Any]:
+        """The outputs for inputs given in order; those whose numbers are in `out` are written there: see `Carried`."""
+        data = self._feeds.bind(arrays)
+        with limited(self._limits):
+            self._budget.check(data)
+            return self._open().run_into(data, out)
+
     def _run(self, data: list[Data], timeout: float | None) -> list[Data]:
         executable = self._executable or self._open()
         # Not a `with`: a small network takes some microseconds, and a context manager half of one.

@@ -1,0 +1,300 @@
+"""The training loop: epochs of mini-batches through a compiled train step."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from graphc.autodiff.losses import Loss
+from graphc.autodiff.optimisers import Clipping, Optimiser
+from graphc.autodiff.regularisers import Regulariser
+from graphc.autodiff.schedules import Schedule
+from graphc.autodiff.step import RATE, TARGET, Metric, evaluation, initial_state, train_step, trained
+from graphc.autodiff.training import SEED
+from graphc.dims import plain_symbol
+from graphc.errors import CompileError, FeedError
+from graphc.ir import Graph
+from graphc.passes.specialize import specialize
+from graphc.runtime.carried import Carried
+from graphc.runtime.compile import compile
+from graphc.text import format_graph
+from graphc.train.augmentation import Augmentation, augment
+from graphc.train.checkpoint import read_checkpoint, write_checkpoint
+from graphc.train.data import Dataset, chunks, order_of, prefetch
+from graphc.train.divergence import blame
+from graphc.train.plateau import OnPlateau
+from graphc.types import Array
+
+Record = dict[str, float]  # what an epoch came to: epoch, step, learning_rate, loss, metrics, validation_loss, …
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes:
+        loss, optimiser, schedule, regulariser, clipping, metrics: as `train_step` has them.
+        batch: examples of a step; the last ones of an epoch, when they are fewer, wait for another epoch.
+        epochs: how often all examples are gone through.
+        augment: random changes of the inputs, in order.
+        patience: stop when the validation loss (without validation data, the loss) has not improved for so many epochs,
+            and return the parameters that were best.
+        seed: of the order of examples, augmentation and dropout.
+    """
+
+    loss: Loss
+    optimiser: Optimiser
+    schedule: Schedule | OnPlateau
+    batch: int = 32
+    epochs: int = 10
+    regulariser: Regulariser | None = None
+    clipping: Clipping | None = None
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    augment: tuple[Augmentation, ...] = ()
+    patience: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What training came to.
+
+    Attributes:
+        graph: for inference, with the learned parameters.
+        history: a record for each epoch.
+        losses: the loss of each step.
+        rates: the learning rate of each step.
+    """
+
+    graph: Graph
+    history: list[Record]
+    losses: list[float]
+    rates: list[float]
+
+
+class Watcher(Protocol):
+    """Who is told how training goes."""
+
+    def on_step(self, epoch: int, done: int, batches: int, means: Mapping[str, float]) -> None:
+        """After a step: the epoch (from 1), steps done of it, steps it has, means of loss and metrics so far."""
+        ...
+
+    def on_epoch(self, record: Record) -> None:
+        """After an epoch."""
+        ...
+
+
+def fit(
+    graph: Graph,
+    data: Dataset,
+    recipe: Recipe,
+    *,
+    validation: Dataset | None = None,
+    backend: str = "llvm",
+    threads: int | None = None,
+    checkpoint: Path | None = None,
+    every: int | None = None,
+    watcher: Watcher | None = None,
+) -> Trained:
+    """`graph` with its parameters fitted to `data`.
+
+    The same arguments give the same bits, whether in one go or from a checkpoint on, on any number of threads.
+
+    Args:
+        graph: what infers, with one input, whose first size is a symbol (the batch); its constants are where training
+            starts.
+        data: the training examples.
+        recipe: how.
+        validation: examples that are held out; loss and metrics on them end each epoch.
+        backend, threads: what runs the steps.
+        checkpoint: a file that is written after each epoch; if it is there already, training goes on from it.
+        every: write it after so many steps as well.
+        watcher: told after each step and epoch.
+
+    Raises:
+        Diverged: the loss is not a number; the message says where that came from.
+        CompileError: the graph is not one that can be trained like this, or the checkpoint is of another training.
+        FeedError: the examples do not fit the graph.
+    """
+    return _Training(graph, data, recipe, validation, backend, threads, checkpoint, every, watcher).run()
+
+
+class _Training:
+    def __init__(
+        self,
+        graph: Graph,
+        data: Dataset,
+        recipe: Recipe,
+        validation: Dataset | None,
+        backend: str,
+        threads: int | None,
+        checkpoint: Path | None,
+        every: int | None,
+        watcher: Watcher | None,
+    ):
+        self.graph, self.data, self.recipe, self.validation = graph, data, recipe, validation
+        self.checkpoint, self.every, self.watcher = checkpoint, every, watcher
+        self.batches = len(data) // recipe.batch
+        if not self.batches:
+            raise FeedError(f"{len(data)} examples are no batch of {recipe.batch}")
+        batch = _specialized(graph, recipe.batch)
+        self.scheduled = not isinstance(recipe.schedule, OnPlateau)
+        self.step_graph = train_step(
+            batch,
+            recipe.loss,
+            recipe.optimiser,
+            schedule=None if isinstance(recipe.schedule, OnPlateau) else recipe.schedule,
+            regulariser=recipe.regulariser,
+            clipping=recipe.clipping,
+            metrics=recipe.metrics,
+        )
+        self.seeded = any(v.name == SEED for v in self.step_graph.inputs)
+        state = initial_state(self.step_graph, batch)
+        self.input = graph.inputs[0].name
+        self.parameters = [n.name for n in graph.constants() if n.name in state]
+        self.progress = _Progress()
+        self.best: dict[str, Array] = {}
+        if checkpoint is not None and checkpoint.exists():
+            state = self._resume(checkpoint)
+        self.step = Carried(compile(self.step_graph, backend=backend, threads=threads), state)
+        self.evaluate = None
+        if validation is not None:
+            measured = evaluation(graph, recipe.loss, self.parameters, metrics=recipe.metrics)
+            self.evaluate = compile(measured, backend=backend, threads=threads)
+
+    def run(self) -> Trained:
+        at = self.progress
+        while at.epoch < self.recipe.epochs and not self._is_over():
+            self._epoch()
+        state = self.best or self.step.state
+        return Trained(trained(self.graph, state), at.history, at.losses, at.rates)
+
+    def _epoch(self) -> None:
+        at, recipe = self.progress, self.recipe
+        rate = recipe.schedule.rates(self._watched()) if isinstance(recipe.schedule, OnPlateau) else None
+        with closing(prefetch(self._batches(at.epoch, at.done))) as batches:
+            for part in batches:
+                feeds: dict[str, Any] = {self.input: part.x, TARGET: part.y}
+                if rate is not None:
+                    feeds[RATE] = np.float32(rate)
+                if self.seeded:
+                    feeds[SEED] = np.int64(recipe.seed)
+                results = {name: float(y) for name, y in self.step(feeds).items()}
+                if not math.isfinite(results["loss"]):
+                    blame(self.step_graph, {**feeds, **self.step.previous}, len(at.losses), at.epoch + 1)
+                at.add(results.pop(RATE, rate or 0.0), results)
+                if self.watcher is not None:
+                    self.watcher.on_step(at.epoch + 1, at.done, self.batches, at.means())
+                if self.every is not None and at.done < self.batches and len(at.losses) % self.every == 0:
+                    self._save()
+        record = {"epoch": at.epoch + 1, "step": len(at.losses), RATE: at.rates[-1], **at.means()}
+        if self.evaluate is not None:
+            record |= {f"validation_{name}": y for name, y in self._validate().items()}
+        at.end(record)
+        if recipe.patience is not None and self._watched()[-1] == min(self._watched()):
+            self.best = self.step.state
+        self._save()
+        if self.watcher is not None:
+            self.watcher.on_epoch(record)
+
+    def _batches(self, epoch: int, done: int) -> Iterator[Dataset]:
+        """What is left of an epoch after `done` steps of it."""
+        size = self.recipe.batch
+        order = order_of(len(self.data), self.recipe.seed, epoch)
+        for k in range(done, self.batches):
+            part = self.data[order[k * size : (k + 1) * size]]
+            x = augment(part.x, self.recipe.augment, self.recipe.seed, epoch * self.batches + k)
+            yield Dataset(np.ascontiguousarray(x), part.y)
+
+    def _validate(self) -> Record:
+        """Means over the held-out examples."""
+        assert self.evaluate is not None
+        assert self.validation is not None
+        state = self.step.state
+        sums: Record = {}
+        for part in chunks(self.validation, self.recipe.batch):
+            feeds = {self.input: part.x, TARGET: part.y, **{n: state[n] for n in self.parameters}}
+            for name, y in self.evaluate.run(feeds).items():
+                sums[name] = sums.get(name, 0.0) + float(y) * len(part)
+        return {name: total / len(self.validation) for name, total in sums.items()}
+
+    def _watched(self) -> list[float]:
+        """For each epoch the loss that says how good it was."""
+        name = "loss" if self.validation is None else "validation_loss"
+        return [record[name] for record in self.progress.history]
+
+    def _is_over(self) -> bool:
+        losses, patience = self._watched(), self.recipe.patience
+        return patience is not None and len(losses) - 1 - int(np.argmin([*losses, math.inf])) >= patience
+
+    # -- checkpoints --------------------------------------------------------------------------------------------------
+    def _save(self) -> None:
+        if self.checkpoint is None:
+            return
+        arrays = {f"state {n}": a for n, a in self.step.state.items()} | {f"best {n}": a for n, a in self.best.items()}
+        write_checkpoint(self.checkpoint, arrays, {"of": self._fingerprint(), "progress": vars(self.progress)})
+
+    def _resume(self, path: Path) -> dict[str, Array]:
+        arrays, meta = read_checkpoint(path)
+        if meta.get("of") != self._fingerprint():
+            raise CompileError(
+                f"{path} is a checkpoint of another training",
+                hint="The network, the data and the recipe must be the same, but for the number of epochs",
+            )
+        self.progress = _Progress(**meta["progress"])
+        self.best = {n.removeprefix("best "): a for n, a in arrays.items() if n.startswith("best ")}
+        return {n.removeprefix("state "): a for n, a in arrays.items() if n.startswith("state ")}
+
+    def _fingerprint(self) -> str:
+        """What results depend on: the step, which has all of the recipe that is graph code, data, and the rest."""
+        r = self.recipe
+        rest = (r.seed, r.batch, r.augment, r.patience, None if self.scheduled else r.schedule)
+        digest = hashlib.sha256(f"{format_graph(self.step_graph)}{rest}{self.data.x.shape}".encode())
+        digest.update(np.ascontiguousarray(self.data.y).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass
+class _Progress:
+    """How far training is: epochs that are over, steps done of the next one, what has been measured."""
+
+    epoch: int = 0
+    done: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    history: list[Record] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+
+    def add(self, rate: float, results: Mapping[str, float]) -> None:
+        self.done += 1
+        self.losses.append(results["loss"])
+        self.rates.append(rate)
+        for name, y in results.items():
+            self.sums[name] = self.sums.get(name, 0.0) + y
+
+    def means(self) -> Record:
+        return {name: total / self.done for name, total in self.sums.items()}
+
+    def end(self, record: Record) -> None:
+        self.history.append(record)
+        self.epoch, self.done, self.sums = self.epoch + 1, 0, {}
+
+
+def _specialized(graph: Graph, batch: int) -> Graph:
+    """`graph` for batches of a known size."""
+    if len(graph.inputs) != 1:
+        raise CompileError(f"the graph has {len(graph.inputs)} inputs, expected one")
+    (x,) = graph.inputs
+    symbol = plain_symbol(x.tensor.shape[0]) if x.tensor.shape else None
+    if not isinstance(symbol, str):
+        raise CompileError(
+            f"the input is {x}, expected a symbol as its first size, the batch", hint='Build it with batch="batch"'
+        )
+    return specialize(graph, {symbol: batch})
