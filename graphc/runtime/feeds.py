@@ -53,8 +53,8 @@ class Feeds:
         if len(arrays) != len(self.ports):
             raise FeedError(f"the model takes {_count(self.names)}, got {len(arrays)}")
         if self._is_static:
-            for expected, x in zip(self._static, arrays, strict=True):
-                if type(x) is not np.ndarray or x.dtype is not expected[0] or x.shape != expected[1]:
+            for (dtype, shape), x in zip(self._static, arrays, strict=True):
+                if type(x) is not np.ndarray or x.dtype is not dtype or x.shape != shape:
                     break
             else:
                 return list(arrays)
