@@ -200,6 +200,14 @@ def divide(x: IndexLike, n: int) -> tuple[Linear, Linear]:
     low, high = left.range()
     if low >= 0 and high < n:
         return quotient, left
+    # What is less than g, beside multiples of g: (g·a + r) // (g·m) is a // m, and g·a + r mod g·m is g·(a mod m) + r.
+    for g in sorted({math.gcd(c, n) for c in left.terms.values()} - {1}, reverse=True):
+        small = Linear({a: c for a, c in left.terms.items() if c % g}, left.constant % g)
+        low, high = small.range()
+        if small.terms and low >= 0 and high < g:
+            big = left - small
+            q, r = divide(Linear({a: c // g for a, c in big.terms.items()}, big.constant // g), n // g)
+            return quotient + q, r * g + small
     # Nested splits: x // m // n is x // (m·n), and x mod (k·n) mod n is x mod n.
     if len(left.terms) == 1 and left.constant == 0:
         ((atom, c),) = left.terms.items()

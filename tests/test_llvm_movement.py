@@ -59,6 +59,17 @@ def test_transpose(perm: tuple[int, ...]) -> None:
     check(op("Transpose", perm=perm), [X])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int8, np.bool_], ids=lambda d: np.dtype(d).name)
+@pytest.mark.parametrize("target", targets())
+def test_tiles(target: str, dtype: type) -> None:
+    """Square tiles, and what they leave of either side."""
+    for m, n in ((3, 40), (4, 4), (5, 7), (16, 33), (37, 16), (48, 50)):
+        x = (100 * floats(2, m, n)).astype(dtype)
+        for perm in ((0, 2, 1), (2, 1, 0)):
+            (got,) = LlvmBackend(target).compile(graph_of(op("Transpose", perm=perm), [x], []), Options()).run([x])
+            np.testing.assert_array_equal(got, x.transpose(perm))
+
+
 @pytest.mark.parametrize("axis", [0, 1, 3])
 def test_concat_and_split(axis: int) -> None:
     sizes = list(X.shape)

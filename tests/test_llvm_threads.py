@@ -75,14 +75,14 @@ ENTER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 class Rounds:
-    """`add` and `sum` by turns, on a team of its own."""
+    """`add` and `sum` by turns, on a team of its own; several `sum`s in a row are done by one thread."""
 
-    def __init__(self, size: int, rounds: int):
+    def __init__(self, size: int, rounds: int, sums: int = 1):
         target = host_target()
-        calls = [ADD, SUM] * rounds
+        calls = [ADD, *[SUM] * sums] * rounds
         objects = [compile_object(KERNELS, target), compile_object(driver(calls, 1), target)]
         self.code = link(objects, ["enter"], imported())
-        self.rounds, self.enter = rounds, ENTER(self.code.addresses["enter"])
+        self.rounds, self.sums, self.enter = rounds, sums, ENTER(self.code.addresses["enter"])
         self.team = Team()
         self.team.grow(size)
         self.data, self.masks = aligned(1024).view(np.int64), aligned(MASK_LINE * len(calls))
@@ -97,10 +97,10 @@ class Rounds:
         return int(self.data[64])
 
     def want(self, threads: int) -> int:
-        return sum(range(1, self.rounds + 1)) * threads * (threads + 1) // 2
+        return self.sums * sum(range(1, self.rounds + 1)) * threads * (threads + 1) // 2
 
 
-@pytest.fixture(params=[(1, 20), (2, 1), (2, 16), (2, 200), (3, 50), (8, 100)], ids=str)
+@pytest.fixture(params=[(1, 20), (2, 1), (2, 16), (2, 200), (3, 50), (8, 100), (2, 16, 3), (3, 50, 5)], ids=str)
 def rounds(request: pytest.FixtureRequest) -> Iterator[Rounds]:
     made = Rounds(*request.param)
     yield made

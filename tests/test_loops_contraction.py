@@ -110,6 +110,10 @@ def test_few_channels_leave_the_lanes_to_rows(width: int) -> None:
     assert kernel.nest.written[0].size == 2 * 2 * 9 * 13
     vectors = [s for s in statements(kernel.nest.body) if isinstance(s, For) and s.kind == "vector"]
     assert {s.index.extent for s in vectors} == {min(8, width // 4)}
+    graph, _ = graph_of(ROWS["depthwise"], np.dtype(np.float32))  # many channels, though each has one weight only
+    products = [k.nest for k in lowered(graph, width)[1].kernels if len(k.nest.arguments) == 3]
+    vectors = [s for s in statements(products[0].body) if isinstance(s, For) and s.kind == "vector"]
+    assert {s.index.extent for s in vectors} == {width // 4}
 
 
 @pytest.mark.parametrize(

@@ -140,4 +140,6 @@ def test_digits_of_a_flat_index_are_the_indices_themselves() -> None:
     assert (linear(k) * 8 + 5) // 8 == linear(k)
     assert (linear(k) // 2) // 3 == linear(k) // 6
     assert (linear(k) % 4) % 2 == linear(k) % 2
+    half = Index("half", 8)
+    assert divide(k * 8 + half, 16) == (linear(k) // 2, linear(k) % 2 * 8 + half)
     assert position(i).dtype is int64

@@ -235,7 +235,8 @@ def test_what_becomes_of_loops() -> None:
     assert kinds("map", 4, 9) == [("serial", 4), ("vector", 8), ("vector", 8)]
     assert kinds("map", 1 << 10, 1 << 10) == [("parallel", 1 << 17), ("vector", 8)]
     assert ("vector", 8) in kinds("sum-rows", 4, 40)
-    assert kinds("transpose", 4, 9) == [("serial", 9), ("serial", 4)]
+    tile = [("unrolled", 4), ("vector", 4)]
+    assert kinds("transpose", 4, 9) == [("serial", 2), *4 * tile, *4 * tile]
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 4, 8, 16])

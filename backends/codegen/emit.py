@@ -24,7 +24,9 @@ from graphc.loops.nest import STRIDES, Alloc, Block, For, If, Nest, Prefetch, St
 from graphc.traverse import data_of, walk
 from graphc.types import DType, bool_
 
+from . import lanes as lanes_
 from . import scalars, small_types
+from .lanes import masks, mixed_places, windows
 from .scalars import instruction, literal, memory_type, register_type, splat
 from .target import Target
 
@@ -461,6 +463,10 @@ class Emitter:
         return Value(self.op(f"add i64 {offset.base}, {offset.constant}") if offset.constant else offset.base, 1)
 
     def _load(self, e: Load) -> Value:
+        if self.lane is not None and e.buffer.space == "register" and self.pointers[e.buffer][1] is None:
+            places = mixed_places(e.offset, self.lane, self.bound)
+            if places is not None:
+                return Value(self._shuffled(e, "", places), len(places))
         offset, lanes = self._place(e.buffer, e.offset)
         key = ("load", e.buffer, offset, lanes)
         if e.buffer in self.is_read_only and key in self.scopes[-1].values:
@@ -475,31 +481,32 @@ class Emitter:
         if lanes == 1 or (offset.stride == 1 and offset.lanes is None):
             name = self.op(f"load {kind}, ptr {self._pointer(e.buffer, offset)}, align {align}")
         elif offset.lanes is None and 1 < offset.stride <= STRIDES:
-            name = self._strided(e, offset, lanes)
+            return self._shuffled(e, offset.base, [offset.constant + i * offset.stride for i in range(lanes)])
         else:
             name = "poison"
             for i in range(lanes):
                 pointer = self._lane_pointer(e.buffer, offset, i, lanes)
                 element = self.op(f"load {memory_type(e.dtype)}, ptr {pointer}, align {align}")
                 name = self.op(f"insertelement {kind} {name}, {memory_type(e.dtype)} {element}, i64 {i}")
-        return self.op(f"trunc {kind} {name} to {register_type(bool_, lanes)}") if e.dtype is bool_ else name
+        return self._held(e.dtype, name, lanes)
 
-    def _strided(self, e: Load, offset: Offset, lanes: int) -> str:
-        """Every `stride`th element of as many whole vectors as they lie in; the last vector ends with the last one."""
+    def _held(self, dtype: DType, name: str, lanes: int) -> str:
+        """What was in memory, as it is in registers."""
+        if dtype is not bool_:
+            return name
+        return self.op(f"trunc {memory_type(dtype, lanes)} {name} to {register_type(bool_, lanes)}")
+
+    def _shuffled(self, e: Load, base: str, places: Sequence[int]) -> str:
+        """Lanes at `places` after `base`, from whole vectors; those of a register buffer are where it is written."""
+        lanes = len(places)
         kind, align = memory_type(e.dtype, lanes), e.dtype.numpy.itemsize
-        last = (lanes - 1) * offset.stride
+        starts = windows(places, aligned=e.buffer.space == "register")
         name = "poison"
-        for k in range(last // lanes + 1):
-            start = min(k * lanes, last + 1 - lanes)
-            pointer = self._pointer(e.buffer, Offset(offset.base, offset.constant + start, 0))
+        for start, mask in zip(starts, masks(places, starts), strict=True):
+            pointer = self._pointer(e.buffer, Offset(base, start, 0))
             vector = self.op(f"load {kind}, ptr {pointer}, align {align}")
-            places = [
-                str(i if at < k * lanes else lanes + at - start) if at < (k + 1) * lanes else "poison"
-                for i, at in enumerate(range(0, last + 1, offset.stride))
-            ]
-            mask = f"<{lanes} x i32> <{', '.join(f'i32 {p}' for p in places)}>"
             name = self.op(f"shufflevector {kind} {name}, {kind} {vector}, {mask}")
-        return name
+        return self._held(e.dtype, name, lanes)
 
     def _select(self, e: Select) -> Value:
         condition = self.value(e.condition)
@@ -586,6 +593,7 @@ def emitter() -> str:
     modules = (
         scalars,
         small_types,
+        lanes_,
         functions,
         halves,
         polynomials,

@@ -60,6 +60,21 @@ def barriers(calls: Sequence[Call]) -> list[bool]:
     return found
 
 
+def _units(calls: Sequence[Call], part: range, waits: Sequence[bool], clock: int | None) -> list[list[int]]:
+    """The calls of a part in order, those together that one thread may as well do: a chain of which none is shared.
+
+    Where there is a clock each is alone, so that each has its time.
+    """
+    found: list[list[int]] = []
+    for n in part:
+        follows = found and waits[n] and (waits[found[-1][0]] or not found[-1][0])
+        if follows and clock is None and not calls[n].parallel and not calls[found[-1][0]].parallel:
+            found[-1].append(n)
+        else:
+            found.append([n])
+    return found
+
+
 def driver(calls: Sequence[Call], slots: int, *, timed: bool = False) -> str:
     """The LLVM IR of `run(block, thread)`, of `alone(block)`, and of `enter(block)`, which takes the one that fits.
 
@@ -74,11 +89,15 @@ def driver(calls: Sequence[Call], slots: int, *, timed: bool = False) -> str:
     parts = [range(n, min(n + CHUNK, len(calls))) for n in range(0, len(calls), CHUNK)] or [range(0)]
     # One part alone becomes part of the function that calls it; several must not.
     attributes = "nounwind" if len(parts) == 1 else "nounwind noinline"
+    split = single = 0  # claims so far of what has a share for each thread, and of what has one
     for p, part in enumerate(parts):
         lines += [f"define internal i1 @alone{p}(ptr %block) {attributes} {{", *_alone(calls, part, clock)]
         lines += ["ret i1 true", "end:", "ret i1 false", "}"]
         lines += [f"define internal i1 @run{p}(ptr %block, i64 %thread) {attributes} {{"]
-        lines += [*_shared(calls, part, waits, clock), "ret i1 true", "end:", "ret i1 false", "}"]
+        units = _units(calls, part, waits, clock)
+        lines += [*_shared(calls, units, (split, single), waits, clock), "ret i1 true", "end:", "ret i1 false", "}"]
+        shared = sum(calls[unit[0]].parallel for unit in units)
+        split, single = split + shared, single + len(units) - shared
     for name, parameter, argument in (("alone", "", ""), ("run", ", i64 %thread", ", i64 %thread")):
         lines.append(f"define internal void @{name}(ptr %block{parameter}) nounwind {{")
         for p in range(len(parts)):
@@ -98,28 +117,35 @@ def _alone(calls: Sequence[Call], part: range, clock: int | None) -> list[str]:
     return lines if part else [*lines, "br i1 true, label %go, label %end", "go:"]
 
 
-def _shared(calls: Sequence[Call], part: range, waits: Sequence[bool], clock: int | None) -> list[str]:
-    """The calls of one part, as far as nobody else does them."""
-    lines = [*_pointers([calls[n] for n in part], clock), at("%cancel.at", "%block", CANCEL)]
+def _shared(
+    calls: Sequence[Call],
+    units: Sequence[Sequence[int]],
+    before: tuple[int, int],
+    waits: Sequence[bool],
+    clock: int | None,
+) -> list[str]:
+    """The calls of one part, as far as nobody else does them; `before` it there were so many claims of each kind."""
+    lines = [*_pointers([calls[n] for unit in units for n in unit], clock), at("%cancel.at", "%block", CANCEL)]
     lines += [at("%threads.at", "%block", THREADS), "%threads = load i64, ptr %threads.at, align 8"]
     lines += [at("%masks.at", "%block", MASKS), "%masks = load ptr, ptr %masks.at, align 8"]
-    # Kernels before this one that have a share for each thread, and those that have only one.
-    split = sum(c.parallel for c in calls[: part.start])
-    single = part.start - split
-    for n in part:
-        call = calls[n]
+    split, single = before
+    for unit in units:
+        n, call = unit[0], calls[unit[0]]
         lines += [*(_await(f"{n}", split, single) if n and waits[n] else []), *_unless_cancelled(n)]
         lines += _tick(clock, n, "%thread")
         thread, shares = ("%thread", "%threads") if call.parallel else ("0", "1")
         lines += [at(f"%mask{n}", "%masks", MASK_LINE * n), f"br label %claim{n}", f"claim{n}:"]
         lines += [f"%share{n} = call i64 @claim(ptr %mask{n}, i64 {thread}, i64 {shares})"]
         lines += [f"%got{n} = icmp sge i64 %share{n}, 0", f"br i1 %got{n}, label %work{n}, label %next{n}", f"work{n}:"]
-        lines += [*_call(n, call, f"%share{n}", shares), "call void @finish(ptr %block)"]
+        lines += _call(n, call, f"%share{n}", shares)
+        for k in unit[1:]:
+            lines += [*_unless_cancelled(k, f"finish{n}"), *_call(k, calls[k], "0", "1")]
+        lines += [f"br label %finish{n}", f"finish{n}:", "call void @finish(ptr %block)"]
         lines += [f"br label %claim{n}", f"next{n}:"]
         split, single = split + call.parallel, single + (not call.parallel)
-    if clock is not None and part.stop == len(calls):
+    if clock is not None and units and units[-1][-1] == len(calls) - 1:
         lines += [*_await("end", split, single), *_tick(clock, len(calls), "%thread")]
-    return lines if part else [*lines, "br i1 true, label %go, label %end", "go:"]
+    return lines if units else [*lines, "br i1 true, label %go, label %end", "go:"]
 
 
 def _pointers(calls: Sequence[Call], clock: int | None) -> list[str]:
@@ -146,12 +172,12 @@ def _call(n: int, call: Call, share: str, shares: str) -> list[str]:
     ]
 
 
-def _unless_cancelled(n: int) -> list[str]:
+def _unless_cancelled(n: int, leave: str = "end") -> list[str]:
     """Leave if the run is cancelled. Whoever stays does the shares that are left, so nobody waits for who has gone."""
     return [
         f"%cancel{n} = load atomic i32, ptr %cancel.at monotonic, align 4",
         f"%go{n} = icmp eq i32 %cancel{n}, 0",
-        f"br i1 %go{n}, label %step{n}, label %end",
+        f"br i1 %go{n}, label %step{n}, label %{leave}",
         f"step{n}:",
     ]
 

@@ -299,14 +299,13 @@ def _rank(
 
 
 def _thin(a: Read, b: Read, i: Index, product: _Product, machine: Machine) -> bool:
-    """True if lanes along `i`, a row of the image `b`, pay: what only the weights `a` depend on is too few for lanes.
+    """True if lanes along `i`, a row of the image `b`, pay: all that the weights `a` depend on is too few for lanes.
 
     A multiply-add of a vector takes half a cycle, and it takes as many as there are lanes without work. Where `b` must
     be laid out anew for that, each of its elements costs a cycle or two.
     """
     lanes = machine.vector_bytes // max(int(b.tensor.tensor.dtype.numpy.itemsize), 4)
-    own = [k.extent for k in product.indices if k in variables_of(a) - variables_of(b)]
-    channels = max(own, default=1)
+    channels = max((k.extent for k in product.indices if k in variables_of(a)), default=1)
     sizes = [n for n in b.tensor.tensor.shape or () if isinstance(n, int)]
     if b.index[-1].terms.get(i) != 1 or 2 * channels > lanes or 2 * channels > i.extent:
         return False

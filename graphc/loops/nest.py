@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from graphc.expr import Buffer, Const, Expr, Position
-from graphc.index import Index, Linear
+from graphc.index import Index, IndexLike, Linear, linear, substitute_index
 from graphc.show import show, show_index, show_number
-from graphc.traverse import children, data_of, walk
+from graphc.traverse import children, data_of, substitute, walk
 
 Kind = Literal["serial", "parallel", "unrolled", "vector"]
 STRIDES = 4  # of elements that lanes may read as whole vectors, from which they are sorted out
@@ -124,6 +124,17 @@ def exprs(s: Stmt) -> list[Expr]:
     if isinstance(s, (Store, Update)):
         return walk(s.value, *children(Position(s.offset)))
     return walk(s.condition) if isinstance(s, If) else []
+
+
+def with_index(body: Block, values: dict[Index, IndexLike]) -> Block:
+    """`body` with loop variables replaced."""
+    new = {i: linear(v) for i, v in values.items()}
+
+    def offset(i: Linear) -> Linear:
+        e = substitute(Position(i), values)
+        return e.index if isinstance(e, Position) else substitute_index(i, new)
+
+    return map_exprs(body, lambda e: substitute(e, values), offset)
 
 
 # -- text -------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ Rewrites of a nest that are chosen by its shape alone: strides of the loops, whi
     split       for i < 35 {f(i)}     ->  for o < 2 {vector l < 16 {f(16 o + l)}} vector l < 16 {f(19 + l)}
     privatize   for i < n {t += f(i)} ->  as split, each lane with a sum of its own; the lanes are added up at the end
     merge       for i {for j < n {f(n i + j)}}  ->  for k {f(k)}
+    transpose   of tiles in registers, where elements are neighbours along one loop and are stored along another
     collapse    for i {for j < n {f(i, j)}}     ->  for k {f(k // n, k % n)}
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from graphc.expr import REDUCTIONS, Buffer, Const, Expr, Load, Position, Select, identity
-from graphc.index import Atom, Index, IndexLike, Linear, Quotient, Remainder, index_variables, linear, substitute_index
+from graphc.index import Atom, Index, Linear, Quotient, Remainder, index_variables, linear
 from graphc.loops.nest import (
     STRIDES,
     Alloc,
@@ -26,9 +27,10 @@ from graphc.loops.nest import (
     Store,
     Update,
     exprs,
-    map_exprs,
     statements,
+    with_index,
 )
+from graphc.loops.transpose import transpose
 from graphc.traverse import data_of, substitute, variables, walk
 
 GRAIN = 1 << 15  # operations below which a loop is not worth sharing out
@@ -93,23 +95,14 @@ def indices(body: Block) -> Iterator[Linear]:
                 yield e.offset if isinstance(e, Load) else e.index
 
 
-def with_index(body: Block, values: dict[Index, IndexLike]) -> Block:
-    """`body` with loop variables replaced."""
-    new = {i: linear(v) for i, v in values.items()}
-
-    def offset(i: Linear) -> Linear:
-        e = substitute(Position(i), values)
-        return e.index if isinstance(e, Position) else substitute_index(i, new)
-
-    return map_exprs(body, lambda e: substitute(e, values), offset)
-
-
 # -- vectorise --------------------------------------------------------------------------------------------------------
 def _vectorize(body: Block, machine: Machine) -> Block:
     result: list[Stmt] = []
     for s in body:
         if not isinstance(s, For) or s.kind != "serial":
             result.append(s)
+        elif (tiles := transpose(s, _lanes(s, machine))) is not None:
+            result += tiles
         elif is_map(s) and _unit(s, STRIDES):
             result += _split(s, _lanes(s, machine))
         elif any(isinstance(x, For) for x in s.body):
