@@ -58,9 +58,10 @@ class Scope:
 
 
 class Emitter:
-    """Writes one kernel: `void name(ptr argument…, ptr status, i64 thread, i64 threads)`.
+    """Writes one kernel: `void name(ptr argument…, ptr scratch…, ptr status, i64 thread, i64 threads)`.
 
-    Every buffer is aligned to its element type at least. `status` is set to 1 where a guard does not hold.
+    Every buffer is aligned to its element type at least. A scratch buffer is there once for each thread, one after the
+    other. `status` is set to 1 where a guard does not hold.
     """
 
     def __init__(self, nest: Nest, name: str, target: Target):
@@ -85,7 +86,7 @@ class Emitter:
         self.scopes[-1].lines.append("ret void")
         arguments = [
             f"ptr noalias {'readonly ' if b in self.is_read_only else ''}%b{i}"
-            for i, b in enumerate(self.nest.arguments)
+            for i, b in enumerate((*self.nest.arguments, *self.nest.scratch))
         ]
         head = (
             f"define void @{self.name}({', '.join([*arguments, 'ptr %status', 'i64 %thread', 'i64 %threads'])}) #0 {{"
@@ -225,7 +226,12 @@ class Emitter:
         self.count += 1
         name = f"%{buffer.name}.{self.count}"
         kind = memory_type(buffer.dtype)
-        self.entry.lines.insert(0, f"{name} = alloca [{buffer.size * lanes} x {kind}], align 64")
+        if buffer.space == "scratch":
+            number = len(self.nest.arguments) + self.nest.scratch.index(buffer)
+            start = self.op(f"mul i64 %thread, {buffer.size}")
+            self.line(f"{name} = getelementptr {kind}, ptr %b{number}, i64 {start}")
+        else:
+            self.entry.lines.insert(0, f"{name} = alloca [{buffer.size * lanes} x {kind}], align 64")
         self.pointers[buffer] = (name, self.lane)
 
     def _store(self, buffer: Buffer, at: Linear, e: Expr) -> None:

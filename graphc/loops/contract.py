@@ -20,7 +20,7 @@ from typing import TypeGuard
 from graphc.expr import Buffer, Call, Element, Expr, Load, constant
 from graphc.index import Index, IndexLike, Linear, linear
 from graphc.loops.contraction import Contraction, Order, Tiling, find_sum, logical_index, variables_of
-from graphc.loops.functions import EXPANSIONS
+from graphc.loops.functions import is_long
 from graphc.loops.layout import Layout
 from graphc.loops.nest import Alloc, Block, For, Kind, Stmt, Store
 from graphc.loops.schedule import GRAIN, Machine, pieces, share
@@ -56,6 +56,26 @@ def panels(extent: int, lanes: int, vectors: int, *, padded: bool, whole: bool) 
 
 
 def contract(
+    c: Contraction,
+    element: Element,
+    target: Buffer,
+    layout: Layout,
+    tiles: Tiling,
+    *,
+    lanes: int,
+    padded: bool,
+    whole: bool,
+    sums: Order,
+    machine: Machine,
+) -> Block:
+    """As `product`, shared out among threads where that is worth it."""
+    body = product(
+        c, element, target, layout, tiles, lanes=lanes, padded=padded, whole=whole, sums=sums, machine=machine
+    )
+    return share(body) if c.work >= GRAIN else body
+
+
+def product(
     c: Contraction,
     element: Element,
     target: Buffer,
@@ -127,7 +147,7 @@ def contract(
         body = row_loops(
             batch, {}, lambda v: panel_loops(found, v, lambda p, w: row_loops(rows, w, lambda x: tile_loops(p, x)))
         )
-    return share(body) if c.work >= GRAIN else body
+    return body
 
 
 @dataclass(frozen=True)
@@ -186,7 +206,7 @@ class _Core:
         panel = self.panel
         kind: Kind = "unrolled"
         made: list[Stmt] = []
-        if any(isinstance(e, Call) and (e.function, e.dtype) in EXPANSIONS for e in walk(store.value)):
+        if any(is_long(e) for e in walk(store.value)):
             # A long function is written once, in a loop: the sums go through memory, which registers cannot index.
             kind, sums = "serial", Buffer("sums", acc.dtype, acc.size, "register")
             copy = Store(sums, place, Load(acc, place))

@@ -83,6 +83,12 @@ class Nest:
     written: tuple[Buffer, ...]
     body: Block
 
+    @property
+    def scratch(self) -> tuple[Buffer, ...]:
+        """What a thread needs memory for while it runs the kernel."""
+        found = (s.buffer for s in statements(self.body) if isinstance(s, Alloc))
+        return tuple(b for b in found if b.space == "scratch")
+
     def __str__(self) -> str:
         return format_nest(self)
 
