@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from llvm_targets import kept_code, targets
@@ -21,13 +23,17 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "cpu_count", lambda: 8)
 
 
+@pytest.mark.parametrize("cache", [1 << 20, 1 << 10])
 @pytest.mark.parametrize("target", targets())
 @pytest.mark.parametrize("name", ["odd", "dilated", "channels"])
-def test_odd_sizes(name: str, target: str) -> None:
+def test_odd_sizes(name: str, target: str, cache: int) -> None:
     op, shapes = ROWS[name]
     graph, x = graph_of(op, shapes)
     exact, _ = graph_of(op, shapes, np.float64)
-    model = graphc.compile(graph, backend=LlvmBackend(target, winograd=True))
+    backend = LlvmBackend(target, winograd=True)
+    backend.target = replace(backend.target, cache=cache)
+    model = graphc.compile(graph, backend=backend)
+    assert ("prefetch" in model.listing("loops")) == (cache == 1 << 10)
     assert "scratch" in model.listing("loops")
     close(model(x), interpret(exact, [x.astype(np.float64)])[0])
 

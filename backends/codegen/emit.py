@@ -20,7 +20,7 @@ from graphc.index import Atom, Datum, Index, Linear, Quotient
 from graphc.loops import functions, halves, polynomials
 from graphc.loops import nest as nest_
 from graphc.loops.functions import expand
-from graphc.loops.nest import Alloc, Block, For, If, Nest, Stmt, Store, Update, map_exprs
+from graphc.loops.nest import Alloc, Block, For, If, Nest, Prefetch, Stmt, Store, Update, map_exprs
 from graphc.traverse import data_of, walk
 from graphc.types import DType, bool_
 
@@ -158,8 +158,9 @@ class Emitter:
             elif isinstance(s, Update):
                 old = Load(s.buffer, s.offset)
                 self._store(s.buffer, s.offset, Call(s.function, (old, s.value), old.dtype))
+            elif isinstance(s, Prefetch):
+                self._prefetch(s)
             else:
-                assert isinstance(s, If)
                 self._if(s)
 
     def _loop(self, s: For) -> None:
@@ -193,6 +194,7 @@ class Emitter:
     def _unrolled(self, s: For) -> None:
         for i in range(s.index.extent):
             self.bound[s.index] = i
+            self._forget()  # what depends on the index
             self._block(s.body)
         self.bound.pop(s.index, None)
 
@@ -214,12 +216,23 @@ class Emitter:
         self.line(f"br label %{after}")
         self.start(after)
 
+    def _prefetch(self, s: Prefetch) -> None:
+        """Bring a line into the second-level cache."""
+        pointer = self._pointer(s.buffer, self._offset(s.offset))
+        self.declared.setdefault("llvm.prefetch", "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        self.line(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 0, i32 2, i32 1)")
+
     def _nested(self, body: Sequence[Stmt]) -> None:
         """A conditional block: what it computes is forgotten after it."""
         scope = self.scopes[-1]
         kept = dict(scope.known), dict(scope.values)
         self._block(body)
         scope.known, scope.values = kept
+
+    def _forget(self) -> None:
+        """Only what was read from inputs is still known."""
+        scope = self.scopes[-1]
+        scope.values = {k: v for k, v in scope.values.items() if isinstance(k, tuple)}
 
     def _alloc(self, buffer: Buffer) -> None:
         lanes = self.lane.extent if self.lane is not None else 1
@@ -236,8 +249,7 @@ class Emitter:
 
     def _store(self, buffer: Buffer, at: Linear, e: Expr) -> None:
         value, dtype = self.value(e), e.dtype
-        # Registers and outputs may change now: only what was read from inputs is still known.
-        self.scopes[-1].values = {k: v for k, v in self.scopes[-1].values.items() if isinstance(k, tuple)}
+        self._forget()  # registers and outputs may change now
         offset, lanes = self._place(buffer, at)
         if lanes == 1 and value.lanes > 1 and self.lane is not None:
             raise CompileError(f"lanes of {buffer.name} meet in one element")

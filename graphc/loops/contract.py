@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 from graphc.expr import Buffer, Call, Element, Expr, Load, constant
-from graphc.index import Index, IndexLike, Linear, linear
+from graphc.index import Index, IndexLike, Linear, divide, linear, substitute_index
 from graphc.loops.contraction import Contraction, Order, Tiling, find_sum, logical_index, variables_of
 from graphc.loops.functions import is_long
 from graphc.loops.layout import Layout
-from graphc.loops.nest import Alloc, Block, For, Kind, Stmt, Store
+from graphc.loops.nest import Alloc, Block, For, Kind, Prefetch, Stmt, Store
 from graphc.loops.schedule import GRAIN, Machine, pieces, share
 from graphc.traverse import rewrite, substitute, walk
 
@@ -87,6 +87,7 @@ def product(
     whole: bool,
     sums: Order,
     machine: Machine,
+    ahead: int = 0,
 ) -> Block:
     """The statements that store `element` in `target`.
 
@@ -100,6 +101,7 @@ def product(
         whole: lanes beyond the output's end may be stored, and read in what is done to the sum.
         sums: the order of the reduction.
         machine: for the size of the cache.
+        ahead: elements from a panel of `b` to the next one, where that is to be fetched meanwhile.
     """
     outer = [k for k, d in enumerate(c.digits) if k not in (c.lanes, c.tile) and d.extent > 1]
     found = panels(c.digits[c.lanes].extent, lanes, tiles.vectors, padded=padded, whole=whole)
@@ -112,7 +114,9 @@ def product(
     panels_inside = weights <= machine.cache // 2 and bool(rows)
 
     def core(panel: Panel, values: Mapping[int, IndexLike], start: IndexLike, tile: int) -> Block:
-        return _Core(c, element, target, layout, tiles, sums, panel, dict(values), linear(start), tile).statements()
+        return _Core(
+            c, element, target, layout, tiles, sums, panel, dict(values), linear(start), tile, ahead
+        ).statements()
 
     def tile_loops(panel: Panel, values: Mapping[int, IndexLike]) -> Block:
         made: list[Stmt] = []
@@ -164,6 +168,7 @@ class _Core:
     values: dict[int, IndexLike]
     start: Linear
     tile: int
+    ahead: int
 
     def statements(self) -> Block:
         c, panel = self.c, self.panel
@@ -187,9 +192,10 @@ class _Core:
         def each(*body: Stmt) -> For:
             return For(t, "unrolled", (For(u, "unrolled", (For(lane, "vector", body),)),))
 
-        def add(values: Mapping[Index, IndexLike]) -> Stmt:
+        def add(values: Mapping[Index, IndexLike]) -> Block:
             a, b = (substitute(f, values) for f in factors)
-            return each(Store(acc, place, Call("fma", (a, b, Load(acc, place)), acc.dtype)))
+            product = each(Store(acc, place, Call("fma", (a, b, Load(acc, place)), acc.dtype)))
+            return (*self._fetched(b, u, lane), product) if self.ahead else (product,)
 
         sums = self._sums(total.axes, add)
         result = rewrite(expr, lambda e: None, {id(total): Load(acc, place)})
@@ -200,6 +206,15 @@ class _Core:
             *sums,
             *self._stored(t, u, lane, acc, place, store),
         )
+
+    def _fetched(self, b: Expr, u: Index, lane: Index) -> Block:
+        """This tile's part of what the next panel has in the place of `b`."""
+        assert isinstance(b, Load)
+        tiles = -(-self.c.digits[self.c.tile].extent // self.tiles.tile) if self.c.tile is not None else 1
+        part = Index("line", -(-self.panel.vectors // tiles))
+        number = divide(self.start, self.tiles.tile)[0] * part.extent + part
+        at = substitute_index(b.offset, {u: number, lane: linear(0)})
+        return (For(part, "unrolled", (Prefetch(b.buffer, at + self.ahead),)),)
 
     def _stored(self, t: Index, u: Index, lane: Index, acc: Buffer, place: Linear, store: Store) -> Block:
         """The output, except for lanes beyond its end."""
@@ -224,7 +239,7 @@ class _Core:
             made.append(For(t, kind, (For(few, "vector", (moved,)),)))
         return tuple(made)
 
-    def _sums(self, axes: Sequence[Index], add: Callable[[Mapping[Index, IndexLike]], Stmt]) -> Block:
+    def _sums(self, axes: Sequence[Index], add: Callable[[Mapping[Index, IndexLike]], Block]) -> Block:
         """Loops over the reduction, the innermost one unrolled."""
         outer, inner, block = [axes[k] for k in self.sums.outer], axes[self.sums.inner], self.sums.block
         size = block or inner.extent
@@ -248,7 +263,7 @@ class _Core:
 
     def _unrolled(
         self, axis: Index, values: Mapping[Index, IndexLike], start: Linear, extent: int,
-        add: Callable[[Mapping[Index, IndexLike]], Stmt],
+        add: Callable[[Mapping[Index, IndexLike]], Block],
     ) -> Block:  # fmt: skip
         depth = self.tiles.unroll if extent > self.tiles.unroll else extent
         count, rest = divmod(extent, depth)
@@ -256,12 +271,12 @@ class _Core:
         k = Index("k", depth)
         if count > 1:
             o = Index("ko", count)
-            made.append(For(o, "serial", (For(k, "unrolled", (add({**values, axis: start + o * depth + k}),)),)))
+            made.append(For(o, "serial", (For(k, "unrolled", add({**values, axis: start + o * depth + k})),)))
         else:
-            made.append(For(k, "unrolled", (add({**values, axis: start + k}),)))
+            made.append(For(k, "unrolled", add({**values, axis: start + k})))
         if rest:
             k = Index("k", rest)
-            made.append(For(k, "unrolled", (add({**values, axis: start + count * depth + k}),)))
+            made.append(For(k, "unrolled", add({**values, axis: start + count * depth + k})))
         return tuple(made)
 
 

@@ -260,7 +260,11 @@ def tiling(c: Contraction, lanes: int, machine: Machine) -> Tiling:
             key = (cost, (wide % vectors > 0) + (long % tile > 0), -vectors * tile, vectors + tile)
             if best is None or key < best:
                 best, chosen = key, (vectors, tile)
-    vectors, tile = chosen
+    return tiling_of(*chosen)
+
+
+def tiling_of(vectors: int, tile: int) -> Tiling:
+    """So many vectors and elements of the tile, with as much unrolled as is good for any."""
     unroll = 1
     while unroll < 16 and 2 * unroll * tile * vectors <= UNROLLED:
         unroll *= 2

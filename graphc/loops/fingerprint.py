@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphc.expr import Buffer, Call, Const, Expr, Load, Position
 from graphc.index import Atom, Datum, Index, Linear, Quotient
-from graphc.loops.nest import Alloc, Block, For, If, Nest, Update
+from graphc.loops.nest import Alloc, Block, For, If, Nest, Prefetch, Update
 from graphc.traverse import children, walk
 
 
@@ -35,6 +35,8 @@ class _Fingerprint:
                 self.lines.append(f"if {self.expr(s.condition)} {{")
                 self.block(s.body)
                 self.lines.append("}")
+            elif isinstance(s, Prefetch):
+                self.lines.append(f"prefetch {self.buffers[s.buffer]} [{self.index(s.offset)}]")
             else:
                 function = s.function if isinstance(s, Update) else "="
                 at, value = self.index(s.offset), self.expr(s.value)

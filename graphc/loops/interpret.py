@@ -109,8 +109,7 @@ class _Run:
                 self.block(s.body)
         elif isinstance(s, Store):
             self._store(s.buffer, s.offset, self.value(s.value))
-        else:
-            assert isinstance(s, Update)
+        elif isinstance(s, Update):
             old = self._load(s.buffer, s.offset)
             self._store(s.buffer, s.offset, self._apply(s.function, [old, self.value(s.value)], s.buffer.dtype))
 

@@ -1,7 +1,7 @@
 """Loop nests: the IR between index expressions and machine code. The whole grammar:
 
     Stmt = For(index, kind, Stmt…) | If(Expr, Stmt…) | Alloc(buffer) | Store(buffer, offset, Expr)
-         | Update(buffer, offset, function, Expr)
+         | Update(buffer, offset, function, Expr) | Prefetch(buffer, offset)
     kind = serial | parallel | unrolled | vector
 
 A `vector` loop runs its iterations as lanes in step: everything in it is done for all lanes before what follows it.
@@ -64,6 +64,14 @@ class Update:
 
 
 @dataclass(frozen=True, eq=False)
+class Prefetch:
+    """buffer[offset] will be read before long; it may be outside of the buffer, and nothing happens."""
+
+    buffer: Buffer
+    offset: Linear
+
+
+@dataclass(frozen=True, eq=False)
 class If:
     """`body` where `condition` holds."""
 
@@ -71,7 +79,7 @@ class If:
     body: tuple[Stmt, ...]
 
 
-Stmt = For | Alloc | Store | Update | If
+Stmt = For | Alloc | Store | Update | Prefetch | If
 Block = tuple[Stmt, ...]
 
 
@@ -172,6 +180,8 @@ def _lines(body: Block, depth: int, outer: Mapping[object, str]) -> Iterator[str
         elif isinstance(s, Alloc):
             _name(s.buffer, s.buffer.name, block)
             yield f"{pad}{s.buffer.space} {_declare(s.buffer, block)}"
+        elif isinstance(s, Prefetch):
+            yield f"{pad}prefetch {names[s.buffer]}[{show_index(s.offset, names)}]"
         else:
             yield from (f"{pad}{line}" for line in _shared([*data_of(s.offset), s.value], names))
             plain = isinstance(s.value, Const) and s.value.dtype is s.buffer.dtype

@@ -3,7 +3,7 @@
     nest      = "kernel(" ["out"] name ":" type "[" size "]", … ") {" statement… "}"
     statement = ("for" | "parallel" | "unrolled" | "vector") name "<" extent "{" statement… "}"
               | "if" expr "{" statement… "}" | space name ":" type "[" size "]" | "let" name "=" expr
-              | name "[" index "]" [function] "=" expr
+              | name "[" index "]" [function] "=" expr | "prefetch" name "[" index "]"
     expr      = number | type "(" number ")" | "true" | "false" | name | name "[" index "]" | "<" index ">"
               | "(" expr operator expr ")" | "select(" expr "," expr "," expr ")" | function ["." type] "(" expr, … ")"
     index     = ["-"] term (("+" | "-") term)…
@@ -21,7 +21,7 @@ from typing import cast
 from graphc.errors import InvalidModel
 from graphc.expr import FUNCTIONS, Buffer, Call, Const, Expr, ExprLike, Load, Position, Select, lift
 from graphc.index import Atom, Datum, Index, Linear, Quotient, Remainder
-from graphc.loops.nest import Alloc, Block, For, If, Kind, Nest, Stmt, Store, Update
+from graphc.loops.nest import Alloc, Block, For, If, Kind, Nest, Prefetch, Stmt, Store, Update
 from graphc.show import INFIX, result_type
 from graphc.types import BY_SHORT, DType, bool_
 
@@ -161,6 +161,8 @@ class _Parser:
         elif word in _SPACES:
             self.names = block
             return Alloc(self.buffer(word))
+        elif word == "prefetch":
+            made = Prefetch(*self.place(self.name()))
         else:
             made = self.store(word)
         self.names = block
@@ -173,11 +175,15 @@ class _Parser:
         self.define(name, index)
         return For(index, kind, self.block())
 
-    def store(self, name: str) -> Stmt:
+    def place(self, name: str) -> tuple[Buffer, Linear]:
         buffer = cast(Buffer, self.known(Buffer, name))
         self.expect("[")
         offset = self.index()
         self.expect("]")
+        return buffer, offset
+
+    def store(self, name: str) -> Stmt:
+        buffer, offset = self.place(name)
         if self.accept("="):
             return Store(buffer, offset, self.typed(buffer.dtype))
         function = self.function(self.name(), 2)

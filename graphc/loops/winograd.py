@@ -19,7 +19,7 @@ import numpy as np
 
 from graphc.expr import Expr, call, constant
 from graphc.index import Index, IndexLike, Linear, linear, unflatten
-from graphc.loops.contraction import Contraction, Digit, Read, Tiling, steps, tiling
+from graphc.loops.contraction import Contraction, Digit, Read, Tiling, steps, tiling, tiling_of
 from graphc.loops.layout import Layout, columns
 from graphc.loops.schedule import Machine
 from graphc.types import Array, float32
@@ -236,14 +236,20 @@ class Plan:
         """Of what the products of a share give."""
         return columns((PRODUCTS, self.band, self.maps), self.lanes)
 
+    def ahead(self, machine: Machine) -> int:
+        """Elements from a panel of the weights to the next one, if that is not in the cache already."""
+        large = 4 * PRODUCTS * self.conv.channels * self.conv.maps > machine.cache // 2
+        return self.conv.channels * self.tiling.vectors * self.lanes if large else 0
+
     def cycles(self, machine: Machine, threads: int) -> float:
         """An estimate of the time."""
         channels, maps = self.conv.channels, self.maps
-        vectors = INPUT * -(-channels // self.lanes) + OUTPUT * -(-maps // self.lanes)
-        share = PRODUCT * PRODUCTS * channels * steps(self.products, self.tiling, self.lanes) + self.band * vectors
-        weights, scratch = (4 * PRODUCTS * n for n in (channels * maps, self.band * (channels + maps)))
-        if weights * self.groups > machine.cache // 2:
-            share += weights / STREAM
+        share = PRODUCT * PRODUCTS * channels * steps(self.products, self.tiling, self.lanes)
+        if self.ahead(machine):  # products wait for the weights where these are fetched faster than they are used
+            stream = 4 * PRODUCTS * channels * maps / STREAM
+            share = max(share, stream) + min(share, stream) / (4 if self.tiling.tile >= self.band else 2)
+        share += self.band * (INPUT * -(-channels // self.lanes) + OUTPUT * -(-maps // self.lanes))
+        scratch = 4 * PRODUCTS * self.band * (channels + maps)
         if scratch > machine.cache:
             share += 4 * scratch / STREAM  # lines come and go as they are written, and again as they are read
         return share * -(-self.bands * self.groups // threads)
@@ -253,8 +259,9 @@ def plan(conv: Winograd, lanes: int, machine: Machine, threads: int) -> Plan:
     """The plan that takes the fewest cycles by a small model of the processor."""
     bands = {-(-conv.tiles // -(-conv.tiles // n)) for n in BANDS}
     groups = [n for n in GROUPS if n == 1 or conv.maps % (n * lanes) == 0]
-    found = [_plan(conv, band, n, lanes, machine) for band in sorted(bands) for n in groups]
-    return min((p for p in found if _divides(p)), key=lambda p: p.cycles(machine, threads))
+    found = [p for band in sorted(bands) for n in groups for p in _plans(conv, band, n, lanes, machine)]
+    # Of equals the one with longer bands, which read longer rows.
+    return min((p for p in found if _divides(p)), key=lambda p: (round(p.cycles(machine, threads)), -p.band))
 
 
 def _divides(p: Plan) -> bool:
@@ -262,14 +269,18 @@ def _divides(p: Plan) -> bool:
     return p.groups == 1 or p.maps % (p.tiling.vectors * p.lanes) == 0
 
 
-def _plan(conv: Winograd, band: int, groups: int, lanes: int, machine: Machine) -> Plan:
+def _plans(conv: Winograd, band: int, groups: int, lanes: int, machine: Machine) -> list[Plan]:
+    """Two: products with the usual tiling, and so that all tiles of a band meet a vector of weights that is read."""
     digits = (Digit(0, 1, PRODUCTS), Digit(1, 1, band), Digit(2, 1, conv.maps // groups))
     indices = tuple(Index(f"w{k}", d.extent) for k, d in enumerate(digits))
     k = Index("c", conv.channels)
     a = Read(conv.c.a.tensor, (linear(indices[0]), linear(indices[1]), linear(k)))
     b = Read(conv.c.b.tensor, (linear(indices[0]), linear(k), linear(indices[2])))
     products = Contraction(a, b, digits, indices, (k,), 2, 1, True)
-    return Plan(conv, lanes, band, groups, products, tiling(products, lanes, machine))
+    tilings = [tiling(products, lanes, machine)]
+    if band <= machine.registers - 4:
+        tilings.append(tiling_of(1, band))
+    return [Plan(conv, lanes, band, groups, products, t) for t in tilings]
 
 
 def is_faster(p: Plan, machine: Machine, threads: int) -> bool:

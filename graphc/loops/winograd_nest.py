@@ -11,18 +11,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from graphc.expr import Buffer, Const, Element, Expr, Load, Source, constant, over, position
-from graphc.index import Index, IndexLike, Linear, divide, linear
+from graphc.index import Index, Linear, divide, linear
 from graphc.loops.contract import product
 from graphc.loops.contraction import Order, find_sum, logical_index
 from graphc.loops.functions import is_long
 from graphc.loops.layout import Layout
-from graphc.loops.nest import Alloc, Block, For, If, Stmt, Store, exprs, statements
+from graphc.loops.nest import Alloc, Block, For, If, Kind, Stmt, Store
 from graphc.loops.schedule import Machine, pieces
 from graphc.loops.winograd import OUTPUTS, PRODUCTS, WINDOW, Plan, inputs, outputs
-from graphc.traverse import rewrite
+from graphc.traverse import rewrite, walk
 from graphc.types import bool_, float32
 
 
@@ -66,7 +66,7 @@ def minimal_filtering(
         *make.transformed(x, v),
         *product(
             plan.products, term, m, plan.sums, plan.tiling,
-            lanes=plan.lanes, padded=True, whole=True, sums=sums, machine=machine,
+            lanes=plan.lanes, padded=True, whole=True, sums=sums, machine=machine, ahead=plan.ahead(machine),
         ),
         *make.stored(element, m, target, layout),
     )  # fmt: skip
@@ -90,21 +90,21 @@ class _Nest:
                 index[axis] = batch[digit]
             index[self.conv.channel[0]] = channel
 
-            def read(i: int, j: int) -> Expr:
+            def read(i: Index, j: int) -> Expr:
                 at = list(index)
-                for axis, (a, rest, place), k in zip(self.conv.axes, places, (i, j), strict=True):
+                for axis, (a, rest, place), k in zip(self.conv.axes, places, (linear(i), linear(j)), strict=True):
                     at[axis] = a.place(rest, place, k) + a.start
                 return x[at]
 
             rows = Buffer("rows", float32, PRODUCTS, "register")
-            body: list[Stmt] = [Alloc(rows)]
-            for i in range(WINDOW):
-                made = inputs([read(i, j) for j in range(WINDOW)])
-                body += [Store(rows, linear(WINDOW * i + j), e) for j, e in enumerate(made)]
-            for j in range(WINDOW):
-                made = inputs([Load(rows, linear(WINDOW * i + j)) for i in range(WINDOW)])
-                body += [Store(v, layout.offset((WINDOW * i + j, local, channel)), e) for i, e in enumerate(made)]
-            return tuple(body)
+            i, j = Index("i", WINDOW), Index("j", WINDOW)
+            across = inputs([read(i, k) for k in range(WINDOW)])
+            down = inputs([Load(rows, j + WINDOW * k) for k in range(WINDOW)])
+            return (
+                Alloc(rows),
+                unrolled(i, (Store(rows, i * WINDOW + k, e) for k, e in enumerate(across))),
+                unrolled(j, (Store(v, layout.offset((j + WINDOW * k, local, channel)), e) for k, e in enumerate(down))),
+            )
 
         def nothing(local: Linear, channel: Linear) -> Block:
             p = Index("p", PRODUCTS)
@@ -120,35 +120,33 @@ class _Nest:
             batch, places = self.conv.tile(number)
             columns = Buffer("columns", float32, OUTPUTS * WINDOW, "register")
             results = Buffer("results", float32, OUTPUTS * OUTPUTS, "register")
-            body: list[Stmt] = [Alloc(columns), Alloc(results)]
-            for j in range(WINDOW):
-                made = outputs([Load(m, sums.offset((WINDOW * i + j, local, channel))) for i in range(WINDOW)])
-                body += [Store(columns, linear(WINDOW * i + j), e) for i, e in enumerate(made)]
-            for i in range(OUTPUTS):
-                made = outputs([Load(columns, linear(WINDOW * i + j)) for j in range(WINDOW)])
-                body += [Store(results, linear(OUTPUTS * i + j), e) for j, e in enumerate(made)]
-
-            def store(i: IndexLike, j: IndexLike) -> Block:
-                values = [linear(0) for _ in c.digits]
-                for digit, at in batch.items():
-                    values[digit] = at
-                values[c.lanes] = channel + self.start
-                inside: Expr = constant(True, bool_)
-                for (axis, rest, place), k in zip(places, (i, j), strict=True):
-                    values[axis.digit] = axis.place(rest, place, k)
-                    inside = inside & (position(values[axis.digit]) < axis.size)
-                logical = logical_index(c.digits, values, len(layout.shape))
-                expr = element(*logical)
-                found = find_sum(expr)
-                assert found is not None
-                value = rewrite(expr, lambda e: None, {id(found[0]): Load(results, linear(i) * OUTPUTS + j)})
-                return where(inside, (Store(target, layout.offset(logical), value),))
-
+            i, j = Index("i", OUTPUTS), Index("j", WINDOW)
+            down = outputs([Load(m, sums.offset((j + WINDOW * k, local, channel))) for k in range(WINDOW)])
+            across = outputs([Load(columns, i * WINDOW + k) for k in range(WINDOW)])
             row, column = Index("i", OUTPUTS), Index("j", OUTPUTS)
-            once = store(row, column)
-            if any(is_long(e) for s in statements(once) for e in exprs(s)):
-                return (*body, For(row, "serial", (For(column, "serial", once),)))
-            return (*body, *(s for i in range(OUTPUTS) for j in range(OUTPUTS) for s in store(i, j)))
+            values = [linear(0) for _ in c.digits]
+            for digit, at in batch.items():
+                values[digit] = at
+            values[c.lanes] = channel + self.start
+            inside: Expr = constant(True, bool_)
+            for (axis, rest, place), k in zip(places, (row, column), strict=True):
+                values[axis.digit] = axis.place(rest, place, k)
+                inside = inside & (position(values[axis.digit]) < axis.size)
+            logical = logical_index(c.digits, values, len(layout.shape))
+            expr = element(*logical)
+            found = find_sum(expr)
+            assert found is not None
+            value = rewrite(expr, lambda e: None, {id(found[0]): Load(results, row * OUTPUTS + column)})
+            # A long function is written once.
+            kind: Kind = "serial" if any(is_long(e) for e in walk(value)) else "unrolled"
+            store = where(inside, (Store(target, layout.offset(logical), value),))
+            return (
+                Alloc(columns),
+                Alloc(results),
+                unrolled(j, (Store(columns, j + WINDOW * k, e) for k, e in enumerate(down))),
+                unrolled(i, (Store(results, i * OUTPUTS + k, e) for k, e in enumerate(across))),
+                For(row, kind, (For(column, kind, store),)),
+            )
 
         return self._tiles(self.plan.maps, tile)
 
@@ -173,6 +171,10 @@ class _Nest:
                 body = (For(t, "serial", body),)
             made += (For(block, "serial", body),) if count > 1 else body
         return tuple(made)
+
+
+def unrolled(index: Index, body: Iterable[Stmt]) -> For:
+    return For(index, "unrolled", tuple(body))
 
 
 def where(condition: Expr, body: Block) -> Block:
