@@ -154,7 +154,8 @@ class Buffer:
     """Memory that holds `size` elements: flat; how a tensor lies in it is its layout's matter.
 
     Attributes:
-        space: `global` (an argument of the kernel), `register` (private to one iteration) or `shared` (to a block).
+        space: `global` (an argument of the kernel), `register` (private to one iteration), `scratch` (to a thread, for
+            what is too large for registers) or `shared` (to a block).
     """
 
     __slots__ = ("dtype", "name", "size", "space")

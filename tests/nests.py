@@ -53,16 +53,18 @@ def tensor(array: Array, name: str) -> Source:
     )
 
 
-def lowered(graph: Graph, width: int) -> tuple[Graph, Lowered]:
+def lowered(graph: Graph, width: int, *, winograd: bool | None = None) -> tuple[Graph, Lowered]:
     """A graph of one region, decomposed, and its kernels."""
     graph = decompose(graph)
     nodes = [n for n in graph.nodes if not isinstance(n.op, Constant)]
-    return graph, lower_region(nodes, graph.outputs, TARGETS[width])
+    return graph, lower_region(nodes, graph.outputs, TARGETS[width], winograd=winograd)
 
 
-def run_graph(graph: Graph, inputs: Sequence[Array], width: int, seed: int | None = None) -> list[Array]:
+def run_graph(
+    graph: Graph, inputs: Sequence[Array], width: int, seed: int | None = None, *, winograd: bool | None = None
+) -> list[Array]:
     """The outputs of `graph`, by way of kernels for vectors of `width` bytes."""
-    graph, kernels = lowered(graph, width)
+    graph, kernels = lowered(graph, width, winograd=winograd)
     return run_kernels(kernels, dict(zip(graph.inputs, inputs, strict=True)), graph.outputs, seed)
 
 
@@ -79,7 +81,7 @@ def run_kernels(
 
     for v, x in kernels.constants.items():
         memory[v] = filled(layout(v).size + SLACK // x.itemsize, x.dtype)
-        layout(v).pack(x, memory[v][: layout(v).size])
+        layout(v).pack(kernels.made[v](x) if v in kernels.made else x, memory[v][: layout(v).size])
 
     def find(v: Value) -> tuple[Value, int]:
         """The value whose memory `v` is in, and where it begins there."""

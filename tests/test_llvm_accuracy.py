@@ -13,6 +13,7 @@ from graphc.interpret import interpret
 from graphc.ir import Graph, Op, Value
 from graphc.ops.activation import Gelu
 from graphc.ops.attention import Attention
+from graphc.ops.base import const
 from graphc.ops.conv import Conv, ConvTranspose
 from graphc.ops.linear import Gemm, MatMul
 from graphc.ops.normalization import BatchNormalization, GroupNormalization, InstanceNormalization, LayerNormalization
@@ -22,9 +23,10 @@ from graphc.ops.reduction import ReduceL2, ReduceLogSumExp
 from graphc.ops.signal import DFT
 from graphc.ops.softmax import LogSoftmax, Softmax
 from graphc.runtime.backend import Options
-from graphc.types import TensorType, dtype_of
+from graphc.types import TensorType, dtype_of, float32
 
 FACTOR = 4
+WINOGRAD = 12  # of convolutions in fewer multiplications: twice the error of the sums of 9 products for each channel
 CHAIN = 8  # of what adds thousands of products one after the other, where NumPy adds shorter sums
 IMAGE, C = (1, 64, 14, 14), (64,)
 ROWS: dict[str, tuple[Op, Sequence[tuple[int, ...]]]] = {
@@ -65,6 +67,22 @@ def run(op: Op, arrays: Sequence[npt.NDArray[np.floating]], *, native: bool) -> 
     else:
         results = interpret(graph, arrays)
     return [np.asarray(y).astype(np.float64) for y in results]
+
+
+@pytest.mark.parametrize(("winograd", "factor"), [(True, WINOGRAD), (False, CHAIN)])
+def test_error_of_convolutions_with_constant_weights(winograd: bool, factor: int) -> None:
+    rng = np.random.default_rng(0)
+    x = Value(TensorType(float32, (1, 256, 14, 14)), name="x")
+    w = rng.standard_normal((64, 256, 3, 3)).astype(np.float32)
+    array = rng.standard_normal((1, 256, 14, 14)).astype(np.float32)
+    graph = Graph([x], [Conv(pads=(1, 1, 1, 1))(x, const(w))])
+    (native,) = LlvmBackend(winograd=winograd).compile(graph, Options()).run([array])
+    exact, numpy = (
+        run(Conv(pads=(1, 1, 1, 1)), [a.astype(d) for a in (array, w)], native=False)[0]
+        for d in (np.float64, np.float32)
+    )
+    theirs, ours = (float(np.abs(y - exact).max()) for y in (numpy, native))
+    assert ours <= factor * theirs, f"{ours:.2g}, NumPy's {theirs:.2g}"
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -8,6 +8,7 @@ from llvm_targets import kept_code
 
 import graphc
 from graphc.backends.codegen import jit
+from graphc.backends.llvm import threads
 from graphc.ir import Graph
 from graphc.models import NETWORKS
 from graphc.models.light import NAMES, light
@@ -29,6 +30,7 @@ SIZES = {
 def fewer_compilations(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks share kernels."""
     monkeypatch.setattr(jit, "store", kept_code)
+    monkeypatch.setattr(threads, "cpu_count", lambda: 3)
 
 
 def check(source: object, batch: int) -> None:
@@ -42,15 +44,15 @@ def check(source: object, batch: int) -> None:
         results = graphc.compile(source, backend="numpy", level=level).run(feeds)
         for name, y in expected.items():
             np.testing.assert_allclose(results[name], y, rtol=1e-3, atol=1e-5 * np.abs(y).max())
-    model = graphc.compile(source, backend="llvm")
+    model = graphc.compile(source, backend="llvm", threads=3)
     results = model.run(feeds)
     for name, y in expected.items():
         np.testing.assert_allclose(results[name], y, rtol=1e-3, atol=1e-4 * np.abs(y).max())
     if batch == 1:
         assert [p for p in model.placement() if p.backend != "llvm"] == []
         (compiled,) = model._executable.signatures.values()  # type: ignore[union-attr]
-        for threads in (1, 2, 3):
-            compiled.whole.threads = threads
+        for fewer in (1, 2, 3):
+            compiled.whole.threads = fewer
             assert {n: y.tobytes() for n, y in model.run(feeds).items()} == {n: y.tobytes() for n, y in results.items()}
 
 

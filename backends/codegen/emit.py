@@ -60,9 +60,10 @@ class Scope:
 
 
 class Emitter:
-    """Writes one kernel: `void name(ptr argument…, ptr status, i64 thread, i64 threads)`.
+    """Writes one kernel: `void name(ptr argument…, ptr scratch…, ptr status, i64 thread, i64 threads)`.
 
-    Every buffer is aligned to its element type at least. `status` is set to 1 where a guard does not hold.
+    Every buffer is aligned to its element type at least. A scratch buffer is there once for each thread, one after the
+    other. `status` is set to 1 where a guard does not hold.
     """
 
     def __init__(self, nest: Nest, name: str, target: Target):
@@ -87,7 +88,7 @@ class Emitter:
         self.scopes[-1].lines.append("ret void")
         arguments = [
             f"ptr noalias {'readonly ' if b in self.is_read_only else ''}%b{i}"
-            for i, b in enumerate(self.nest.arguments)
+            for i, b in enumerate((*self.nest.arguments, *self.nest.scratch))
         ]
         head = (
             f"define void @{self.name}({', '.join([*arguments, 'ptr %status', 'i64 %thread', 'i64 %threads'])}) #0 {{"
@@ -162,7 +163,6 @@ class Emitter:
             elif isinstance(s, Prefetch):
                 self._prefetch(s)
             else:
-                assert isinstance(s, If)
                 self._if(s)
 
     def _loop(self, s: For) -> None:
@@ -196,6 +196,7 @@ class Emitter:
     def _unrolled(self, s: For) -> None:
         for i in range(s.index.extent):
             self.bound[s.index] = i
+            self._forget()  # what depends on the index
             self._block(s.body)
         self.bound.pop(s.index, None)
 
@@ -229,18 +230,27 @@ class Emitter:
         self._block(body)
         scope.known, scope.values = kept
 
+    def _forget(self) -> None:
+        """Only what was read from inputs is still known."""
+        scope = self.scopes[-1]
+        scope.values = {k: v for k, v in scope.values.items() if isinstance(k, tuple)}
+
     def _alloc(self, buffer: Buffer) -> None:
         lanes = self.lane.extent if self.lane is not None else 1
         self.count += 1
         name = f"%{buffer.name}.{self.count}"
         kind = memory_type(buffer.dtype)
-        self.entry.lines.insert(0, f"{name} = alloca [{buffer.size * lanes} x {kind}], align 64")
+        if buffer.space == "scratch":
+            number = len(self.nest.arguments) + self.nest.scratch.index(buffer)
+            start = self.op(f"mul i64 %thread, {buffer.size}")
+            self.line(f"{name} = getelementptr {kind}, ptr %b{number}, i64 {start}")
+        else:
+            self.entry.lines.insert(0, f"{name} = alloca [{buffer.size * lanes} x {kind}], align 64")
         self.pointers[buffer] = (name, self.lane)
 
     def _store(self, buffer: Buffer, at: Linear, e: Expr) -> None:
         value, dtype = self.value(e), e.dtype
-        # Registers and outputs may change now: only what was read from inputs is still known.
-        self.scopes[-1].values = {k: v for k, v in self.scopes[-1].values.items() if isinstance(k, tuple)}
+        self._forget()  # registers and outputs may change now
         offset, lanes = self._place(buffer, at)
         if lanes == 1 and value.lanes > 1 and self.lane is not None:
             raise CompileError(f"lanes of {buffer.name} meet in one element")

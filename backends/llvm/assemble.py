@@ -30,11 +30,16 @@ SLACK = 4 * ALIGNMENT  # bytes after the constants: the last vector of one may r
 
 
 def build(
-    nodes: Sequence[Node], inputs: Sequence[Value], outputs: Sequence[Value], target: Target, threads: int = 1
+    nodes: Sequence[Node],
+    inputs: Sequence[Value],
+    outputs: Sequence[Value],
+    target: Target,
+    threads: int = 1,
+    winograd: bool | None = None,
 ) -> Program:
     """Compile `nodes`, which are in order. Raises `CompileError`."""
-    lowered = lower_region(nodes, outputs, target)
-    memory = _Memory(lowered)
+    lowered = lower_region(nodes, outputs, target, threads, winograd)
+    memory = _Memory(lowered, threads)
     kernels = [*lowered.kernels, *memory.place_outputs(inputs, outputs, target)]
     constants = memory.place_constants(kernels)
     for i, v in enumerate(inputs):
@@ -73,6 +78,9 @@ def _steps(kernels: Sequence[Kernel], memory: _Memory) -> tuple[dict[str, tuple[
             slot, offset = memory.where(v)
             size = buffer.size * buffer.dtype.numpy.itemsize
             places.append(Place(slot, offset, size, buffer in kernel.nest.written))
+        for v in kernel.scratch:
+            slot, offset = memory.where(v)
+            places.append(Place(slot, offset, memory.size(v), written=True))
         parallel = any(isinstance(s, For) and s.kind == "parallel" for s in statements(kernel.nest.body))
         steps.append(Step(kernel.nest, kernel.node, Call(name, tuple(places), parallel)))
     return nests, steps
@@ -83,6 +91,7 @@ class _Memory:
     """Where values are: `place` has the slot of the driver's block, and the offset in bytes, of each root."""
 
     lowered: Lowered
+    threads: int
     place: dict[Value, tuple[int, int]] = field(default_factory=dict)
 
     def find(self, v: Value) -> tuple[Value, int]:
@@ -100,6 +109,11 @@ class _Memory:
 
     def layout(self, v: Value) -> Layout:
         return self.lowered.layouts.get(v) or row_major(sizes(v))
+
+    def size(self, v: Value) -> int:
+        """Bytes, for all threads together where each has one."""
+        own: int = self.layout(v).size * v.dtype.numpy.itemsize
+        return own * self.threads if v in self.lowered.scratch else own
 
     def place_outputs(self, inputs: Sequence[Value], outputs: Sequence[Value], target: Target) -> list[Kernel]:
         """Outputs are written where the caller gets them; what lies otherwise, or is there already, is copied."""
@@ -129,6 +143,8 @@ class _Memory:
 
         def pack(v: Value) -> None:
             layout, array, start = self.layout(v), constants[v], self.place[v][1]
+            if v in self.lowered.made:
+                array = self.lowered.made[v](array)
             layout.pack(array, block[start : start + layout.size * array.itemsize].view(array.dtype))
 
         side_by_side(pack, list(constants))
@@ -139,12 +155,12 @@ class _Memory:
         first: dict[Value, int] = {}
         last: dict[Value, int] = {}
         for i, kernel in enumerate(kernels):
-            for v in kernel.values:
+            for v in (*kernel.values, *kernel.scratch):
                 root = self.find(v)[0]
                 if root not in self.place:
                     first.setdefault(root, i)
                     last[root] = i
-        size = {v: self.layout(v).size * v.dtype.numpy.itemsize for v in first}
+        size = {v: self.size(v) for v in first}
         arena = plan({v: Lifetime(size[v], first[v], last[v]) for v in first})
         residents = []
         for v in first:

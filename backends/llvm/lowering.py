@@ -15,16 +15,19 @@ from functools import partial
 from graphc.expr import Boxes, Buffer, Element, Expr, Form, Load, Prefix, Scatter, Source
 from graphc.index import Index, Linear, linear
 from graphc.ir import Node, Value
+from graphc.loops import winograd
 from graphc.loops.compose import contents, elements, immediate, sizes, stored
 from graphc.loops.contract import contract
-from graphc.loops.contraction import MAX_HALO, Contraction, Read, match, order, packed, tiling
+from graphc.loops.contraction import MAX_HALO, Contraction, Order, Read, match, order, packed, tiling
 from graphc.loops.layout import Layout, blocked, padded, row_major
 from graphc.loops.lower import kernel, lower, part, zero_halo
 from graphc.loops.nest import Block, For, Nest, Store
 from graphc.loops.schedule import schedule
+from graphc.loops.winograd import PRODUCTS, Plan
+from graphc.loops.winograd_nest import minimal_filtering
 from graphc.ops.base import Constant
 from graphc.traverse import walk
-from graphc.types import Array
+from graphc.types import Array, TensorType
 
 from ..codegen.emit import emit
 from ..codegen.scalars import register_type
@@ -35,11 +38,12 @@ Halo = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """A nest, the values that its arguments hold, in order, and the node that it is for."""
+    """A nest, the values that its arguments and its scratch hold, in order, and the node that it is for."""
 
     nest: Nest
     values: tuple[Value, ...]
     node: Node | None = None
+    scratch: tuple[Value, ...] = ()
 
 
 @dataclass(eq=False)
@@ -51,12 +55,16 @@ class Lowered:
         shared: a value -> the one whose memory it is in, and where it begins there, in elements.
         layouts: how each value lies in its memory.
         constants: the constants that are read, in the order of their memory.
+        made: for some of those, what makes the elements that are stored of the constant's.
+        scratch: the values that each thread has one of.
     """
 
     kernels: list[Kernel] = field(default_factory=list)
     shared: dict[Value, tuple[Value, int]] = field(default_factory=dict)
     layouts: dict[Value, Layout] = field(default_factory=dict)
     constants: dict[Value, Array] = field(default_factory=dict)
+    made: dict[Value, Callable[[Array], Array]] = field(default_factory=dict)
+    scratch: set[Value] = field(default_factory=set)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +94,20 @@ class _Part:
 
 @dataclass(eq=False)
 class _Output:
-    """What is known of one output before layouts are: its contraction, or what its parts read."""
+    """What is known of one output before layouts are: its contraction, perhaps a faster way, or what its parts read."""
 
     contraction: Contraction | None
     parts: list[_Part]
+    winograd: Plan | None = None
+
+    def halos(self) -> list[tuple[Value, Halo]]:
+        """The factors of the contraction, and the padding that they should have."""
+        c = self.contraction
+        assert c is not None
+        found = [(r.tensor, c.halo(r, sizes(r.tensor), int(r.tensor.dtype.numpy.itemsize))) for r in (c.a, c.b)]
+        if self.winograd is not None:
+            found[0] = c.a.tensor, self.winograd.conv.halo(sizes(c.a.tensor))
+        return found
 
 
 def check(node: Node, target: Target) -> None:
@@ -103,13 +121,34 @@ def check_code(node: Node, target: Target) -> None:
         emit(k.nest, "kernel", target)
 
 
-def lower_region(nodes: Sequence[Node], outputs: Sequence[Value], target: Target) -> Lowered:
-    """The kernels of `nodes`, which are in order; `outputs` end up row-major in memory of their own or of another."""
-    return _Lowering(nodes, outputs, target).run()
+def lower_region(
+    nodes: Sequence[Node],
+    outputs: Sequence[Value],
+    target: Target,
+    threads: int = 1,
+    winograd: bool | None = None,
+) -> Lowered:
+    """The kernels of `nodes`, which are in order; `outputs` end up row-major in memory of their own or of another.
+
+    Args:
+        nodes, outputs: a region, and those of its values that are read outside.
+        target: the instruction set.
+        threads: how many there will be; results do not depend on it.
+        winograd: whether convolutions that can be are computed in fewer multiplications; None: where it is faster.
+    """
+    return _Lowering(nodes, outputs, target, threads, winograd).run()
 
 
 class _Lowering:
-    def __init__(self, nodes: Sequence[Node], outputs: Sequence[Value], target: Target):
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        outputs: Sequence[Value],
+        target: Target,
+        threads: int = 1,
+        winograd: bool | None = None,
+    ):
+        self.threads, self.winograd = threads, winograd
         self.outputs = set(outputs)
         self.nodes = [n for n in nodes if not isinstance(n.op, Constant)]
         self.target, self.machine = target, target.schedule
@@ -147,8 +186,8 @@ class _Lowering:
                 continue
             contraction = match(element, shape, reads, lambda x: contents(x) is not None, self.machine)
             if contraction is not None and self._takes(contraction):
-                self._demand(contraction)
-                self.found[v] = _Output(contraction, [])
+                self.found[v] = _Output(contraction, [], self._winograd(contraction))
+                self._demand(self.found[v])
             else:
                 self.found[v] = _Output(None, [self._part(element, shape, reads, 0, 0, None)])
 
@@ -203,11 +242,18 @@ class _Lowering:
         widest = max(int(x.tensor.dtype.numpy.itemsize) for x in (c.a, c.b))
         return self.machine.vector_bytes // max(widest, 4)
 
-    def _demand(self, c: Contraction) -> None:
-        for read in (c.a, c.b):
-            need = c.halo(read, sizes(read.tensor), read.tensor.dtype.numpy.itemsize)
-            have = self.halos.get(read.tensor, need)
-            self.halos[read.tensor] = tuple((max(a[0], b[0]), max(a[1], b[1])) for a, b in zip(have, need, strict=True))
+    def _winograd(self, c: Contraction) -> Plan | None:
+        """How the contraction takes fewer multiplications, where that is faster."""
+        conv = winograd.find(c) if self.winograd is not False else None
+        if conv is None or contents(c.b.tensor) is None or max(map(max, conv.halo(sizes(c.a.tensor)))) > MAX_HALO:
+            return None
+        found = winograd.plan(conv, self._lanes(c), self.machine, self.threads)
+        return found if self.winograd or winograd.is_faster(found, self.machine, self.threads) else None
+
+    def _demand(self, found: _Output) -> None:
+        for x, need in found.halos():
+            have = self.halos.get(x, need)
+            self.halos[x] = tuple((max(a[0], b[0]), max(a[1], b[1])) for a, b in zip(have, need, strict=True))
 
     # -- layouts ------------------------------------------------------------------------------------------------------
     def _choose(self, v: Value) -> Layout:
@@ -278,21 +324,29 @@ class _Lowering:
     def _source(self, x: Value, layout: Layout, names: dict[Buffer, Value]) -> Source:
         if is_number(x):
             return immediate(x)
-        array = contents(x)
-        if array is not None and x not in self.copies.values() and x not in self.result.constants:
-            self.result.constants[x] = array
-            self.result.layouts[x] = layout
         buffer = Buffer(f"x{len(names)}", x.dtype, layout.size)
         names[buffer] = x
         return stored(x, buffer, layout)
 
+    def _hold(self, x: Value) -> Value:
+        """`x`, which is read; a constant has memory from now on."""
+        array = contents(x)
+        if array is not None and x not in self.result.constants:
+            self.result.constants[x] = array
+        return x
+
     def _add(self, nest: Nest, names: dict[Buffer, Value], node: Node | None) -> None:
-        self.result.kernels.append(Kernel(nest, tuple(names[b] for b in nest.arguments), node))
+        scratch = tuple(Value(TensorType(b.dtype, (b.size,)), name=b.name) for b in nest.scratch)
+        self.result.scratch.update(scratch)
+        self.result.kernels.append(Kernel(nest, tuple(self._hold(names[b]) for b in nest.arguments), node, scratch))
 
     def _build(self, node: Node) -> None:
         for number, v in enumerate(node.outputs):
             found, layout = self.found[v], self.result.layouts[v]
             c = found.contraction
+            if found.winograd is not None:
+                self._filter(node, number, v, found.winograd)
+                continue
             if c is not None:
                 self._contract(node, number, v, c, layout)
                 continue
@@ -310,7 +364,7 @@ class _Lowering:
             nest = lower(buffer, layout, element)
             shared = copied(nest)
             if shared is not None:
-                self.result.shared[v] = names[shared[0]], shared[1]
+                self.result.shared[v] = self._hold(names[shared[0]]), shared[1]
             else:
                 self._add(schedule(nest, self.machine), {**names, buffer: v}, node)
 
@@ -375,7 +429,7 @@ class _Lowering:
         lanes = self._lanes(c)
         tiles = tiling(c, lanes, self.machine)
         names: dict[Buffer, Value] = {}
-        a, b = self._left(c, lanes), c.b.tensor
+        a, b = self._left(self.found[v], lanes), c.b.tensor
         sums = order(c, self._layout(a))
         shape = sizes(b)
         fixed = contents(b) is not None
@@ -400,6 +454,36 @@ class _Lowering:
         body += schedule(kernel(buffer, zero_halo(buffer, layout)), self.machine).body
         self._add(kernel(buffer, body), {**names, buffer: v}, node)
 
+    def _filter(self, node: Node, number: int, v: Value, plan: Plan) -> None:
+        """The output by Winograd's minimal filtering."""
+        layout = self.result.layouts[v]
+        names: dict[Buffer, Value] = {}
+        a = self._left(self.found[v], plan.lanes)
+        sums = order(plan.products, plan.inputs)
+        b = self._transformed(plan, sums)
+        weights = self._source(b, self._layout(b), names)
+        given = {x: self._source(x, self._layout(x), names) for x in dict.fromkeys(node.inputs) if x is not None}
+        images = given[plan.conv.c.a.tensor] = self._source(a, self._layout(a), names)
+        element = self._elements(node, given, names)[number]
+        assert not isinstance(element, (Scatter, Prefix))
+        buffer = Buffer("y", v.dtype, layout.size)
+        body = minimal_filtering(plan, element, images, weights, buffer, layout, sums, self.machine)
+        body += schedule(kernel(buffer, zero_halo(buffer, layout)), self.machine).body
+        self._add(kernel(buffer, body), {**names, buffer: v}, node)
+
+    def _transformed(self, plan: Plan, sums: Order) -> Value:
+        """The weights as Winograd's products read them."""
+        w: Value = plan.conv.c.b.tensor
+        shape = (PRODUCTS, plan.conv.channels, plan.conv.maps)
+        layout = packed(plan.products, shape, plan.tiling.vectors * plan.lanes, sums)
+        if (w, layout) not in self.copies:
+            array = contents(w)
+            assert array is not None
+            new = self.copies[w, layout] = Value(TensorType(w.dtype, shape), name=w.name)
+            self.result.layouts[new], self.result.constants[new] = layout, array
+            self.result.made[new] = plan.conv.transformed
+        return self.copies[w, layout]
+
     def _whole(self, node: Node, c: Contraction, layout: Layout) -> bool:
         """True if lanes beyond the output's end have memory, there and in what is read beside the factors."""
         others = [x for x in node.inputs if x is not None and x not in (c.a.tensor, c.b.tensor)]
@@ -407,24 +491,29 @@ class _Lowering:
             contents(x) is not None or self._blocked(x) is not None for x in others
         )
 
-    def _left(self, c: Contraction, lanes: int) -> Value:
+    def _left(self, found: _Output, lanes: int) -> Value:
         """The factor whose elements are spread, or read lane by lane, in a layout that serves."""
+        c, (_, need) = found.contraction, found.halos()[0]
+        assert c is not None
         x: Value = c.a.tensor
         shape, itemsize = sizes(x), int(x.dtype.numpy.itemsize)
-        lane, halo = c.indices[c.lanes], c.halo(c.a, shape, itemsize)
+        lane = c.indices[c.lanes]
 
         def wanted() -> Layout:
             for axis, (i, n) in enumerate(zip(c.a.index, shape, strict=True)):
                 sums = [t for t in i.terms if t in c.axes]
                 if c.spread and len(i.terms) == 1 and len(sums) == 1 and n % lanes == 0 and axis < len(shape) - 1:
-                    return blocked(shape, axis, lanes, halo)
+                    return blocked(shape, axis, lanes, need)
                 if not c.spread and lane in i.terms:
-                    return blocked(shape, axis, lanes, halo)
-            return padded(shape, halo)
+                    return blocked(shape, axis, lanes, need)
+            return padded(shape, need)
 
         def ok(layout: Layout) -> bool:
-            return c.fits(layout, itemsize) and (
-                c.spread or layout.offset(c.a.index).terms.get(lane, 0) == 1 or _splits(layout, c)
+            wide = all(a[0] <= b[0] and a[1] <= b[1] for a, b in zip(need, layout.halo, strict=True))
+            return (
+                (wide or found.winograd is None)
+                and c.fits(layout, itemsize)
+                and (c.spread or layout.offset(c.a.index).terms.get(lane, 0) == 1 or _splits(layout, c))
             )
 
         return self._in(x, ok, wanted)

@@ -83,7 +83,7 @@ class Program:
     Attributes:
         steps: the kernels in order.
         arena: bytes of everything that lives only during a run, `residents`.
-        threads: how many threads share the work.
+        threads: how many threads share the work; the arena has scratch memory for as many as it was built for.
     """
 
     nodes: Sequence[Node]
@@ -230,4 +230,4 @@ def work(steps: Sequence[Step]) -> tuple[float, float]:
     for node in {s.node for s in steps if s.node is not None}:
         cost = node.op.cost(node.inputs, node.outputs).flops
         flops += cost if isinstance(cost, int) else 0
-    return float(flops), float(sum(p.size for s in steps for p in s.call.places))
+    return float(flops), float(sum(p.size for s in steps for p in s.call.places[: len(s.nest.arguments)]))

@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 from graphc.expr import Buffer, Call, Element, Expr, Load, constant
-from graphc.index import Index, IndexLike, Linear, index_variables, linear, substitute_index
+from graphc.index import Atom, Index, IndexLike, Linear, index_variables, linear, substitute_index
 from graphc.loops.contraction import LINE, Contraction, Order, Tiling, find_sum, logical_index, variables_of
-from graphc.loops.functions import EXPANSIONS
+from graphc.loops.functions import is_long
 from graphc.loops.layout import Layout
 from graphc.loops.nest import Alloc, Block, For, Kind, Prefetch, Stmt, Store
 from graphc.loops.schedule import GRAIN, Machine, pieces, share
@@ -81,6 +81,26 @@ def contract(
     sums: Order,
     machine: Machine,
 ) -> Block:
+    """As `product`, shared out among threads where that is worth it."""
+    body = product(
+        c, element, target, layout, tiles, lanes=lanes, padded=padded, whole=whole, sums=sums, machine=machine
+    )
+    return share(body) if c.work >= GRAIN else body
+
+
+def product(
+    c: Contraction,
+    element: Element,
+    target: Buffer,
+    layout: Layout,
+    tiles: Tiling,
+    *,
+    lanes: int,
+    padded: bool,
+    whole: bool,
+    sums: Order,
+    machine: Machine,
+) -> Block:
     """The statements that store `element` in `target`.
 
     Args:
@@ -108,7 +128,9 @@ def contract(
         number, count = linear(at), -(-long // tiles.tile)
         for k in reversed(rows):
             number, count = number + linear(values[k]) * count, count * c.digits[k].extent
-        ahead = Ahead(number, count) if padded and not panels_inside and count > 1 else None
+        moving = [i for k in (c.lanes, *reversed(batch)) for i in linear(values[k]).terms]
+        fetches = padded and not panels_inside and c.tile is not None and moving
+        ahead = Ahead(moving[0], number, count) if fetches else None
         start = linear(at) * tiles.tile
         return _Core(c, element, target, layout, tiles, sums, panel, dict(values), start, tile, ahead).statements()
 
@@ -145,13 +167,14 @@ def contract(
         body = row_loops(
             batch, {}, lambda v: panel_loops(found, v, lambda p, w: row_loops(rows, w, lambda x: tile_loops(p, x)))
         )
-    return share(body) if c.work >= GRAIN else body
+    return body
 
 
 @dataclass(frozen=True)
 class Ahead:
-    """Which of `count` tiles this is: each fetches its part of the panel of `b` that comes next."""
+    """Which of `count` tiles this is: each fetches its part of the panel of `b` that comes next, at `index` + 1."""
 
+    index: Atom
     tile: Linear
     count: int
 
@@ -218,7 +241,7 @@ class _Core:
         panel = self.panel
         kind: Kind = "unrolled"
         made: list[Stmt] = []
-        if any(isinstance(e, Call) and (e.function, e.dtype) in EXPANSIONS for e in walk(store.value)):
+        if any(is_long(e) for e in walk(store.value)):
             # A long function is written once, in a loop: the sums go through memory, which registers cannot index.
             kind, sums = "serial", Buffer("sums", acc.dtype, acc.size, "register")
             copy = Store(sums, place, Load(acc, place))
@@ -238,16 +261,14 @@ class _Core:
 
     def _prefetch(self, factors: Sequence[Expr], first: Mapping[Index, Linear], lane: Index, depth: int) -> Block:
         """What `b` has in the next panel where `depth` steps read this one: as many lines as are this tile's part."""
-        here = linear(self.values[self.c.lanes])
-        if self.ahead is None or not here.terms or not self.c.spread:
+        if self.ahead is None or not self.c.spread:
             return ()
-        ((panel, _),) = here.terms.items()
         b = next(e for e in walk(*factors) if isinstance(e, Load) and lane in index_variables(e.offset))
         itemsize = int(b.dtype.numpy.itemsize)
         lines = -(-depth * self.panel.vectors * self.panel.lanes * itemsize // LINE)
         own = -(-lines // self.ahead.count)
         at = substitute_index(b.offset, first)
-        at = at + at.terms[panel] + self.ahead.tile * (own * LINE // itemsize)
+        at = at + at.terms[self.ahead.index] + self.ahead.tile * (own * LINE // itemsize)
         return tuple(Prefetch(b.buffer, at + i * LINE // itemsize) for i in range(own))
 
     def _sums(self, axes: Sequence[Index], steps: Steps) -> Block:

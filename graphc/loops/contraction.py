@@ -335,20 +335,35 @@ def tiling(c: Contraction, lanes: int, machine: Machine) -> Tiling:
         for tile in range(1, min(long, 28) + 1):
             if tile * vectors + vectors + 1 > machine.registers:
                 break
-            cost = sum(
-                n * m * _cycles(v, t, c.spread)
-                for n, v in ((wide // vectors, vectors), (1, wide % vectors))
-                for m, t in ((long // tile, tile), (1, long % tile))
-                if n * v and m * t
-            )
+            cost = _steps(wide, long, vectors, tile, c.spread)
             key = (cost, (wide % vectors > 0) + (long % tile > 0), -vectors * tile, vectors + tile)
             if best is None or key < best:
                 best, chosen = key, (vectors, tile)
-    vectors, tile = chosen
+    return tiling_of(*chosen)
+
+
+def tiling_of(vectors: int, tile: int) -> Tiling:
+    """So many vectors and elements of the tile, with as much unrolled as is good for any."""
     unroll = 1
     while unroll < 16 and 2 * unroll * tile * vectors <= UNROLLED:
         unroll *= 2
     return Tiling(vectors, tile, unroll)
+
+
+def steps(c: Contraction, tiles: Tiling, lanes: int) -> float:
+    """Cycles of all lanes and the whole tile, for one step of the sum."""
+    wide = -(-c.digits[c.lanes].extent // lanes)
+    long = 1 if c.tile is None else c.digits[c.tile].extent
+    return _steps(wide, long, tiles.vectors, tiles.tile, c.spread)
+
+
+def _steps(wide: int, long: int, vectors: int, tile: int, spread: bool) -> float:
+    return sum(
+        n * m * _cycles(v, t, spread)
+        for n, v in ((wide // vectors, vectors), (1, wide % vectors))
+        for m, t in ((long // tile, tile), (1, long % tile))
+        if n * v and m * t
+    )
 
 
 def _cycles(vectors: int, tile: int, spread: bool) -> float:

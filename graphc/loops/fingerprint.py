@@ -25,7 +25,7 @@ class _Fingerprint:
         for s in body:
             if isinstance(s, Alloc):
                 self.buffers[s.buffer] = len(self.buffers)
-                self.lines.append(f"alloc {s.buffer.dtype.short} {s.buffer.size}")
+                self.lines.append(f"{s.buffer.space} {s.buffer.dtype.short} {s.buffer.size}")
             elif isinstance(s, For):
                 self.indices[s.index] = len(self.indices)
                 self.lines.append(f"{s.kind} {s.index.extent} {{")

@@ -558,6 +558,11 @@ _ALL: tuple[Callable[..., Expr], ...] = (
 EXPANSIONS: dict[tuple[str, DType], Callable[..., Expr]] = {(f.__name__, d): f for f in _ALL for d in FORMATS}
 
 
+def is_long(e: Expr) -> bool:
+    """True for a call that `expand` replaces."""
+    return isinstance(e, Call) and (e.function, e.dtype) in EXPANSIONS
+
+
 def expand(e: Expr) -> Expr:
     """f(x) → its arithmetic, for each call in `e` of a function in EXPANSIONS; the rest stays the same objects."""
 

@@ -157,6 +157,15 @@ def blocked(shape: Sequence[int], axis: int, block: int, halo: Sequence[tuple[in
     return Layout(tuple(shape), (*parts, Part(axis, 1, block)), around)
 
 
+def columns(shape: Sequence[int], block: int) -> Layout:
+    """[…, m, k] as […, k/block, m, block]: rows side by side, so that they do not meet in one set of the cache."""
+    *lead, rows = range(len(shape) - 1)
+    last = len(shape) - 1
+    parts = [Part(a, 1, shape[a]) for a in lead]
+    parts += [Part(last, block, -(-shape[last] // block)), Part(rows, 1, shape[rows]), Part(last, 1, block)]
+    return Layout(tuple(shape), tuple(parts), ((0, 0),) * len(shape))
+
+
 def padded(shape: Sequence[int], halo: Sequence[tuple[int, int]]) -> Layout:
     """Row-major with a halo."""
     return Layout(tuple(shape), tuple(Part(a, 1, n + sum(halo[a])) for a, n in enumerate(shape)), tuple(halo))

@@ -65,6 +65,14 @@ class Update:
 
 
 @dataclass(frozen=True, eq=False)
+class Prefetch:
+    """buffer[offset] will be read before long; it may be outside of the buffer, and nothing happens."""
+
+    buffer: Buffer
+    offset: Linear
+
+
+@dataclass(frozen=True, eq=False)
 class If:
     """`body` where `condition` holds."""
 
@@ -72,15 +80,7 @@ class If:
     body: tuple[Stmt, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Prefetch:
-    """buffer[offset] will be read soon: a hint to bring it into the second cache. It may be beyond the buffer's end."""
-
-    buffer: Buffer
-    offset: Linear
-
-
-Stmt = For | Alloc | Store | Update | If | Prefetch
+Stmt = For | Alloc | Store | Update | Prefetch | If
 Block = tuple[Stmt, ...]
 
 
@@ -91,6 +91,12 @@ class Nest:
     arguments: tuple[Buffer, ...]
     written: tuple[Buffer, ...]
     body: Block
+
+    @property
+    def scratch(self) -> tuple[Buffer, ...]:
+        """What a thread needs memory for while it runs the kernel."""
+        found = (s.buffer for s in statements(self.body) if isinstance(s, Alloc))
+        return tuple(b for b in found if b.space == "scratch")
 
     def __str__(self) -> str:
         return format_nest(self)

@@ -3,7 +3,7 @@
     nest      = "kernel(" ["out"] name ":" type "[" size "]", … ") {" statement… "}"
     statement = ("for" | "parallel" | "unrolled" | "vector") name "<" extent "{" statement… "}"
               | "if" expr "{" statement… "}" | space name ":" type "[" size "]" | "let" name "=" expr
-              | name "[" index "]" [function] "=" expr
+              | name "[" index "]" [function] "=" expr | "prefetch" name "[" index "]"
     expr      = number | type "(" number ")" | "true" | "false" | name | name "[" index "]" | "<" index ">"
               | "(" expr operator expr ")" | "select(" expr "," expr "," expr ")" | function ["." type] "(" expr, … ")"
     index     = ["-"] term (("+" | "-") term)…
@@ -31,7 +31,7 @@ _INTEGER = re.compile(r"\d+")
 _NUMBER = re.compile(r"-?(?:inf\b|nan\b|\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)")
 _BOUND = re.compile(r"-?(?:inf\b|\d+)")
 _KINDS = {"for": "serial", "parallel": "parallel", "unrolled": "unrolled", "vector": "vector"}
-_SPACES = ("global", "register", "shared")
+_SPACES = ("global", "register", "scratch", "shared")
 _OPERATORS = {sign: function for function, sign in INFIX.items()}
 
 
@@ -156,7 +156,7 @@ class _Parser:
             made = self.loop(cast(Kind, _KINDS[word]))
         elif word == "if":
             condition = self.typed(bool_)
-            self.names = block
+            self.names = dict(block)
             made = If(condition, self.block())
         elif word == "prefetch":
             made = Prefetch(*self.place(self.name()))

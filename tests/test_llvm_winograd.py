@@ -1,0 +1,84 @@
+"""Native convolutions in fewer multiplications: odd sizes on every target, any number of threads, and the option."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from llvm_targets import kept_code, targets
+from test_loops_winograd import ROWS, close, graph_of
+
+import graphc
+from graphc.backends.codegen import jit
+from graphc.backends.llvm import LlvmBackend, threads
+from graphc.interpret import interpret
+from graphc.loops import winograd
+from graphc.ops.conv import Conv
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit, "store", kept_code)
+    monkeypatch.setattr(threads, "cpu_count", lambda: 8)
+
+
+@pytest.mark.parametrize("cache", [1 << 20, 1 << 10])
+@pytest.mark.parametrize("target", targets())
+@pytest.mark.parametrize("name", ["odd", "dilated", "channels"])
+def test_odd_sizes(name: str, target: str, cache: int) -> None:
+    op, shapes = ROWS[name]
+    graph, x = graph_of(op, shapes)
+    exact, _ = graph_of(op, shapes, np.float64)
+    backend = LlvmBackend(target, winograd=True)
+    backend.target = replace(backend.target, cache=cache)
+    model = graphc.compile(graph, backend=backend)
+    assert "scratch" in model.listing("loops")
+    close(model(x), interpret(exact, [x.astype(np.float64)])[0])
+
+
+def test_same_bits_for_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan depends on it, the results do not."""
+    graph, x = graph_of(Conv(pads=(1, 1, 1, 1)), [(1, 16, 20, 20), (64, 16, 3, 3), (64,)])
+    found = set()
+    plans = set()
+    for n in (1, 2, 3, 8):
+        model = graphc.compile(graph, backend=LlvmBackend(winograd=True), threads=n)
+        (compiled,) = model._executable.signatures.values()  # type: ignore[union-attr]
+        compiled.whole.threads = n  # however little there is to do
+        plans.add(model.listing("loops"))
+        found |= {model(x).tobytes() for _ in range(5)}
+    assert len(found) == 1
+    assert len(plans) > 1
+
+
+def test_each_thread_has_scratch_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winograd, "BANDS", (5,))
+    monkeypatch.setattr(winograd, "GROUPS", (1,))
+    graph, _ = graph_of(Conv(pads=(1, 1, 1, 1)), [(1, 16, 20, 20), (64, 16, 3, 3)])
+
+    def scratch(n: int) -> list[int]:
+        model = graphc.compile(graph, backend=LlvmBackend(winograd=True), threads=n)
+        rows = [line.split() for line in model.memory_plan().splitlines()]
+        return [int(r[2].replace(",", "")) for r in rows if r[0] in ("v", "m")]
+
+    assert sorted(scratch(1)) == [4 * 36 * 5 * 16, 4 * 36 * 5 * 64]
+    assert scratch(3) == [3 * n for n in scratch(1)]
+
+
+def test_the_option() -> None:
+    graph, x = graph_of(Conv(pads=(1, 1, 1, 1)), [(1, 64, 28, 28), (64, 64, 3, 3)])
+    found = [graphc.compile(graph, backend=LlvmBackend(winograd=w)) for w in (None, True, False)]
+    assert ["scratch" in m.listing("loops") for m in found] == [True, True, False]
+    results = [m(x) for m in found]
+    assert results[0].tobytes() == results[1].tobytes() != results[2].tobytes()
+    close(results[0], results[2])
+
+
+def test_profile_counts_the_convolution() -> None:
+    """Its arithmetic is that of the sum, however it is done; scratch memory is nobody's input or output."""
+    graph, x = graph_of(Conv(pads=(1, 1, 1, 1)), [(1, 64, 28, 28), (64, 64, 3, 3)])
+    (found,) = [t for t in graphc.compile(graph, backend="llvm").profile([x], repeat=1) if t.op == "Conv"]
+    assert found.flops == 2 * 64 * 64 * 9 * 28 * 28
+    images, weights, results = 64 * 30 * 30, 36 * 64 * 64, 64 * 28 * 28
+    assert found.bytes == 4 * (images + weights + results)
