@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from llvm_targets import kept_code
 
 import graphc
-from graphc.backends.codegen import jit
 from graphc.ir import Graph
 from graphc.models import NETWORKS
 from graphc.models.light import NAMES, light
@@ -23,12 +21,6 @@ SIZES = {
     "bert_base": {"length": 16, "layers": 2, "vocabulary": 1000},
     "vit_b16": {"image_size": 64, "layers": 2},
 }
-
-
-@pytest.fixture(autouse=True)
-def fewer_compilations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Networks share kernels."""
-    monkeypatch.setattr(jit, "store", kept_code)
 
 
 def check(source: object, batch: int) -> None:
