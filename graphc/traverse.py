@@ -53,11 +53,12 @@ def walk(*roots: Expr, skip: Container[int] = ()) -> list[Expr]:
         e, ready = stack.pop()
         if id(e) in done or id(e) in skip:
             continue
-        if ready:
+        inner = () if ready else children(e)
+        if not inner:
             done[id(e)] = e
             continue
         stack.append((e, True))
-        stack += [(c, False) for c in reversed(children(e)) if id(c) not in done]
+        stack += [(c, False) for c in reversed(inner) if id(c) not in done]
     return list(done.values())
 
 

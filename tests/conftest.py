@@ -3,7 +3,9 @@
 import difflib
 import os
 import re
+import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +22,6 @@ settings.register_profile("ci", max_examples=50, **COMMON)
 settings.register_profile("thorough", max_examples=2000, **COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-# Tests neither read nor leave anything in the user's compile cache; those about the cache have folders of their own.
-os.environ["GRAPHC_CACHE"] = "off"
-
 # A shell that starts the tests in the background has them ignore Ctrl-C, and Python would leave it so.
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -30,6 +29,20 @@ if threading.current_thread() is threading.main_thread():
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bless", action="store_true", help="rewrite the golden files with what the tests produce now")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A run has a compile cache of its own, which its processes share: many tests need the same kernels.
+
+    Nothing is read from the user's cache or left there. Tests about the cache have folders of their own.
+    """
+    if not hasattr(config, "workerinput"):
+        os.environ["GRAPHC_CACHE"] = tempfile.mkdtemp(prefix="graphc-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["GRAPHC_CACHE"], ignore_errors=True)
 
 
 def golden_path(test_file: Path, name: str) -> Path:

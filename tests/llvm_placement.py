@@ -5,16 +5,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections import Counter
 from pathlib import Path
 
 from conformance import Case, all_cases
-from llvm_targets import kept_code
 
-from graphc.backends.codegen import jit
 from graphc.backends.codegen.target import Target
 from graphc.backends.llvm import LlvmBackend
 from graphc.backends.llvm.backend import LlvmExecutable, why_not
@@ -57,8 +54,6 @@ def reasons(executable: LlvmExecutable, target: Target) -> str | None:
 
 
 def main(arguments: list[str]) -> None:
-    os.environ["GRAPHC_CACHE"] = "off"
-    jit.store = kept_code  # type: ignore[assignment]
     backend = LlvmBackend()
     count: Counter[str] = Counter()
     native: Counter[str] = Counter()

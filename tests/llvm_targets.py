@@ -1,4 +1,4 @@
-"""What tests of the LLVM backend share: the targets that this machine has, and object code that is kept in memory."""
+"""The targets on which tests of the LLVM backend run."""
 
 from __future__ import annotations
 
@@ -16,24 +16,3 @@ def targets() -> list[str]:
             continue
         found.setdefault(target.vector_bytes, target)
     return [t.name for t in found.values()]
-
-
-class Kept:
-    """Object code by its key, as the cache on disk has it, in memory."""
-
-    def __init__(self) -> None:
-        self.code: dict[bytes, bytes] = {}
-
-    def get(self, key: bytes) -> bytes | None:
-        return self.code.get(key)
-
-    def put(self, key: bytes, code: bytes) -> None:
-        self.code[key] = code
-
-
-_kept = Kept()
-
-
-def kept_code() -> Kept:
-    """What stands in for the cache on disk, in `jit.store`."""
-    return _kept

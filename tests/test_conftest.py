@@ -4,6 +4,8 @@ from pathlib import Path
 
 from conftest import TESTS, compare, golden_path
 
+from graphc import debug
+
 
 def test_golden_path_follows_the_module_and_the_sanitised_name():
     path = golden_path(TESTS / "loops" / "test_nest.py", "test_dump[f32[1,3]/x y]")
@@ -30,3 +32,8 @@ def test_mismatch_shows_a_unified_diff_and_keeps_the_file(tmp_path: Path):
     assert path.read_text("utf-8") == "one\ntwo\n"
     assert compare(path, "one\n2\n", bless=True) is None
     assert path.read_text("utf-8") == "one\n2\n"
+
+
+def test_a_run_has_a_compile_cache_of_its_own():
+    assert debug.cache_dir().name.startswith("graphc-tests-")
+    assert debug.cache_dir().is_dir()

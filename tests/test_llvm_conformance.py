@@ -10,10 +10,9 @@ from collections import Counter
 import numpy as np
 import pytest
 from llvm_placement import placement, reasons, rows
-from llvm_targets import kept_code, targets
+from llvm_targets import targets
 from test_conformance import compare
 
-from graphc.backends.codegen import jit
 from graphc.backends.llvm import LlvmBackend
 from graphc.backends.llvm.backend import LlvmExecutable
 from graphc.interpret import interpret
@@ -25,12 +24,6 @@ PLACEMENT = placement()
 
 
 BACKENDS = [LlvmBackend(name) for name in targets()]
-
-
-@pytest.fixture(autouse=True)
-def fewer_compilations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows share kernels and drivers."""
-    monkeypatch.setattr(jit, "store", kept_code)
 
 
 @pytest.mark.parametrize("name", ROWS)

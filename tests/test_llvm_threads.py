@@ -204,6 +204,18 @@ class TestDriver:
         assert compile_object(text, host_target())
         golden(text[text.index("define internal i1 @alone0") :])
 
+    def test_what_no_thread_can_share_has_no_code_for_teams(self):
+        """It runs, alone, also where the block names a team."""
+        target, calls = host_target(), [replace(ADD, parallel=False), SUM]
+        text = driver(calls, 1)
+        assert "@run" not in text
+        assert "@dispatch" not in text
+        code = link([compile_object(KERNELS, target), compile_object(text, target)], ["enter"])
+        rounds = Rounds(2, 1)
+        rounds.enter = ENTER(code.addresses["enter"])
+        assert rounds.run(2) == rounds.run(1) == 1
+        rounds.team.stop()
+
 
 def parallel_outside(nest: Nest, lanes: int) -> Nest:
     """The usual schedule, and the outermost loop shared out, which in these graphs runs over elements of the output."""

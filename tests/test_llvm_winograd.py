@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from llvm_targets import kept_code, targets
+from llvm_targets import targets
 from test_loops_winograd import ROWS, close, graph_of
 
 import graphc
-from graphc.backends.codegen import jit
 from graphc.backends.llvm import LlvmBackend, threads
 from graphc.interpret import interpret
 from graphc.loops import winograd
@@ -19,7 +18,6 @@ from graphc.ops.conv import Conv
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jit, "store", kept_code)
     monkeypatch.setattr(threads, "cpu_count", lambda: 8)
 
 

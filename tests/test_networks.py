@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from llvm_targets import kept_code
 
 import graphc
-from graphc.backends.codegen import jit
 from graphc.backends.llvm import threads
 from graphc.ir import Graph
 from graphc.models import NETWORKS
@@ -27,9 +25,7 @@ SIZES = {
 
 
 @pytest.fixture(autouse=True)
-def fewer_compilations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Networks share kernels."""
-    monkeypatch.setattr(jit, "store", kept_code)
+def several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "cpu_count", lambda: 3)
 
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import warnings
 
 import pytest
-from llvm_targets import kept_code
 from official import LLVM_FAILURES, RANDOM, SUITES, cases, expected_failures, run_case, run_random_case
-
-from graphc.backends.codegen import jit
 
 EXPECTED = expected_failures()
 
@@ -31,9 +28,8 @@ def test_official(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in cases() if n not in EXPECTED or EXPECTED[n].startswith(RANDOM)])
-def test_official_on_llvm(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_official_on_llvm(name: str) -> None:
     """What passes with NumPy's kernels passes with native ones."""
-    monkeypatch.setattr(jit, "store", kept_code)  # cases share kernels
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if EXPECTED.get(name, "").startswith(RANDOM):

@@ -78,12 +78,14 @@ def _units(calls: Sequence[Call], part: range, waits: Sequence[bool], clock: int
 def driver(calls: Sequence[Call], slots: int, *, timed: bool = False) -> str:
     """The LLVM IR of `run(block, thread)`, of `alone(block)`, and of `enter(block)`, which takes the one that fits.
 
-    Each is made of parts of CHUNK calls, since LLVM's time grows faster than a function. With `timed` there is one slot
-    more, for the address of an array of int64: the time in nanoseconds at the start and after each call.
+    Where no call has shares for several threads there is no `run`. Each function is made of parts of CHUNK calls, since
+    LLVM's time grows faster than a function. With `timed` there is one slot more, for the address of an array of int64:
+    the time in nanoseconds at the start and after each call.
     """
     arity = {c.kernel: len(c.places) for c in calls}
     lines = [f"declare void @{n}({', '.join(['ptr'] * (k + 1))}, i64, i64)" for n, k in arity.items()]
-    lines += [_ENTRY, _RUNTIME, *([_TICK] if timed else [])]
+    shares = any(c.parallel for c in calls)
+    lines += [_SHARED_ENTRY if shares else _ENTRY, *([_TICK] if timed else [])]
     waits = [True] * len(calls) if timed else barriers(calls)
     clock = slots if timed else None
     parts = [range(n, min(n + CHUNK, len(calls))) for n in range(0, len(calls), CHUNK)] or [range(0)]
@@ -93,12 +95,14 @@ def driver(calls: Sequence[Call], slots: int, *, timed: bool = False) -> str:
     for p, part in enumerate(parts):
         lines += [f"define internal i1 @alone{p}(ptr %block) {attributes} {{", *_alone(calls, part, clock)]
         lines += ["ret i1 true", "end:", "ret i1 false", "}"]
-        lines += [f"define internal i1 @run{p}(ptr %block, i64 %thread) {attributes} {{"]
-        units = _units(calls, part, waits, clock)
-        lines += [*_shared(calls, units, (split, single), waits, clock), "ret i1 true", "end:", "ret i1 false", "}"]
-        shared = sum(calls[unit[0]].parallel for unit in units)
-        split, single = split + shared, single + len(units) - shared
-    for name, parameter, argument in (("alone", "", ""), ("run", ", i64 %thread", ", i64 %thread")):
+        if shares:
+            lines += [f"define internal i1 @run{p}(ptr %block, i64 %thread) {attributes} {{"]
+            units = _units(calls, part, waits, clock)
+            lines += [*_shared(calls, units, (split, single), waits, clock), "ret i1 true", "end:", "ret i1 false", "}"]
+            shared = sum(calls[unit[0]].parallel for unit in units)
+            split, single = split + shared, single + len(units) - shared
+    functions = [("alone", "", ""), ("run", ", i64 %thread", ", i64 %thread")]
+    for name, parameter, argument in functions if shares else functions[:1]:
         lines.append(f"define internal void @{name}(ptr %block{parameter}) nounwind {{")
         for p in range(len(parts)):
             lines += [f"%go{p} = call i1 @{name}{p}(ptr %block{argument})", f"br i1 %go{p}, label %part{p}, label %end"]
@@ -194,12 +198,17 @@ def _tick(clock: int | None, n: int, thread: str) -> list[str]:
     return [] if clock is None else [f"call void @tick(ptr %p{clock}, i64 {n}, i64 {thread})"]
 
 
-_RUNTIME = """declare i64 @claim(ptr, i64, i64)
-declare void @finish(ptr)
-declare void @await(ptr, i64)"""
+_ENTRY = """
+define void @enter(ptr %block) nounwind {
+  call void @alone(ptr %block)
+  ret void
+}"""
 
-_ENTRY = f"""
+_SHARED_ENTRY = f"""
 declare void @dispatch(ptr, ptr, ptr)
+declare i64 @claim(ptr, i64, i64)
+declare void @finish(ptr)
+declare void @await(ptr, i64)
 define void @enter(ptr %block) nounwind {{
   {at("%team.at", "%block", TEAM)}
   %team = load ptr, ptr %team.at, align 8
