@@ -17,6 +17,8 @@ from graphc.limits import check_deadline
 from graphc.names import quote
 from graphc.ops.base import Constant
 from graphc.passes.decompose import decompose, parts_of
+from graphc.passes.fuse import fuse
+from graphc.passes.share_subexpressions import share_subexpressions
 from graphc.runtime.backend import Executable, KernelRun, MachineLimits, Options
 from graphc.runtime.signatures import CacheInfo, Signatures
 from graphc.types import Array, TensorType
@@ -150,6 +152,12 @@ class LlvmExecutable(Executable):
             return _Compiled(specialized, self.target, thread_count(self.options.threads), self.winograd)
 
 
+def _in_parts(graph: Graph) -> Graph:
+    """`graph` after `decompose`; what it made of several nodes is shared and fused like the rest."""
+    parts = decompose(graph)
+    return graph if parts is graph else fuse(share_subexpressions(parts))
+
+
 Signature = tuple[Any, ...]  # a shape for each input, None for what is not a tensor
 
 
@@ -164,7 +172,7 @@ class _Compiled:
     """A graph whose inputs have known shapes, as regions in order."""
 
     def __init__(self, graph: Graph, target: Target, threads: int, winograd: bool | None):
-        self.source, self.graph, self.threads, self.winograd = graph, decompose(graph), threads, winograd
+        self.source, self.graph, self.threads, self.winograd = graph, _in_parts(graph), threads, winograd
         try:
             self.regions = self._regions(target, check)
         except CompileError:  # for a few nodes this shows only when code is written

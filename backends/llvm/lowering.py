@@ -19,7 +19,7 @@ from graphc.loops import winograd
 from graphc.loops.compose import contents, elements, immediate, sizes, stored
 from graphc.loops.contract import contract
 from graphc.loops.contraction import MAX_HALO, Contraction, Order, Read, match, order, packed, tiling
-from graphc.loops.layout import Layout, blocked, padded, row_major
+from graphc.loops.layout import Layout, blocked, in_blocks, padded, row_major
 from graphc.loops.lower import kernel, lower, part, zero_halo
 from graphc.loops.nest import Block, For, Nest, Store
 from graphc.loops.schedule import schedule
@@ -281,6 +281,13 @@ class _Lowering:
                     places.add(p.plain(read, split))
         return places.pop() if len(places) == 1 else None
 
+    def _domain(self, found: _Output, layout: Layout) -> Layout | None:
+        """How to run over an output that is row-major only because nothing lies between its blocks."""
+        split = self._follow(found)
+        if split is None or not layout.is_row_major or layout.shape[split[0]] % split[1]:
+            return None
+        return in_blocks(layout.shape, *split, layout.halo)
+
     def _windowed(self, found: _Output, shape: Sequence[int], v: Value) -> tuple[int, int] | None:
         """(1, block) for what reads windows of images, channel by channel: lanes along rows would be strided."""
         block = self._lanes_of(v)
@@ -361,7 +368,7 @@ class _Lowering:
             if isinstance(element, Boxes) and found.parts:
                 self._boxes(node, v, element, buffer, names)
                 continue
-            nest = lower(buffer, layout, element)
+            nest = lower(buffer, layout, element, self._domain(found, layout))
             shared = copied(nest)
             if shared is not None:
                 self.result.shared[v] = self._hold(names[shared[0]]), shared[1]

@@ -17,6 +17,7 @@ from graphc.index import Index, Linear, Quotient, index_variables, linear
 from graphc.ir import Value
 from graphc.loops.layout import Layout, Part
 from graphc.loops.schedule import Machine
+from graphc.ops.base import static_shape
 from graphc.traverse import walk
 
 LEAST = 1 << 12  # multiplications below which the general schedule does as well
@@ -25,6 +26,8 @@ PAGE = 4096  # bytes between addresses that meet in one set of the first cache
 LINE = 64  # bytes of a line of a cache
 ALIASES = 12  # elements of a tile that would be too many there
 GAIN = 2  # least cycles saved, for each element of an image, by lanes along its rows
+REUSE = 256  # multiplications with each element of a factor from which on packing it costs next to nothing
+BUSY = 8  # sums side by side that hide the latency of one
 MAX_HALO = 128  # elements of padding on one side that a buffer may have
 
 
@@ -156,10 +159,11 @@ def match(
     if splits:  # once more, with the axes split that are groups of channels
         product = _product(element, shape, splits, reads)
         assert product is not None
+    packs = _packs(product, is_constant)
     candidates = []
     for left, right in ((product.a, product.b), (product.b, product.a)):
         for number in range(len(product.digits)):
-            rank = _rank(left, right, number, product, len(shape), is_constant, machine)
+            rank = _rank(left, right, number, product, len(shape), packs, machine)
             if rank is not None:
                 candidates.append((rank, -number, left, right))
     if not candidates:
@@ -168,6 +172,8 @@ def match(
     lanes = -number
     outer = variables_of(left) - variables_of(right)
     rows = [k for k, i in enumerate(product.indices) if i in outer and k != lanes and i.extent > 1]
+    # The last of them, but rather one that is long enough to keep the multipliers busy.
+    tile = max(rows, key=lambda k: (min(product.indices[k].extent, BUSY), k), default=None)
     contraction = Contraction(
         left,
         right,
@@ -175,10 +181,17 @@ def match(
         product.indices,
         product.axes,
         lanes,
-        rows[-1] if rows else None,
+        tile,
         product.indices[lanes] not in variables_of(left),
     )
     return contraction if contraction.work >= LEAST else None
+
+
+def _packs(product: _Product, is_constant: Callable[[Value], bool]) -> Callable[[Value], bool]:
+    """Whether a factor may be packed: a constant, or weights in training, small beside what they meet."""
+    work = math.prod(i.extent for i in (*product.indices, *product.axes))
+    size = {x: math.prod(static_shape(x) or ()) for x in (product.a.tensor, product.b.tensor)}
+    return lambda x: is_constant(x) or (2 * size[x] <= max(size.values()) and REUSE * size[x] <= work)
 
 
 @dataclass(frozen=True)
@@ -266,14 +279,14 @@ def _rank(
     number: int,
     product: _Product,
     rank: int,
-    is_constant: Callable[[Value], bool],
+    packs: Callable[[Value], bool],
     machine: Machine,
 ) -> tuple[bool, ...] | None:
     """How good the digit `number` is as lanes with these roles of the factors; None where it cannot be.
 
     What counts, most first: rows of an image where channels are few, then lanes along the last axis with weights that
     can be packed (a layer of a transformer), then packed weights of an image's channels, which are stored blocked, then
-    the last axis, then weights at all.
+    the last axis, then weights at all, then what is read within its bounds.
     """
     indices, digits = product.indices, product.digits
     i, d = indices[number], digits[number]
@@ -285,17 +298,20 @@ def _rank(
     if any(not isinstance(t, Index) for x in (*a.index, *b.index) for t in x.terms):
         return None
     summed = any(t not in indices for t in places[0].terms)  # so they are not neighbours in a packed panel
-    if summed and not (is_constant(a.tensor) and _thin(a, b, i, product, machine)):
+    if summed and not (packs(a.tensor) and _thin(a, b, i, product, machine)):
         return None
     shared = i in variables_of(a)
     if shared:
         own = [x for x in a.index if i in index_variables(x)]
         if len(own) != 1 or set(own[0].terms.items()) - {(i, 1)}:
             return None
-    last, fixed = d.axis == rank - 1, is_constant(b.tensor)
+    last, fixed = d.axis == rank - 1, packs(b.tensor)
     if shared and not fixed:
         return None
-    return (not shared, summed, last and fixed, fixed and rank > 2, last, fixed)
+    # Rather not what is read beyond its ends: a packed panel has no halo.
+    reach = [x.range() for x in b.index]
+    inside = all(low >= 0 and high < n for (low, high), n in zip(reach, static_shape(b.tensor) or (), strict=False))
+    return (not shared, summed, last and fixed, fixed and rank > 2, last, fixed, inside)
 
 
 def _thin(a: Read, b: Read, i: Index, product: _Product, machine: Machine) -> bool:

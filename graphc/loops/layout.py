@@ -149,12 +149,16 @@ def row_major(shape: Sequence[int]) -> Layout:
 def blocked(shape: Sequence[int], axis: int, block: int, halo: Sequence[tuple[int, int]] = ()) -> Layout:
     """[n, c, …] as [n, c/block, …, block]: `axis` split, its inner part innermost; with a halo on other axes."""
     around = tuple(halo) or ((0, 0),) * len(shape)
-    parts = [
-        Part(a, block, -(-n // block)) if a == axis else Part(a, 1, n + sum(around[a])) for a, n in enumerate(shape)
-    ]
-    if shape[axis] % block == 0 and all(p.extent == 1 for p in parts[axis + 1 :]):
+    found = in_blocks(shape, axis, block, around)
+    if shape[axis] % block == 0 and all(p.extent == 1 for p in found.parts[axis + 1 : -1]):
         return padded(shape, around)  # nothing is between the blocks
-    return Layout(tuple(shape), (*parts, Part(axis, 1, block)), around)
+    return found
+
+
+def in_blocks(shape: Sequence[int], axis: int, block: int, halo: Sequence[tuple[int, int]]) -> Layout:
+    """The same also where nothing is between the blocks: how to run over a tensor that lies so."""
+    parts = [Part(a, block, -(-n // block)) if a == axis else Part(a, 1, n + sum(halo[a])) for a, n in enumerate(shape)]
+    return Layout(tuple(shape), (*parts, Part(axis, 1, block)), tuple(halo))
 
 
 def columns(shape: Sequence[int], block: int) -> Layout:

@@ -27,8 +27,11 @@ from graphc.loops.scatter import running, scattered
 from graphc.traverse import rewrite, structure, variables, walk
 
 
-def lower(target: Buffer, layout: Layout, element: Form) -> Nest:
-    """The nest that stores `element(i, j, …)` at each index of a tensor that lies in `target` as `layout` says."""
+def lower(target: Buffer, layout: Layout, element: Form, domain: Layout | None = None) -> Nest:
+    """The nest that stores `element(i, j, …)` at each index of a tensor that lies in `target` as `layout` says.
+
+    The loops are those over the physical axes of `domain`, by default `layout`.
+    """
     if 0 in layout.shape:
         return Nest((target,), (target,), ())
     if isinstance(element, Scatter):
@@ -41,7 +44,7 @@ def lower(target: Buffer, layout: Layout, element: Form) -> Nest:
             if n:
                 made += part(target, layout, element, k)
     else:
-        made += _stored(target, layout, layout, [0] * len(layout.shape), element)
+        made += _stored(target, layout, domain or layout, [0] * len(layout.shape), element)
     return kernel(target, (*made, *zero_halo(target, layout)))
 
 

@@ -97,7 +97,7 @@ class Conv(Op):
 
     def grad(self, dy: Value, y: Value, x: Value, w: Value, b: Value | None = None) -> Sequence[Value | None]:
         windows = self._grid((0, 0, *static_sizes(w))).windows(static_sizes(x))
-        dx = transposed(windows, self.group)(dy, w)
+        dx = _input_gradient(dy, w, windows, self.group)
         dw = _weight_gradient(x, dy, windows, self.group)
         return [dx, dw, _bias_gradient(dy)][: 2 if b is None else 3]
 
@@ -263,6 +263,8 @@ class ConvTranspose(Op):
         return _cost(xs, ys, windows_of=xs[0])
 
 
+PART = 1 << 17  # elements that stay in the second cache
+VECTOR = 16  # channels of which a group should have a multiple, to fill vectors
 MAX_WASTE = 4  # a transposed convolution becomes a direct one if that multiplies by at most so many times its numbers
 
 
@@ -430,26 +432,51 @@ def _cost(xs: Sequence[Value | None], ys: Sequence[Value], *, windows_of: Value 
     return Cost(2 * elements(windows_of) * inner + bias, traffic(xs, ys))
 
 
+def _input_gradient(dy: Value, w: Value, windows: Sequence[Window], group: int) -> Value:
+    """dx[n,c,p] = Σ_{m,k} w[m,c,k] · dy[n, m, (p + before − k·dilation)/stride]: without strides a convolution too."""
+    op = transposed(windows, group)
+    flipped = op.decompose(dy, w) if all(v.stride == 1 for v in windows) else None
+    return op.apply((dy, w))[0] if flipped is None else flipped
+
+
 def _weight_gradient(read: Value, written: Value, windows: Sequence[Window], group: int) -> Value:
     """dw[m,c,k] = Σ_{n,p} written[n,m,p] · read[n, c, p·stride + k·dilation − before].
 
-    That is a convolution whose batch and channel axes have changed places, and with them strides and dilations.
+    That is a convolution whose batch and channel axes have changed places, and with them strides and dilations. A large
+    batch is cut into parts, the groups of that convolution, each of which is small enough to stay in the cache.
     """
     assert read.shape is not None
     assert written.shape is not None
     n, spatial = read.shape[0], range(2, len(read.shape))
+    parts = _parts(read, written) if group == 1 else 1
     inner = read.shape[1] // group
+    x = read
     if group > 1:
         split = read.reshape([n, group, inner, *read.shape[2:]])
         x = split.transpose([2, 1, 0, *(i + 1 for i in spatial)]).reshape([inner, n * group, *read.shape[2:]])
     else:
         x = read.transpose([1, 0, *spatial])
     exchanged = Conv(
-        dilations=tuple(v.stride for v in windows), group=group,
+        dilations=tuple(v.stride for v in windows), group=group * parts,
         pads=_pads(windows), strides=tuple(v.dilation for v in windows),
     )  # fmt: skip
-    dw = exchanged(x, written.transpose([1, 0, *spatial]))
+    m, sizes = written.shape[1], written.shape[2:]
+    if parts > 1:
+        each = written.reshape([parts, n // parts, m, *sizes]).transpose([0, 2, 1, *(i + 1 for i in spatial)])
+        dw = exchanged(x, each.reshape([parts * m, n // parts, *sizes]))
+        dw = dw.reshape([inner, parts, m, *(dw.shape or ())[2:]]).sum([1])
+    else:
+        dw = exchanged(x, written.transpose([1, 0, *spatial]))
     return crop(dw, [v.kernel for v in windows]).transpose([1, 0, *spatial])
+
+
+def _parts(read: Value, written: Value) -> int:
+    """Into how many parts the batch is cut: so many that one part of both tensors has PART elements or a bit less."""
+    x, y = static_shape(read), static_shape(written)
+    if x is None or y is None or y[1] % VECTOR:
+        return 1
+    whole = volume(x) + volume(y)
+    return next((k for k in range(1, x[0] + 1) if x[0] % k == 0 and whole <= k * PART), x[0] or 1)
 
 
 def _bias_gradient(dy: Value) -> Value:

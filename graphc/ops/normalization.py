@@ -256,19 +256,46 @@ class BatchNormalization(Op):
             dmean = _sum_like(-(dz * factor), mean, axes)
             dvar = _sum_like(dz * normal * factor * inverse * -0.5, var, axes)
             return [in_dtype(dz * factor, x.dtype), dscale, db, dmean, dvar]
-        normal, inverse = standardized(wide, axes, self.epsilon)
-        dx = standardize_slope(dz * k, normal, inverse, axes)
+        centred, _, variance = self._of_batch(wide)
+        inverse = 1 / _sqrt(variance + self.epsilon)
+        # In sums over channels and one function of elements: so it reads x and dy twice, and writes once.
+        db, slope = dz.sum(axes, keepdims=True), (dz * centred).sum(axes, keepdims=True)
         n = Size().apply((wide,))[0].cast(wide.dtype) / Size().apply((mean,))[0].cast(wide.dtype)
-        fresh = (1 - self.momentum) / n
+        stretch, shift, fresh = slope * (inverse * inverse / n), db / n, (1 - self.momentum) / n
+        factor = k * inverse
+        shift, stretch = shift * factor, stretch * factor
         old: list[Value | None] = [None, None]
         if len(dys) > 1 and dys[1] is not None:
-            dx = dx + columned(dys[1], wide) * fresh
+            shift = shift - columned(dys[1], wide) * fresh
             old[0] = dys[1] * self.momentum
         if len(dys) > 2 and dys[2] is not None:
-            centred = wide - wide.mean(axes, keepdims=True)
-            dx = dx + columned(dys[2], wide) * fresh * centred * 2
+            stretch = stretch - columned(dys[2], wide) * (fresh * 2)
             old[1] = dys[2] * self.momentum
-        return [in_dtype(dx, x.dtype), _sum_like(dz * normal, scale, axes), _sum_like(dz, b, axes), *old]
+        dx = dz * factor - centred * stretch - shift
+        dscale, dshift = (in_dtype(v.reshape([-1]), p.dtype) for v, p in ((slope * inverse, scale), (db, b)))
+        return [in_dtype(dx, x.dtype), dscale, dshift, *old]
+
+    def decompose(self, x: Value, scale: Value, b: Value, mean: Value, var: Value) -> list[Value] | None:
+        """In training, the statistics of the batch one by one, so that the gradient can share them."""
+        if not self.training_mode or x.shape is None:
+            return None
+        wide = in_dtype(x, wide_dtype(x))
+        centred, *batch = self._of_batch(wide)
+        k, shift = columned(scale, wide), columned(b, wide)
+        results = [in_dtype(centred * (k / _sqrt(batch[1] + self.epsilon)) + shift, x.dtype)]
+        for old, new in zip((mean, var), batch, strict=True):
+            joined = float64 if float64 in (old.dtype, wide.dtype) else wide.dtype
+            kept = in_dtype(in_dtype(old, wide_type(old.dtype)) * self.momentum, joined)
+            fresh = in_dtype(new.reshape([-1]) * (1 - self.momentum), joined)
+            results.append(in_dtype(kept + fresh, old.dtype))
+        return results[: self.outputs]
+
+    def _of_batch(self, x: Value) -> tuple[Value, Value, Value]:
+        """x − mean, the mean and the variance of the batch."""
+        axes = self._axes(known_rank(x))
+        mean = x.mean(axes, keepdims=True)
+        centred = x - mean
+        return centred, mean, (centred * centred).mean(axes, keepdims=True)
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return Cost((8 if self.training_mode else 2) * elements(xs[0]), traffic(xs, ys))

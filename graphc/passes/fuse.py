@@ -1,25 +1,29 @@
-"""Fusion: a convolution or matrix product and the element-wise nodes after it, or these alone, become one `Fused`."""
+"""Fusion: a convolution or matrix product and the element-wise nodes after it, these alone, or a sum of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from graphc.ir import Graph, Node, Value, rebuild
 from graphc.ops.activation import PRelu
+from graphc.ops.arithmetic import Add, Mul, Neg, Sub
 from graphc.ops.base import Binary, Constant, Unary
 from graphc.ops.cast import Cast
-from graphc.ops.conv import Conv, ConvTranspose
+from graphc.ops.conv import Conv
 from graphc.ops.fused import Fused
 from graphc.ops.linear import Gemm, MatMul
 from graphc.ops.logic import Where
 from graphc.ops.math import Pow
 from graphc.ops.minmax import Clip, Several
 from graphc.ops.normalization import BatchNormalization
+from graphc.ops.reduction import ReduceMean, ReduceSum
 from graphc.passes.bodies import over_bodies
 from graphc.passes.record import fired
 
-ANCHORS = (Conv, ConvTranspose, Gemm, MatMul)
+ANCHORS = (Conv, Gemm, MatMul)
 POINTWISE = (Unary, Binary, Several, Cast, Clip, Where, Pow, PRelu)
+SUMS = (ReduceSum, ReduceMean)
+LIGHT = (Add, Sub, Mul, Neg)
 MAX_NODES = 64  # of one group: code generators compose the expressions of a body
 
 
@@ -27,7 +31,9 @@ def fuse(graph: Graph) -> Graph:
     """relu(Conv(x, w) + r) = Fused(x, w, r) {relu(Conv(x, w) + r)}.
 
     A group is a tree: each value inside has one use, and the shape of the group's result. So nothing is computed
-    twice, and no path leaves the group and comes back. It has at most one convolution or product, at its leaves.
+    twice, and no path leaves the group and comes back. It has at most one convolution or product, at its leaves, or
+    a sum, of elements that are computed for it alone. What takes one operation on each element of one tensor, as
+    x − mean, is copied into every group that reads it: x is read in place of it, and it need not be stored.
     Constants of one element move into the body; bodies do not nest.
 
     before:
@@ -55,15 +61,19 @@ def fuse(graph: Graph) -> Graph:
 
 @dataclass(eq=False)
 class _Group:
-    """Nodes in order, the last one being the root, and the position of the anchor, if there is one."""
+    """Nodes in order, the last one being the root, and the position of the anchor, if there is one.
+
+    `copies` are those of `nodes` that other groups may have too.
+    """
 
     nodes: list[Node]
     anchor: int | None
+    copies: set[Node] = field(default_factory=set)
 
 
 def _fuse(graph: Graph) -> Graph:
     groups = _groups(graph)
-    inside = {node for group in groups for node in group.nodes[:-1]}
+    inside = {node for group in groups for node in group.nodes[:-1] if node not in group.copies}
     roots = {group.nodes[-1]: group for group in groups}
     new: dict[Value, Value] = {}
 
@@ -87,15 +97,38 @@ def _groups(graph: Graph) -> list[_Group]:
     for position, node in enumerate(graph.nodes):
         if isinstance(node.op, ANCHORS):
             of[node] = _Group([node], position)
-        elif _is_pointwise(node):
-            of[node] = group = _Group([node], None)
+        elif _is_pointwise(node) or isinstance(node.op, SUMS):
+            of[node] = group = _Group([node], position if isinstance(node.op, SUMS) else None)
             for producer in _mergeable(graph, node, of):
                 _merge(group, of[producer], of)
+            for producer in _copied(graph, node, of):
+                _merge(group, _Group([producer], None, {producer}), of)
     kept = {id(g): g for g in of.values() if len(g.nodes) > 1}
     order = {node: i for i, node in enumerate(graph.nodes)}
     for group in kept.values():
         group.nodes.sort(key=order.__getitem__)
     return list(kept.values())
+
+
+def _copied(graph: Graph, node: Node, of: dict[Node, _Group]) -> list[Node]:
+    """The producers of `node`'s inputs that are copied: several read them, and they read one tensor of that size."""
+    found = []
+    for x in dict.fromkeys(_elements(node)):
+        p = x.node
+        if p is None or not isinstance(p.op, LIGHT) or len(graph.uses[x]) == 1 or len(of[p].nodes) > 1:
+            continue
+        if sum(y is not None and y.shape == x.shape for y in p.inputs) == 1:
+            found.append(p)
+    return found
+
+
+def _elements(node: Node) -> list[Value]:
+    """The inputs whose elements are those of the group: of a sum, what is summed up."""
+    if isinstance(node.op, SUMS):
+        return [x for x in node.inputs[:1] if x is not None]
+    inputs = node.inputs[:1] if isinstance(node.op, BatchNormalization) else node.inputs
+    shape = node.output.shape
+    return [x for x in inputs if x is not None and shape is not None and x.shape == shape]
 
 
 def _is_pointwise(node: Node) -> bool:
@@ -109,10 +142,9 @@ def _mergeable(graph: Graph, node: Node, of: dict[Node, _Group]) -> list[Node]:
 
     Of two convolutions that are added, the one computed last takes the sum: the other's result is there by then.
     """
-    shape = node.output.shape
     found = []
-    for x in node.inputs[:1] if isinstance(node.op, BatchNormalization) else node.inputs:
-        if x is None or x.node is None or shape is None or x.shape != shape:
+    for x in _elements(node):
+        if x.node is None or (isinstance(node.op, SUMS) and x.node in of and of[x.node].anchor is not None):
             continue
         if x.node in of and len(graph.uses[x]) == 1 and len(x.node.outputs) == 1:
             found.append(x.node)
@@ -124,10 +156,12 @@ def _merge(group: _Group, other: _Group, of: dict[Node, _Group]) -> None:
         return
     if len(group.nodes) + len(other.nodes) > MAX_NODES:
         return
-    group.nodes = other.nodes + group.nodes
+    group.nodes = list(dict.fromkeys(other.nodes + group.nodes))
+    group.copies |= other.copies
     group.anchor = other.anchor if group.anchor is None else group.anchor
     for node in other.nodes:
-        of[node] = group
+        if node not in other.copies:
+            of[node] = group
 
 
 def _fused(group: _Group, new: dict[Value, Value]) -> tuple[Value, ...]:
