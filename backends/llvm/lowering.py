@@ -247,8 +247,11 @@ class _Lowering:
         conv = winograd.find(c) if self.winograd is not False else None
         if conv is None or contents(c.b.tensor) is None or max(map(max, conv.halo(sizes(c.a.tensor)))) > MAX_HALO:
             return None
-        found = winograd.plan(conv, self._lanes(c), self.machine, self.threads)
-        return found if self.winograd or winograd.is_faster(found, self.machine, self.threads) else None
+        lanes = self._lanes(c)
+        # The bits of the result differ between the two ways, so the choice is one for any number of threads.
+        if self.winograd or winograd.is_faster(winograd.plan(conv, lanes, self.machine, 1), self.machine):
+            return winograd.plan(conv, lanes, self.machine, self.threads)
+        return None
 
     def _demand(self, found: _Output) -> None:
         for x, need in found.halos():

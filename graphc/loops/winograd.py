@@ -282,8 +282,8 @@ def _plans(conv: Winograd, band: int, groups: int, lanes: int, machine: Machine)
     return [Plan(conv, lanes, band, groups, products, t) for t in tilings]
 
 
-def is_faster(p: Plan, machine: Machine, threads: int) -> bool:
-    """True if the plan is expected to take less time than the sum itself."""
+def is_faster(p: Plan, machine: Machine) -> bool:
+    """True if the plan for one thread is expected to take less time than the sum itself."""
     c = p.conv.c
     if c.work < LEAST:
         return False
@@ -292,4 +292,4 @@ def is_faster(p: Plan, machine: Machine, threads: int) -> bool:
     weights = 4 * p.conv.channels * p.conv.maps * TAPS * TAPS
     if weights > machine.cache // 2:
         direct += weights / STREAM
-    return p.cycles(machine, threads) < GAIN * direct / threads
+    return p.cycles(machine, 1) < GAIN * direct
