@@ -138,10 +138,9 @@ class _Memory:
             size += -(-self.layout(v).size * array.itemsize // ALIGNMENT) * ALIGNMENT
         block = aligned(size + SLACK)
         for v, array in self.lowered.constants.items():
-            layout, start = self.layout(v), self.place[v][1]
-            if v in self.lowered.made:
-                array = self.lowered.made[v](array)
-            layout.pack(array, block[start : start + layout.size * array.itemsize].view(array.dtype))
+            start = self.place[v][1]
+            size = self.layout(v).size * array.itemsize
+            self.lowered.pack(v, block[start : start + size].view(array.dtype))
         return block
 
     def place_arena(self, kernels: Sequence[Kernel]) -> tuple[int, list[Resident]]:
