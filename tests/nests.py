@@ -81,7 +81,7 @@ def run_kernels(
 
     for v, x in kernels.constants.items():
         memory[v] = filled(layout(v).size + SLACK // x.itemsize, x.dtype)
-        layout(v).pack(kernels.made[v](x) if v in kernels.made else x, memory[v][: layout(v).size])
+        kernels.pack(v, memory[v][: layout(v).size])
 
     def find(v: Value) -> tuple[Value, int]:
         """The value whose memory `v` is in, and where it begins there."""

@@ -41,7 +41,7 @@ def build(
     lowered = lower_region(nodes, outputs, target, threads, winograd)
     memory = _Memory(lowered, threads)
     kernels = [*lowered.kernels, *memory.place_outputs(inputs, outputs, target)]
-    constants = memory.place_constants(kernels)
+    constants = memory.place_constants()
     for i, v in enumerate(inputs):
         memory.place[v] = 2 + i, 0
     arena, residents = memory.place_arena(kernels)
@@ -131,10 +131,9 @@ class _Memory:
             self.place[copy] = slot, 0
         return copies
 
-    def place_constants(self, kernels: Sequence[Kernel]) -> Array:
-        """The constants that kernels read, in one block; a weight that is read in another layout is not among them."""
-        read = {self.find(v)[0] for kernel in kernels for v in kernel.values}
-        constants = {v: array for v, array in self.lowered.constants.items() if v in read}
+    def place_constants(self) -> Array:
+        """The constants that kernels read, in one block."""
+        constants = self.lowered.constants
         size = 0
         for v, array in constants.items():
             self.place[v] = 1, size
@@ -142,10 +141,8 @@ class _Memory:
         block = aligned(size + SLACK)
 
         def pack(v: Value) -> None:
-            layout, array, start = self.layout(v), constants[v], self.place[v][1]
-            if v in self.lowered.made:
-                array = self.lowered.made[v](array)
-            layout.pack(array, block[start : start + layout.size * array.itemsize].view(array.dtype))
+            array, start = constants[v], self.place[v][1]
+            self.lowered.pack(v, block[start : start + self.layout(v).size * array.itemsize].view(array.dtype))
 
         side_by_side(pack, list(constants))
         return block

@@ -55,7 +55,7 @@ class Lowered:
         shared: a value -> the one whose memory it is in, and where it begins there, in elements.
         layouts: how each value lies in its memory.
         constants: the constants that are read, in the order of their memory.
-        made: for some of those, what makes the elements that are stored of the constant's.
+        made: for some of those, what writes them into their memory, where that has other elements.
         scratch: the values that each thread has one of.
     """
 
@@ -63,8 +63,13 @@ class Lowered:
     shared: dict[Value, tuple[Value, int]] = field(default_factory=dict)
     layouts: dict[Value, Layout] = field(default_factory=dict)
     constants: dict[Value, Array] = field(default_factory=dict)
-    made: dict[Value, Callable[[Array], Array]] = field(default_factory=dict)
+    made: dict[Value, Callable[[Array, Array], None]] = field(default_factory=dict)
     scratch: set[Value] = field(default_factory=set)
+
+    def pack(self, v: Value, out: Array) -> None:
+        """Write the constant `v` into its memory."""
+        write = self.made.get(v, self.layouts[v].pack)
+        write(self.constants[v], out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +117,7 @@ class _Output:
 
 def check(node: Node, target: Target) -> None:
     """Raise `CompileError` where `node` has no loop-level form; what shows only when code is written is not seen."""
-    _Lowering([node], node.outputs, target).analyse()
+    _Lowering([node], node.outputs, target, winograd=False).analyse()
 
 
 def check_code(node: Node, target: Target) -> None:
@@ -343,6 +348,7 @@ class _Lowering:
         array = contents(x)
         if array is not None and x not in self.result.constants:
             self.result.constants[x] = array
+            self.result.layouts.setdefault(x, row_major(array.shape))
         return x
 
     def _add(self, nest: Nest, names: dict[Buffer, Value], node: Node | None) -> None:
@@ -491,7 +497,7 @@ class _Lowering:
             assert array is not None
             new = self.copies[w, layout] = Value(TensorType(w.dtype, shape), name=w.name)
             self.result.layouts[new], self.result.constants[new] = layout, array
-            self.result.made[new] = plan.conv.transformed
+            self.result.made[new] = partial(plan.conv.transform, layout)
         return self.copies[w, layout]
 
     def _whole(self, node: Node, c: Contraction, layout: Layout) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from graphc.expr import Call, Const, Element, Expr, Load, Reduce, Select
 from graphc.index import Index, Linear, Quotient, index_variables, linear
@@ -344,14 +345,19 @@ def tiling(c: Contraction, lanes: int, machine: Machine) -> Tiling:
     wide = -(-c.digits[c.lanes].extent // lanes)
     long = 1 if c.tile is None else c.digits[c.tile].extent
     group = c.digits[c.lanes].extent // lanes if any(d.axis == c.lane_axis and d.scale > 1 for d in c.digits) else 0
+    return _tiling(wide, long, group, c.spread, machine.registers)
+
+
+@cache
+def _tiling(wide: int, long: int, group: int, spread: bool, registers: int) -> Tiling:
     best: tuple[float, int, int, int] | None = None
     for vectors in range(1, min(8, wide) + 1):
         if group and group % vectors:
             continue
         for tile in range(1, min(long, 28) + 1):
-            if tile * vectors + vectors + 1 > machine.registers:
+            if tile * vectors + vectors + 1 > registers:
                 break
-            cost = _steps(wide, long, vectors, tile, c.spread)
+            cost = _steps(wide, long, vectors, tile, spread)
             key = (cost, (wide % vectors > 0) + (long % tile > 0), -vectors * tile, vectors + tile)
             if best is None or key < best:
                 best, chosen = key, (vectors, tile)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from graphc.expr import Expr, call, constant
 from graphc.index import Index, IndexLike, Linear, linear, unflatten
 from graphc.loops.contraction import Contraction, Digit, Read, Tiling, steps, tiling, tiling_of
 from graphc.loops.layout import Layout, columns
-from graphc.loops.schedule import Machine
+from graphc.loops.schedule import Machine, pieces
 from graphc.types import Array, float32
 
 TAPS, OUTPUTS = 3, 4
@@ -29,6 +29,7 @@ WINDOW = TAPS + OUTPUTS - 1
 PRODUCTS = WINDOW * WINDOW
 P, Q = 5 / 8, 3 / 2  # the points are 0, ±P, ±Q and ∞; their powers are exact in float32
 P2, Q2 = P * P, Q * Q
+CHUNK = 512  # weights of one tap that are transformed at a time: no more than BLAS does on one thread, in a cache
 
 
 def inputs(d: Sequence[Expr]) -> list[Expr]:
@@ -140,16 +141,18 @@ class Winograd:
             around[k] = max(0, -axis.start), max(0, axis.reach - shape[k] + 1)
         return tuple(around)
 
-    def transformed(self, w: Array) -> Array:
-        """G w Gᵀ as (36, channels, maps), in float32: computed in float64, a few maps at a time, and rounded once."""
-        taps = w.transpose(self.weights).reshape(TAPS * TAPS, self.channels, self.maps)
+    def transform(self, layout: Layout, w: Array, out: Array) -> None:
+        """Write G w Gᵀ, (36, channels, maps), into `out` as `layout` has it: in float64, and rounded once."""
+        front, *rest = layout.parts
+        assert front.axis == 0
+        shape = TAPS * TAPS, self.channels, self.maps
+        taps = replace(layout, shape=shape, parts=(replace(front, extent=shape[0]), *rest))
+        packed = np.empty(taps.size, np.float32)
+        taps.pack(w.transpose(self.weights).reshape(shape), packed)
         both = np.kron(_weights(), _weights())
-        result = np.empty((PRODUCTS, self.channels, self.maps), np.float32)
-        step = max(1, (1 << 16) // self.maps)
-        for at in range(0, self.channels, step):
-            part = taps[:, at : at + step].astype(np.float64).reshape(TAPS * TAPS, -1)
-            result[:, at : at + step] = (both @ part).reshape(PRODUCTS, -1, self.maps)
-        return result
+        read, written = packed.reshape(shape[0], -1), out.reshape(PRODUCTS, -1)
+        for at in range(0, read.shape[1], CHUNK):
+            written[:, at : at + CHUNK] = both @ read[:, at : at + CHUNK].astype(np.float64)
 
 
 def find(c: Contraction) -> Winograd | None:
@@ -247,11 +250,16 @@ class Plan:
         if self.streams(machine):  # products wait for the weights where these are fetched faster than they are used
             stream = 4 * PRODUCTS * channels * maps / STREAM
             share = max(share, stream) + min(share, stream) / (4 if self.tiling.tile >= self.band else 2)
-        share += self.band * (INPUT * -(-channels // self.lanes) + OUTPUT * -(-maps // self.lanes))
+        share += self.band * (INPUT * _vectors(channels, self.lanes) + OUTPUT * _vectors(maps, self.lanes))
         scratch = 4 * PRODUCTS * self.band * (channels + maps)
         if scratch > machine.cache:
             share += 4 * scratch / STREAM  # lines come and go as they are written, and again as they are read
         return share * -(-self.bands * self.groups // threads)
+
+
+def _vectors(extent: int, lanes: int) -> int:
+    """Vectors of channels; those that are not full were measured to take three times as long."""
+    return sum(count if width == lanes else 3 for _, count, width in pieces(extent, lanes))
 
 
 def plan(conv: Winograd, lanes: int, machine: Machine, threads: int) -> Plan:
