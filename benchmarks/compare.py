@@ -91,9 +91,9 @@ class Row:
 class Worker:
     """An engine with a model, stopped except during its turns."""
 
-    def __init__(self, engine: str, folder: Path, model: Path, threads: int):
+    def __init__(self, engine: str, folder: Path, model: Path, threads: int, script: str = "engines.py"):
         self.engine, self.results = engine, folder / f"{engine}.npz"
-        script = Path(__file__).with_name("engines.py")
+        script = str(Path(__file__).with_name(script))
         command = [str(c) for c in (sys.executable, script, engine, model, folder / "feeds.npz", self.results, threads)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -96,10 +96,12 @@ def mnn(model: str, feeds: dict[str, Any], threads: int) -> tuple[list[str], Run
     return list(outputs), run
 
 
+PACKAGES = {"eager": "torch", "compile": "torch"}  # whose version an engine's is, where it has another name
 ENGINES = {"graphc": graphc, "onnxruntime": onnxruntime, "openvino": openvino, "MNN": mnn}
 
 
-def main() -> None:
+def serve(engines: Mapping[str, Callable[[str, dict[str, Any], int], tuple[list[str], Run]]]) -> None:
+    """Be the engine that the command line names, until there is nothing more to read."""
     engine, model, feeds_path, results_path, threads = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what engines print goes elsewhere
@@ -111,14 +113,14 @@ def main() -> None:
         with np.load(feeds_path) as stored:
             feeds = dict(stored)
         start = time.perf_counter()
-        names, run = ENGINES[engine](model, feeds, int(threads))
+        names, run = engines[engine](model, feeds, int(threads))
         results = run()
         loaded = time.perf_counter() - start
         np.savez(results_path, **{n: np.array(y) for n, y in zip(names, results, strict=True)})
     except Exception as e:  # whatever another engine raises: it is the answer
         answer({"error": f"{type(e).__name__}: {e}"})
         return
-    answer({"version": version(engine), "load_s": loaded})
+    answer({"version": version(PACKAGES.get(engine, engine)), "load_s": loaded})
     for line in sys.stdin:
         seconds = float(line)
         answer(times(run, seconds))
@@ -142,4 +144,4 @@ def times(run: Run, seconds: float) -> list[float]:
 
 
 if __name__ == "__main__":
-    main()
+    serve(ENGINES)

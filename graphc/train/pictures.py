@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from graphc.ir import Graph
 from graphc.names import did_you_mean, quote
 from graphc.train.loop import Record
 from graphc.types import Array
+
+POINTS = 200  # of a curve that is drawn
 
 
 def figure(path: Path, draw: Callable[[Any], None], *, size: tuple[float, float] = (8, 4.5)) -> None:
@@ -49,18 +52,39 @@ def smooth(values: Sequence[float], window: int) -> Array:
     return mean
 
 
-def curves(path: Path, runs: Mapping[str, Sequence[float]], *, of: str, window: int = 1, log: bool = False) -> None:
-    """A curve for each of `runs`, a value at each step; the mean of the last `window` is drawn."""
+@dataclass(frozen=True, eq=False)
+class Chart:
+    """Curves with one meaning.
+
+    Attributes:
+        of: what the values are.
+        runs: name -> values at 1, 2, … .
+        along: what is counted.
+        window: the mean of so many last values is drawn.
+        log: on a logarithmic scale.
+    """
+
+    of: str
+    runs: Mapping[str, Sequence[float]]
+    along: str = "step"
+    window: int = 1
+    log: bool = False
+
+
+def curves(path: Path, *charts: Chart) -> None:
+    """Charts side by side; of long curves every so many points are drawn."""
 
     def draw(page: Any) -> None:
-        axes = page.add_subplot()
-        for name, values in runs.items():
-            axes.plot(np.arange(1, len(values) + 1), smooth(values, window), label=name)
-        axes.set(xlabel="step", ylabel=of, yscale="log" if log else "linear")
-        axes.grid(alpha=0.3)
-        axes.legend()
+        for axes, chart in zip(page.subplots(1, len(charts), squeeze=False)[0], charts, strict=True):
+            for name, values in chart.runs.items():
+                every = slice(None, None, max(len(values) // POINTS, 1))
+                line = smooth(values, chart.window)[every]
+                axes.plot(np.arange(1, len(values) + 1)[every], line, label=name)
+            axes.set(xlabel=chart.along, ylabel=chart.of, yscale="log" if chart.log else "linear")
+            axes.grid(alpha=0.3)
+            axes.legend()
 
-    figure(path, draw)
+    figure(path, draw, size=(6 * len(charts), 4))
 
 
 def training(path: Path, losses: Sequence[float], rates: Sequence[float], history: Sequence[Record]) -> None:
@@ -68,14 +92,15 @@ def training(path: Path, losses: Sequence[float], rates: Sequence[float], histor
 
     def draw(page: Any) -> None:
         top, bottom = page.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-        steps = np.arange(1, len(losses) + 1)
-        top.plot(steps, losses, alpha=0.3, label="loss of a step")
-        top.plot(steps, smooth(losses, max(len(losses) // 50, 1)), label="smoothed")
+        every = slice(None, None, max(len(losses) // POINTS, 1))
+        steps = np.arange(1, len(losses) + 1)[every]
+        top.plot(steps, losses[every], alpha=0.3, label="loss of a step")
+        top.plot(steps, smooth(losses, max(len(losses) // 50, 1))[every], label="smoothed")
         if history and "validation_loss" in history[0]:
             top.plot([r["step"] for r in history], [r["validation_loss"] for r in history], "o-", label="validation")
         top.set(ylabel="loss", yscale="log")
         top.legend()
-        bottom.plot(steps, rates)
+        bottom.plot(steps, rates[every])
         bottom.set(xlabel="step", ylabel="learning rate")
         for axes in (top, bottom):
             axes.grid(alpha=0.3)
