@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -114,6 +115,18 @@ def test_few_channels_leave_the_lanes_to_rows(width: int) -> None:
     products = [k.nest for k in lowered(graph, width)[1].kernels if len(k.nest.arguments) == 3]
     vectors = [s for s in statements(products[0].body) if isinstance(s, For) and s.kind == "vector"]
     assert {s.index.extent for s in vectors} == {width // 4}
+
+
+@pytest.mark.parametrize("rows", [7, 8, 9])
+def test_rows_that_share_what_they_read_follow_each_other(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the cache is small: with a dilation of 3 that is every third row."""
+    monkeypatch.setitem(TARGETS, 64, replace(TARGETS[64], cache=1))
+    row: Row = (Conv(dilations=(3, 1), pads=(3, 1, 3, 1)), [(1, 4, rows, 6), (16, 4, 3, 3)], True)
+    graph, arrays = graph_of(row, np.dtype(np.float32))
+    kernels = [str(k.nest) for k in lowered(graph, 64)[1].kernels]
+    assert any(" s2" in k for k in kernels)
+    (got,) = run_graph(graph, arrays, 64, seed=1)
+    np.testing.assert_allclose(got, interpret(graph, arrays)[0], 1e-4, 1e-4)
 
 
 @pytest.mark.parametrize(

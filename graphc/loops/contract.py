@@ -19,6 +19,7 @@ from typing import TypeGuard
 
 from graphc.expr import Buffer, Call, Element, Expr, Load, constant
 from graphc.index import Atom, Index, IndexLike, Linear, index_variables, linear, substitute_index
+from graphc.loops.compose import sizes
 from graphc.loops.contraction import LINE, Contraction, Order, Tiling, find_sum, logical_index, variables_of
 from graphc.loops.functions import is_long
 from graphc.loops.layout import Layout
@@ -155,11 +156,16 @@ def product(
         return tuple(made)
 
     def row_loops(numbers: Sequence[int], values: Mapping[int, IndexLike], inner: Callable[..., Block]) -> Block:
-        indices = [Index(f"i{k}", c.digits[k].extent) for k in numbers]
-        body = inner({**values, **dict(zip(numbers, indices, strict=True))})
-        for i in reversed(indices):
-            body = (For(i, "serial", body),)
-        return body
+        if not numbers:
+            return inner(values)
+        k, *others = numbers
+        made: list[Stmt] = []
+        for first, starts, step, count in _apart(c, k, machine):
+            start, i = Index(f"s{k}", starts), Index(f"i{k}", count)
+            at = i * step + start + first if starts > 1 else i * step + first
+            body: Block = (For(i, "serial", row_loops(others, {**values, k: at}, inner)),)
+            made += (For(start, "serial", body),) if starts > 1 else body
+        return tuple(made)
 
     if panels_inside:
         body = row_loops([*batch, *rows], {}, lambda v: panel_loops(found, v, tile_loops))
@@ -177,6 +183,29 @@ class Ahead:
     index: Atom
     tile: Linear
     count: int
+
+
+def _apart(c: Contraction, k: int, machine: Machine) -> list[tuple[int, int, int, int]]:
+    """(first, starts, step, count): loops over a digit, so that what is read again is read soon.
+
+    With a dilation of d, rows that are d apart read the same rows of the image. They come one after the other where all
+    those between them would not stay in the cache.
+    """
+    row, n = c.indices[k], c.digits[k].extent
+    step = 1
+    for read in (c.a, c.b):
+        for i, size in zip(read.index, sizes(read.tensor), strict=True):
+            dilations = [
+                abs(d) // math.gcd(d, i.terms[row]) for t, d in i.terms.items() if row in i.terms and t in c.axes
+            ]
+            apart = max(dilations, default=1)
+            if 2 * apart * (read.tensor.tensor.nbytes or 0) // size >= machine.cache:
+                step = max(step, apart)
+    if 2 * step > n:
+        return [(0, 1, 1, n)]
+    longer, count = n % step, n // step
+    found = [(0, longer, step, count + 1), (longer, step - longer, step, count)]
+    return [f for f in found if f[1]]
 
 
 @dataclass(frozen=True)
