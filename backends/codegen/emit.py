@@ -16,7 +16,7 @@ from pathlib import Path
 from graphc import expr, index, traverse
 from graphc.errors import CompileError
 from graphc.expr import Buffer, Call, Const, Expr, Load, Position, Select
-from graphc.index import Atom, Datum, Index, Linear, Quotient
+from graphc.index import Datum, Index, Linear, Quotient, Remainder
 from graphc.loops import functions, halves, polynomials
 from graphc.loops import nest as nest_
 from graphc.loops.functions import expand
@@ -51,12 +51,25 @@ class Offset:
 
 @dataclass(eq=False)
 class Scope:
-    """A block of code that is being written; `label` is the basic block that its last line is in."""
+    """A block of code that is being written.
+
+    Attributes:
+        label: the basic block that the last line is in.
+        lines: the code.
+        known: index arithmetic -> its register.
+        values: expression -> its value, until something is stored: it may have been read from there.
+        lasting: what stores leave as it is, numbers in every lane and what was read from inputs -> its value.
+    """
 
     label: str
     lines: list[str] = field(default_factory=list)
     known: dict[object, str] = field(default_factory=dict)
-    values: dict[object, Value] = field(default_factory=dict)
+    values: dict[Expr, Value] = field(default_factory=dict)
+    lasting: dict[tuple[object, ...], Value] = field(default_factory=dict)
+
+    def state(self) -> tuple[dict[object, str], dict[Expr, Value], dict[tuple[object, ...], Value]]:
+        """A copy of what is known."""
+        return dict(self.known), dict(self.values), dict(self.lasting)
 
 
 class Emitter:
@@ -196,7 +209,7 @@ class Emitter:
     def _unrolled(self, s: For) -> None:
         for i in range(s.index.extent):
             self.bound[s.index] = i
-            self._forget()  # what depends on the index
+            self.scopes[-1].values = {}  # what depends on the index
             self._block(s.body)
         self.bound.pop(s.index, None)
 
@@ -226,14 +239,9 @@ class Emitter:
     def _nested(self, body: Sequence[Stmt]) -> None:
         """A conditional block: what it computes is forgotten after it."""
         scope = self.scopes[-1]
-        kept = dict(scope.known), dict(scope.values)
+        kept = scope.state()
         self._block(body)
-        scope.known, scope.values = kept
-
-    def _forget(self) -> None:
-        """Only what was read from inputs is still known."""
-        scope = self.scopes[-1]
-        scope.values = {k: v for k, v in scope.values.items() if isinstance(k, tuple)}
+        scope.known, scope.values, scope.lasting = kept
 
     def _alloc(self, buffer: Buffer) -> None:
         lanes = self.lane.extent if self.lane is not None else 1
@@ -250,7 +258,7 @@ class Emitter:
 
     def _store(self, buffer: Buffer, at: Linear, e: Expr) -> None:
         value, dtype = self.value(e), e.dtype
-        self._forget()  # registers and outputs may change now
+        self.scopes[-1].values = {}  # registers and outputs may change now
         offset, lanes = self._place(buffer, at)
         if lanes == 1 and value.lanes > 1 and self.lane is not None:
             raise CompileError(f"lanes of {buffer.name} meet in one element")
@@ -294,8 +302,12 @@ class Emitter:
             if atom is self.lane and self.lane is not None:
                 stride = c
                 continue
-            if isinstance(atom, Index) and isinstance(bound := self.bound[atom], int):
-                constant += c * bound
+            if isinstance(atom, Index):
+                bound = self.bound[atom]
+                if isinstance(bound, int):
+                    constant += c * bound
+                else:
+                    terms.append((bound[0], c, bound[1]))
                 continue
             value, depth = self._atom(atom)
             if value.lanes > 1:
@@ -341,13 +353,9 @@ class Emitter:
         """The depth of the scope that a register of an index computation is in."""
         return self.home.get(name, len(self.scopes) - 1)
 
-    def _atom(self, atom: Atom) -> tuple[Value, int]:
-        """The value of an atom, and the depth of the scope that it is known in."""
+    def _atom(self, atom: Datum | Quotient | Remainder) -> tuple[Value, int]:
+        """The value of an atom that is no loop variable, and the depth of the scope that it is known in."""
         here = len(self.scopes) - 1
-        if isinstance(atom, Index):
-            register = self.bound[atom]
-            assert not isinstance(register, int)
-            return Value(register[0], 1), register[1]
         if isinstance(atom, Datum):
             return self.value(atom.expr), here
         inner = self._offset(atom.index)
@@ -437,10 +445,10 @@ class Emitter:
         if not value.name.startswith("%"):
             return splat(value.name, register_type(dtype), lanes)
         key = ("splat", value.name, lanes)
-        known = self.scopes[-1].values.get(key)
+        known = self.scopes[-1].lasting.get(key)
         if known is None:
             known = Value(self._spread(value.name, register_type(dtype), lanes), lanes)
-            self.scopes[-1].values[key] = known
+            self.scopes[-1].lasting[key] = known
         return known.name
 
     def _compute(self, e: Expr) -> Value:
@@ -479,11 +487,11 @@ class Emitter:
                 return Value(self._shuffled(e, "", places), len(places))
         offset, lanes = self._place(e.buffer, e.offset)
         key = ("load", e.buffer, offset, lanes)
-        if e.buffer in self.is_read_only and key in self.scopes[-1].values:
-            return self.scopes[-1].values[key]
+        if e.buffer in self.is_read_only and key in self.scopes[-1].lasting:
+            return self.scopes[-1].lasting[key]
         value = Value(self._read(e, offset, lanes), lanes)
         if e.buffer in self.is_read_only:
-            self.scopes[-1].values[key] = value
+            self.scopes[-1].lasting[key] = value
         return value
 
     def _read(self, e: Load, offset: Offset, lanes: int) -> str:
@@ -552,9 +560,9 @@ class Emitter:
         sides: list[tuple[Value, str, int]] = []
         for label, side in ((then, e.then), (other, e.other)):
             self.start(label)
-            kept = dict(scope.known), dict(scope.values)
+            kept = scope.state()
             value = self.value(side)
-            scope.known, scope.values = kept
+            scope.known, scope.values, scope.lasting = kept
             sides.append((value, scope.label, len(scope.lines)))
             scope.lines.append("")  # filled in when both sides are known
         lanes = max(v.lanes for v, _, _ in sides)
@@ -568,7 +576,7 @@ class Emitter:
                 scope.lines = outside
             scope.lines[at] = "\n".join([*lines, f"br label %{after}"])
             incoming.append(f"[ {name}, %{label} ]")
-            scope.values = {k: v for k, v in scope.values.items() if not (isinstance(k, tuple) and k[0] == "splat")}
+            scope.lasting = {k: v for k, v in scope.lasting.items() if k[0] != "splat"}
         self.start(after)
         return Value(self.op(f"phi {register_type(e.dtype, lanes)} {', '.join(incoming)}"), lanes)
 
@@ -582,10 +590,10 @@ class Emitter:
         for i in range(lane.extent):
             self.bound = {**bound, lane: i}
             scope = self.scopes[-1]
-            kept = dict(scope.values)
-            scope.values = {}
+            kept = scope.values, scope.lasting
+            scope.values, scope.lasting = {}, {}
             element = self.value(e)
-            scope.values = kept
+            scope.values, scope.lasting = kept
             result = self.op(f"insertelement {kind} {result}, {register_type(e.dtype)} {element.name}, i64 {i}")
         self.bound, self.lane = bound, lane
         return Value(result, lane.extent)
