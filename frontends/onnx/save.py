@@ -17,6 +17,7 @@ from graphc.errors import GraphcError, ResourceLimit, UnsupportedVersion
 from graphc.ir import Graph, Node, Value, rebuild
 from graphc.ops.base import Constant
 from graphc.ops.fused import Fused
+from graphc.ops.logic import Barrier, Identity, StopGradient
 from graphc.types import Tensor, TensorType, Type
 
 from .attributes import tensor_to_proto
@@ -96,12 +97,14 @@ def _check_depth(model: onnx.ModelProto, depth: int) -> None:
 
 
 def inline_fused(graph: Graph) -> Graph:
-    """`graph` with the bodies of Fused nodes in their place."""
+    """`graph` with the bodies of Fused nodes in their place, and Identity for graphc's own kinds of it."""
 
     def visit(node: Node, xs: tuple[Value | None, ...]) -> tuple[Value, ...] | None:
+        if isinstance(node.op, (StopGradient, Barrier)):
+            return Identity().apply(xs[:1], node.name)
         return node.op.body(*(x for x in xs if x is not None)) if isinstance(node.op, Fused) else None
 
-    while any(isinstance(node.op, Fused) for node in graph.nodes):
+    while any(isinstance(node.op, (Fused, StopGradient, Barrier)) for node in graph.nodes):
         graph = rebuild(graph, visit)
     return graph
 

@@ -1,5 +1,5 @@
 """Reverse-mode differentiation as a graph transform."""
 
-from graphc.autodiff.gradient import grad
+from graphc.autodiff.gradient import grad, stop_gradient
 
-__all__ = ["grad"]
+__all__ = ["grad", "stop_gradient"]
