@@ -1,6 +1,6 @@
 """graphc: a graph compiler and inference runtime for neural networks."""
 
-from graphc.autodiff import grad
+from graphc.autodiff import grad, stop_gradient
 from graphc.errors import (
     BackendUnavailable,
     CompileError,
@@ -52,6 +52,6 @@ __all__ = [
     "GraphcError", "InvalidModel", "Limits", "ModelError", "Node", "ResourceLimit", "ShapeError", "TensorType",
     "Timeout", "TypeMismatch", "UnsupportedOp", "UnsupportedVersion", "Value", "VerificationError", "__version__",
     "bfloat16", "bool_", "compile", "complex64", "complex128", "float16", "float32", "float64", "grad", "int8", "int16",
-    "int32", "int64", "load", "optimize", "save", "specialize", "string", "uint8", "uint16", "uint32", "uint64",
-    "verify",
+    "int32", "int64", "load", "optimize", "save", "specialize", "stop_gradient", "string", "uint8", "uint16", "uint32",
+    "uint64", "verify",
 ]  # fmt: skip

@@ -20,7 +20,7 @@ from graphc.loops.compose import contents, elements, immediate, sizes, stored
 from graphc.loops.contract import contract
 from graphc.loops.contraction import MAX_HALO, Contraction, Order, Read, match, order, packed, tiling
 from graphc.loops.layout import Layout, blocked, in_blocks, padded, row_major
-from graphc.loops.lower import kernel, lower, part, zero_halo
+from graphc.loops.lower import kernel, lower, part, zero_gaps, zero_halo
 from graphc.loops.nest import Block, For, Nest, Store
 from graphc.loops.schedule import schedule
 from graphc.loops.winograd import PRODUCTS, Plan
@@ -331,7 +331,8 @@ class _Lowering:
                 names: dict[Buffer, Value] = {}
                 source = self._source(x, layout, names)
                 buffer = Buffer("y", x.dtype, new.size)
-                nest = schedule(lower(buffer, new, lambda *i: source[i]), self.machine)
+                nest = lower(buffer, new, lambda *i: source[i])
+                nest = schedule(kernel(buffer, (*nest.body, *zero_gaps(buffer, new))), self.machine)
                 self._add(nest, {**names, buffer: copy}, None)
         return self.copies[x, new]
 

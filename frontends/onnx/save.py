@@ -17,6 +17,7 @@ from graphc.errors import GraphcError, ResourceLimit, UnsupportedVersion
 from graphc.ir import Graph, Node, Value, rebuild
 from graphc.ops.base import Constant
 from graphc.ops.fused import Fused
+from graphc.ops.logic import Barrier, Identity, StopGradient
 from graphc.types import Tensor, TensorType, Type
 
 from .attributes import tensor_to_proto
@@ -96,11 +97,13 @@ def _check_depth(model: onnx.ModelProto, depth: int) -> None:
 
 
 def inline_own(graph: Graph) -> Graph:
-    """`graph` without graphc's own operators: Fused is its body, others are what they decompose to."""
+    """`graph` without graphc's own operators: Fused is its body, others are what they decompose to, or Identity."""
 
     def visit(node: Node, xs: tuple[Value | None, ...]) -> Sequence[Value] | None:
         if isinstance(node.op, Fused):
             return node.op.body(*(x for x in xs if x is not None))
+        if isinstance(node.op, (StopGradient, Barrier)):
+            return Identity().apply(xs[:1], node.name)
         parts = node.op.decompose(*xs) if node.op.domain == Fused.domain else None
         return [parts] if isinstance(parts, Value) else parts
 

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graphc.autodiff.checkpoint import rematerialize
 from graphc.errors import CompileError, InvalidModel
 from graphc.ir import Graph, Value, expect_graph
 from graphc.ops.base import const
 from graphc.ops.generate import zeros_like
+from graphc.ops.logic import StopGradient
 from graphc.ops.vjp import vjp
 from graphc.types import TensorType
 
 
-def grad(graph: Graph, wrt: str | Sequence[str] | None = None, *, keep_outputs: bool = False) -> Graph:
+def grad(
+    graph: Graph,
+    wrt: str | Sequence[str] | None = None,
+    *,
+    keep_outputs: bool = False,
+    checkpoint: Sequence[str] | None = None,
+) -> Graph:
     """The gradient of `graph`: d loss / d w for each w in `wrt`, as a graph like any other.
 
     A graph whose only floating-point output is a scalar is the loss itself. Otherwise the result has a further input
@@ -22,13 +30,16 @@ def grad(graph: Graph, wrt: str | Sequence[str] | None = None, *, keep_outputs: 
         graph: the graph to differentiate.
         wrt: names of inputs or of constants, or one name; by default every floating-point input.
         keep_outputs: also return the outputs of `graph`, in front of the gradients.
+        checkpoint: names of values of `graph`: the gradient computes what lies between them again, in place of keeping
+            it; see `graphc.autodiff.checkpoint`. Less memory, at most one more forward pass, the same bits.
 
     Returns:
         A graph with the inputs of `graph` (and the seeds), and one output `grad_<w>` for each w, of its type. A value
         on which no output depends has a gradient of zeros.
 
     Raises:
-        InvalidModel: when a name in `wrt` is unknown or its value is not floating-point.
+        InvalidModel: when a name in `wrt` is unknown or its value is not floating-point, or there is no value of a
+            name in `checkpoint`.
         GraphcError: naming the node, when the path to an output passes an op without a gradient.
     """
     expect_graph(graph)
@@ -51,13 +62,33 @@ def grad(graph: Graph, wrt: str | Sequence[str] | None = None, *, keep_outputs: 
         seeds = [Value(v.type, name=f"grad_{name}") for v, name in differentiable]
         inputs += seeds
     values = [sources[name] for name in names]
-    gradients = vjp([v for v, _ in differentiable], seeds, values)
+    kept = _kept(graph, checkpoint or ())
+    found = vjp([v for v, _ in differentiable], seeds, [*values, *kept])
+    gradients = found[: len(values)]
+    if kept:
+        there = {v: g for v, g in zip([*values, *kept], found, strict=True) if g is not None}
+        again = rematerialize(graph, there, kept)
+        gradients = [again.get(v) for v in values]
     results = [zeros_like(v) if g is None else g for v, g in zip(values, gradients, strict=True)]
     outputs = [*graph.outputs, *results] if keep_outputs else results
     output_names = [f"grad_{name}" for name in names]
     if keep_outputs:
         output_names = [*graph.output_names, *output_names]
     return Graph(inputs, outputs, output_names, name=f"grad_{graph.name}" if graph.name else "")
+
+
+def stop_gradient(x: Value) -> Value:
+    """`x`, a constant for gradients: ∂/∂x = 0. In ONNX it becomes an Identity."""
+    return StopGradient().apply((x,))[0]
+
+
+def _kept(graph: Graph, names: Sequence[str]) -> list[Value]:
+    """The values of these names. Raises `InvalidModel`."""
+    named = {v.name: v for n in graph.nodes for v in n.outputs if v.name}
+    for name in names:
+        if name not in named:
+            raise InvalidModel(f"no value to keep is called '{name}'", hint="Name an output of a node")
+    return [named[name] for name in names]
 
 
 def _sources(graph: Graph) -> dict[str, Value]:

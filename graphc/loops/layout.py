@@ -112,6 +112,23 @@ class Layout:
                 found.append((indices, at))
         return found
 
+    def gaps(self) -> list[tuple[list[Index], Linear]]:
+        """Loops over what a last block has beyond the end of its axis: indices and the offset of an element of it."""
+        found = []
+        for axis, n in enumerate(self.shape):
+            block = max((p.step for p in self.parts if p.axis == axis), default=1)
+            if block == 1 or n % block == 0:
+                continue
+            at = linear(0)
+            indices = []
+            for k, p in enumerate(self.parts):
+                first = 0 if p.axis != axis else n // block if p.step == block else n % block
+                i = Index(f"g{k}", 1 if p.axis == axis and p.step == block else p.extent - first)
+                indices.append(i)
+                at = at * p.extent + (linear(i) if i.extent != 1 else linear(0)) + first
+            found.append((indices, at))
+        return found
+
     def box(self, axis: int, start: int, size: int) -> Layout:
         """How to run over `size` elements of `axis` from `start` on: blocks stay blocks where they begin there."""
         shape = (*self.shape[:axis], size, *self.shape[axis + 1 :])

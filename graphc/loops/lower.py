@@ -20,7 +20,7 @@ from graphc.expr import (
     constant,
     identity,
 )
-from graphc.index import Index, linear
+from graphc.index import Index, Linear, linear
 from graphc.loops.layout import Layout
 from graphc.loops.nest import Alloc, Block, For, Nest, Stmt, Store, Update, exprs, statements
 from graphc.loops.scatter import running, scattered
@@ -75,8 +75,17 @@ def _stored(target: Buffer, layout: Layout, domain: Layout, start: Sequence[int]
 
 def zero_halo(target: Buffer, layout: Layout) -> Block:
     """Zeros around the elements."""
+    return _zeros(target, layout.borders())
+
+
+def zero_gaps(target: Buffer, layout: Layout) -> Block:
+    """Zeros in what is not used of a block: a number so small that arithmetic with it is slow might be left there."""
+    return _zeros(target, layout.gaps())
+
+
+def _zeros(target: Buffer, places: Sequence[tuple[list[Index], Linear]]) -> Block:
     body: list[Stmt] = []
-    for indices, at in layout.borders():
+    for indices, at in places:
         inner: Stmt = Store(target, at, constant(0, target.dtype))
         for i in reversed(indices):
             inner = For(i, "serial", (inner,))

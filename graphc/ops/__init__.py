@@ -121,7 +121,7 @@ OPS: tuple[type[Op], ...] = (
     cast.Cast, cast.CastLike, cast.BitCast,
     # logic
     logic.Equal, logic.Greater, logic.GreaterOrEqual, logic.Less, logic.LessOrEqual, logic.And, logic.Or, logic.Xor,
-    logic.Not, logic.IsNaN, logic.IsInf, logic.Where, logic.Identity,
+    logic.Not, logic.IsNaN, logic.IsInf, logic.Where, logic.Identity, logic.StopGradient, logic.Barrier,
     # math
     math.Abs, math.Sign, math.Ceil, math.Floor, math.Round, math.Reciprocal, math.Sqrt, math.Exp, math.Log,
     math.Erf, math.Sin, math.Cos, math.Tan, math.Asin, math.Acos, math.Atan, math.Sinh, math.Cosh, math.Tanh,

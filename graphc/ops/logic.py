@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -304,3 +305,38 @@ class Identity(Op):
 
     def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
         return [dy]
+
+
+@dataclass(frozen=True)
+class StopGradient(Identity):
+    """x, a constant for gradients. graphc's own; in ONNX it is Identity."""
+
+    domain: ClassVar[str] = "graphc"
+
+    def decompose(self, x: Value) -> Value:
+        return x
+
+    def grad(self, dy: Value, y: Value, x: Value) -> Sequence[Value | None]:
+        return [None]
+
+
+@dataclass(frozen=True)
+class Barrier(Op):
+    """x, but not before the other inputs are computed: what reads it waits. graphc's own; in ONNX it is Identity."""
+
+    domain: ClassVar[str] = "graphc"
+
+    def infer(self, x: Value, *before: Value) -> Type:
+        return x.type
+
+    def eval(self, x: Any, *before: Any) -> Any:
+        return x
+
+    def element(self, y: TensorType, x: Source, *before: Source) -> Element:
+        return lambda *i: x[i]
+
+    def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
+        return Cost(0, 0)
+
+    def grad(self, dy: Value, y: Value, x: Value, *before: Value) -> Sequence[Value | None]:
+        return [dy, *(None for _ in before)]

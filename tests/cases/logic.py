@@ -89,4 +89,6 @@ CASES = [
     ),
     Case(op.Identity(), [words], id="string"),
     Case(op.Identity(), [[random(2, 3), random(1, 3)]], id="sequence", grad=False),  # of tensors only
+    Case(op.StopGradient(), [random(2, 3)], oracle=lambda x: x, grad=False),  # it says that there is none
+    Case(op.Barrier(), [random(2, 3), random(4), random(1)], oracle=lambda x, *before: x, id="two"),
 ]  # fmt: skip
