@@ -121,7 +121,7 @@ def test_few_channels_leave_the_lanes_to_rows(width: int) -> None:
 def test_rows_that_share_what_they_read_follow_each_other(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the cache is small: with a dilation of 3 that is every third row."""
     monkeypatch.setitem(TARGETS, 64, replace(TARGETS[64], cache=1))
-    row: Row = (Conv(dilations=(3, 1), pads=(3, 1, 3, 1)), [(1, 4, rows, 6), (16, 4, 3, 3)], True)
+    row: Row = (Conv(dilations=(3, 1), pads=(3, 1, 3, 1)), [(1, 4, rows, 10), (16, 4, 3, 3)], True)
     graph, arrays = graph_of(row, np.dtype(np.float32))
     kernels = [str(k.nest) for k in lowered(graph, 64)[1].kernels]
     assert any(" s2" in k for k in kernels)

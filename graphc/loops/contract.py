@@ -192,6 +192,8 @@ def _apart(c: Contraction, k: int, machine: Machine) -> list[tuple[int, int, int
     those between them would not stay in the cache.
     """
     row, n = c.indices[k], c.digits[k].extent
+    if all(row in variables_of(read) for read in (c.a, c.b)):
+        return [(0, 1, 1, n)]  # a batch: nothing is read again
     step = 1
     for read in (c.a, c.b):
         for i, size in zip(read.index, sizes(read.tensor), strict=True):
