@@ -247,13 +247,15 @@ class Plan:
         """An estimate of the time."""
         channels, maps = self.conv.channels, self.maps
         share = PRODUCT * PRODUCTS * channels * steps(self.products, self.tiling, self.lanes)
+        weights, scratch = (4 * PRODUCTS * n for n in (channels * maps, self.band * (channels + maps)))
         if self.streams(machine):  # products wait for the weights where these are fetched faster than they are used
-            stream = 4 * PRODUCTS * channels * maps / STREAM
+            stream = weights / STREAM
             share = max(share, stream) + min(share, stream) / (4 if self.tiling.tile >= self.band else 2)
+        else:
+            scratch += weights  # these are in the cache as well
         share += self.band * (INPUT * _vectors(channels, self.lanes) + OUTPUT * _vectors(maps, self.lanes))
-        scratch = 4 * PRODUCTS * self.band * (channels + maps)
-        if scratch > machine.cache:
-            share += 4 * scratch / STREAM  # lines come and go as they are written, and again as they are read
+        # Lines that the cache has no place for come and go as they are written, and again as they are read.
+        share += 4 * max(0, scratch - machine.cache) / STREAM
         return share * -(-self.bands * self.groups // threads)
 
 
