@@ -35,6 +35,7 @@ from graphc.traverse import data_of, substitute, variables, walk
 
 GRAIN = 1 << 15  # operations below which a loop is not worth sharing out
 BLOCK = 64  # numbers that are added up one after the other, beyond which rounding errors would grow
+WINDOW = 16  # iterations inside of a vector that are written out
 SHARES = 16  # iterations that a shared loop should have, so that threads get equal parts
 _IDENTITY = {function: reduction for reduction, function in REDUCTIONS.items()}
 
@@ -200,6 +201,7 @@ def _split(s: For, lanes: int) -> list[Stmt]:
     n = s.index.extent
     if n == 1 or lanes == 1:
         return [s]
+    s = replace(s, body=_unroll(s.body))
     if not _repeatable(s.body):
         parts = pieces(n, lanes)
     else:
@@ -219,6 +221,18 @@ def _split(s: For, lanes: int) -> list[Stmt]:
         vector = For(lane, "vector", with_index(s.body, {s.index: outer * width + lane + start}))
         result.append(For(outer, "serial", (vector,)))
     return result
+
+
+def _unroll(body: Block) -> Block:
+    """`body` with loops of few iterations, such as those over a window, written out."""
+    return tuple(
+        replace(s, kind="unrolled", body=_unroll(s.body)) if isinstance(s, For) and _iterations(s) <= WINDOW else s
+        for s in body
+    )
+
+
+def _iterations(s: Stmt) -> int:
+    return s.index.extent * max(map(_iterations, s.body)) if isinstance(s, For) else 1
 
 
 def _repeatable(body: Block) -> bool:
