@@ -23,8 +23,12 @@ from typing import Any
 import numpy as np
 
 from graphc.dims import Dim, substitute, sym, symbols
+from graphc.errors import CompileError
 from graphc.ir import FORMATTERS, Graph, Node, Value
+from graphc.names import did_you_mean
+from graphc.names import quote as show
 from graphc.ops.base import Constant
+from graphc.ops.fused import called
 from graphc.types import (
     Array,
     DType,
@@ -59,6 +63,27 @@ def format_graph(graph: Graph) -> str:
 def format_lines(graph: Graph) -> list[Line]:
     """The listing of `graph` line by line."""
     return list(_Printer().graph(graph))
+
+
+def format_near(graph: Graph, name: str) -> str:
+    """The lines of the listing that state nodes called `name`, what they read and what reads them.
+
+    Raises `CompileError` where there is no such node.
+    """
+    found = [n for n in graph.nodes if name in called(n)]
+    if not found:
+        near = did_you_mean(name, (other for n in graph.nodes for other in called(n)))
+        raise CompileError(f"there is no node {show(name)}", hint=f"{near}`graphc profile` lists the nodes")
+    beside = {*found, *(x.node for n in found for x in n.inputs if x is not None)}
+    beside |= {user for n in found for v in n.outputs for user, _ in graph.uses.get(v, ())}
+    stated = set(graph.nodes)
+    shown: list[str] = []
+    at: Node | None = None
+    for line in format_lines(graph)[1:-2]:  # without the head, the outputs and the end
+        at = line.node if line.node in stated else at
+        if at in beside:
+            shown.append(line.text)
+    return "\n".join(shown)
 
 
 def weights(graph: Graph) -> dict[str, Array]:

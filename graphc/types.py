@@ -145,7 +145,7 @@ class TensorType:
         """True when every dimension is a number."""
         return self.shape is not None and all(isinstance(d, int) for d in self.shape)
 
-    @property
+    @cached_property
     def nbytes(self) -> int | None:
         """Bytes in memory, or None where a dimension is not known."""
         if self.shape is None or not self.is_static:

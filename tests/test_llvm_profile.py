@@ -84,14 +84,24 @@ def test_memory_plan(model: graphc.CompiledModel):
 
 
 class TestListing:
-    @pytest.mark.parametrize(
-        ("stage", "text"), [("loops", "kernel("), ("llvm", "define void @k"), ("asm", ".globl"), ("graph", "graph @")]
-    )
+    @pytest.mark.parametrize(("stage", "text"), [("loops", "kernel("), ("llvm", "define void @k"), ("asm", ".globl")])
     def test_stages(self, model: graphc.CompiledModel, stage: str, text: str):
         assert text in model.listing(stage, "fc3")
         assert model.listing(stage).count(text) >= model.listing(stage, "fc3").count(text)
 
+    def test_a_node_of_the_graph_and_those_beside_it(self, model: graphc.CompiledModel):
+        whole = model.listing("graph").splitlines()
+        shown = model.listing("graph", "conv2").splitlines()
+        at = [whole.index(line) for line in shown if line != "  }"]
+        assert at == sorted(at)
+        # What pools before, the weights, the convolution with what is fused into it, what pools after.
+        ops = [line.split(" = ")[1].split("(")[0].split()[0] for line in shown if " = " in line]
+        assert ops == ["AveragePool", "const", "const", "Fused", "Conv", "Tanh", "AveragePool"]
+        assert shown[-2:-1] == ["  }"]
+
     def test_what_is_not_there(self, model: graphc.CompiledModel):
+        with pytest.raises(graphc.CompileError, match=r"no node 'convv'.*Did you mean 'conv"):
+            model.listing("graph", "convv")
         with pytest.raises(graphc.CompileError, match="Did you mean 'conv"):
             model.listing("loops", "conv")
         with pytest.raises(graphc.CompileError, match="no stage 'ptx'"):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from graphc.errors import CompileError
-from graphc.ir import Node
 from graphc.names import did_you_mean, quote
-from graphc.ops.fused import Fused
+from graphc.ops.fused import called
 
 from ..codegen.emit import emit
 from ..codegen.jit import assembly, optimize
@@ -35,18 +34,8 @@ def show_kernels(programs: Sequence[Program], target: Target, stage: str, node: 
 
 
 def names(step: Step) -> list[str]:
-    """What a user may call the node of a step: its name, or that of a node that is fused into it, or its op."""
-    return [] if step.node is None else list(_names(step.node))
-
-
-def _names(node: Node) -> Iterator[str]:
-    if node.name:
-        yield node.name
-    if isinstance(node.op, Fused):
-        for n in node.op.body.nodes:
-            yield from _names(n)
-    elif not node.name:
-        yield node.op.name
+    """What a user may call the node of a step; nothing for a copy."""
+    return [] if step.node is None else list(called(step.node))
 
 
 def _show(kernel: str, steps: Sequence[Step], target: Target, stage: str) -> str:

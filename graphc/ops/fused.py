@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from graphc.interpret import interpret
-from graphc.ir import Cost, Graph, Op, Value, substitute
+from graphc.ir import Cost, Graph, Node, Op, Value, substitute
 from graphc.ops.bodies import body_cost, fitted_inputs, leaving, leaving_content
 from graphc.ops.vjp import gradient_graph
 from graphc.types import Array, TensorType, Type
@@ -54,3 +54,14 @@ class Fused(Op):
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return body_cost(self.body)
+
+
+def called(node: Node) -> Iterator[str]:
+    """What a user may call a node: by its name, or that of a node fused into it; one without a name by its op."""
+    if node.name:
+        yield node.name
+    if isinstance(node.op, Fused):
+        for n in node.op.body.nodes:
+            yield from called(n)
+    elif not node.name:
+        yield node.op.name

@@ -22,7 +22,7 @@ from graphc.runtime.placement import Placement, place
 from graphc.runtime.ports import Port
 from graphc.runtime.profile import Profile, profile
 from graphc.runtime.signatures import CacheInfo
-from graphc.text import format_graph
+from graphc.text import format_graph, format_near
 from graphc.types import Array
 
 
@@ -128,9 +128,12 @@ class CompiledModel:
     def listing(self, stage: str, node: str | None = None) -> str:
         """What became of a node (None: of all) at `stage`: "graph", "loops", "llvm" or "asm", as text.
 
-        Of the input shapes that ran last, where shapes are not known before.
+        Of the input shapes that ran last, where shapes are not known before. In the graph, a node stands between those
+        that it reads and those that read it.
         """
-        return format_graph(self.graph) if stage == "graph" else self._open().listing(stage, node)
+        if stage == "graph":
+            return format_graph(self.graph) if node is None else format_near(self.graph, node)
+        return self._open().listing(stage, node)
 
     def memory_plan(self, feeds: Mapping[str, Any] | Sequence[Any] | Array | None = None) -> str:
         """Where values are in memory during a run with such feeds (None: the shapes that ran last), as a table."""
