@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from graphc.autodiff.training import NEW
 from graphc.errors import Diverged, ExecutionError, FeedError
 from graphc.ir import Graph
 from graphc.runtime.compile import compile
@@ -24,13 +25,9 @@ def blame(step: Graph, feeds: Mapping[str, Any], number: int, epoch: int) -> NoR
     try:
         compile(step, level=0).run(feeds, check_nan=True)
     except FeedError as e:  # an input was NaN already
-        source = "the update before made it so" if e.value in step_state(step) else "it came with the data"
+        is_state = f"{NEW}{e.value}" in step.output_names
+        source = "the update before made it so" if is_state else "it came with the data"
         raise Diverged(f"{where}: {e.message}; {source}", value=e.value, hint=HINT) from e
     except ExecutionError as e:
         raise Diverged(f"{where}: {e.node}: {e.message}", node=e.node, hint=HINT) from e
     raise Diverged(f"{where}: the loss is not a number", hint=HINT)
-
-
-def step_state(step: Graph) -> set[str]:
-    """The inputs that the step before computed."""
-    return {v.name for v in step.inputs if f"new_{v.name}" in step.output_names}

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,13 +18,14 @@ from graphc.autodiff.optimisers import Clipping, Optimiser
 from graphc.autodiff.regularisers import Regulariser
 from graphc.autodiff.schedules import Schedule
 from graphc.autodiff.step import RATE, TARGET, Metric, evaluation, initial_state, train_step, trained
-from graphc.autodiff.training import SEED
+from graphc.autodiff.training import NEW, SEED
 from graphc.dims import plain_symbol
 from graphc.errors import CompileError, FeedError
 from graphc.ir import Graph
 from graphc.passes.specialize import specialize
 from graphc.runtime.carried import Carried
 from graphc.runtime.compile import compile
+from graphc.runtime.model import CompiledModel
 from graphc.text import format_graph
 from graphc.train.augmentation import Augmentation, augment
 from graphc.train.checkpoint import read_checkpoint, write_checkpoint
@@ -126,26 +128,26 @@ def fit(
     return _Training(graph, data, recipe, validation, backend, threads, checkpoint, every, watcher).run()
 
 
+@dataclass(eq=False)
 class _Training:
-    def __init__(
-        self,
-        graph: Graph,
-        data: Dataset,
-        recipe: Recipe,
-        validation: Dataset | None,
-        backend: str,
-        threads: int | None,
-        checkpoint: Path | None,
-        every: int | None,
-        watcher: Watcher | None,
-    ):
-        self.graph, self.data, self.recipe, self.validation = graph, data, recipe, validation
-        self.checkpoint, self.every, self.watcher = checkpoint, every, watcher
-        self.batches = len(data) // recipe.batch
+    """What `fit` was asked for, and how far it is."""
+
+    graph: Graph
+    data: Dataset
+    recipe: Recipe
+    validation: Dataset | None
+    backend: str
+    threads: int | None
+    checkpoint: Path | None
+    every: int | None
+    watcher: Watcher | None
+
+    def __post_init__(self) -> None:
+        recipe = self.recipe
+        self.batches = len(self.data) // recipe.batch
         if not self.batches:
-            raise FeedError(f"{len(data)} examples are no batch of {recipe.batch}")
-        batch = _specialized(graph, recipe.batch)
-        self.scheduled = not isinstance(recipe.schedule, OnPlateau)
+            raise FeedError(f"{len(self.data)} examples are no batch of {recipe.batch}")
+        batch = _specialized(self.graph, recipe.batch)
         self.step_graph = train_step(
             batch,
             recipe.loss,
@@ -155,19 +157,22 @@ class _Training:
             clipping=recipe.clipping,
             metrics=recipe.metrics,
         )
-        self.seeded = any(v.name == SEED for v in self.step_graph.inputs)
+        self.is_seeded = any(v.name == SEED for v in self.step_graph.inputs)
         state = initial_state(self.step_graph, batch)
-        self.input = graph.inputs[0].name
-        self.parameters = [n.name for n in graph.constants() if n.name in state]
+        self.input = self.graph.inputs[0].name
+        self.parameters = [n.name for n in self.graph.constants() if n.name in state]
         self.progress = _Progress()
         self.best: dict[str, Array] = {}
-        if checkpoint is not None and checkpoint.exists():
-            state = self._resume(checkpoint)
-        self.step = Carried(compile(self.step_graph, backend=backend, threads=threads), state)
+        if self.checkpoint is not None and self.checkpoint.exists():
+            state = self._resume(self.checkpoint)
+        self.step = Carried(self._compiled(self.step_graph), state, prefix=NEW)
         self.evaluate = None
-        if validation is not None:
-            measured = evaluation(graph, recipe.loss, self.parameters, metrics=recipe.metrics)
-            self.evaluate = compile(measured, backend=backend, threads=threads)
+        if self.validation is not None:
+            measured = evaluation(self.graph, recipe.loss, self.parameters, metrics=recipe.metrics)
+            self.evaluate = self._compiled(measured)
+
+    def _compiled(self, graph: Graph) -> CompiledModel:
+        return compile(graph, backend=self.backend, threads=self.threads)
 
     def run(self) -> Trained:
         at = self.progress
@@ -184,7 +189,7 @@ class _Training:
                 feeds: dict[str, Any] = {self.input: part.x, TARGET: part.y}
                 if rate is not None:
                     feeds[RATE] = np.float32(rate)
-                if self.seeded:
+                if self.is_seeded:
                     feeds[SEED] = np.int64(recipe.seed)
                 results = {name: float(y) for name, y in self.step(feeds).items()}
                 if not math.isfinite(results["loss"]):
@@ -238,26 +243,36 @@ class _Training:
     def _save(self) -> None:
         if self.checkpoint is None:
             return
-        arrays = {f"state {n}": a for n, a in self.step.state.items()} | {f"best {n}": a for n, a in self.best.items()}
-        write_checkpoint(self.checkpoint, arrays, {"of": self._fingerprint(), "progress": vars(self.progress)})
+        at = self.progress
+        steps = {"losses": np.array(at.losses), "rates": np.array(at.rates)}
+        groups = {"state": self.step.state, "best": self.best, "steps": steps}
+        arrays = {f"{group} {name}": a for group, found in groups.items() for name, a in found.items()}
+        meta = {"of": self._fingerprint, "epoch": at.epoch, "done": at.done, "sums": at.sums, "history": at.history}
+        write_checkpoint(self.checkpoint, arrays, meta)
 
     def _resume(self, path: Path) -> dict[str, Array]:
         arrays, meta = read_checkpoint(path)
-        if meta.get("of") != self._fingerprint():
+        if meta.pop("of", None) != self._fingerprint:
             raise CompileError(
                 f"{path} is a checkpoint of another training",
                 hint="The network, the data and the recipe must be the same, but for the number of epochs",
             )
-        self.progress = _Progress(**meta["progress"])
-        self.best = {n.removeprefix("best "): a for n, a in arrays.items() if n.startswith("best ")}
-        return {n.removeprefix("state "): a for n, a in arrays.items() if n.startswith("state ")}
+        groups: dict[str, dict[str, Array]] = {"state": {}, "best": {}, "steps": {}}
+        for name, a in arrays.items():
+            group, _, own = name.partition(" ")
+            groups[group][own] = a
+        self.progress = _Progress(**meta, **{name: a.tolist() for name, a in groups["steps"].items()})
+        self.best = groups["best"]
+        return groups["state"]
 
+    @cached_property
     def _fingerprint(self) -> str:
-        """What results depend on: the step, which has all of the recipe that is graph code, data, and the rest."""
+        """What results depend on: the step, which has most of the recipe as graph code, the rest of it, and data."""
         r = self.recipe
-        rest = (r.seed, r.batch, r.augment, r.patience, None if self.scheduled else r.schedule)
+        rest = (r.seed, r.batch, r.augment, r.patience, r.schedule if isinstance(r.schedule, OnPlateau) else None)
         digest = hashlib.sha256(f"{format_graph(self.step_graph)}{rest}{self.data.x.shape}".encode())
-        digest.update(np.ascontiguousarray(self.data.y).tobytes())
+        for a in (self.data.x, self.data.y):
+            digest.update(np.ascontiguousarray(a).data)
         return digest.hexdigest()
 
 
