@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -25,54 +24,14 @@ from graphc.traverse import data_of, walk
 from graphc.types import DType, bool_
 
 from . import lanes as lanes_
-from . import scalars, small_types
+from . import scalars, small_types, writer
 from .lanes import masks, mixed_places, windows
 from .scalars import instruction, literal, memory_type, register_type, splat
 from .target import Target
+from .writer import Offset, Scope, Value, Writer
 
 
-@dataclass(frozen=True)
-class Value:
-    """A register: its name (or a literal), and how many lanes it has."""
-
-    name: str
-    lanes: int
-
-
-@dataclass(frozen=True)
-class Offset:
-    """A position in a buffer: base + constant + stride · lane; with `lanes` names a vector of positions instead."""
-
-    base: str
-    constant: int
-    stride: int
-    lanes: str | None = None
-
-
-@dataclass(eq=False)
-class Scope:
-    """A block of code that is being written.
-
-    Attributes:
-        label: the basic block that the last line is in.
-        lines: the code.
-        known: index arithmetic -> its register.
-        values: expression -> its value, until something is stored: it may have been read from there.
-        lasting: what stores leave as it is, numbers in every lane and what was read from inputs -> its value.
-    """
-
-    label: str
-    lines: list[str] = field(default_factory=list)
-    known: dict[object, str] = field(default_factory=dict)
-    values: dict[Expr, Value] = field(default_factory=dict)
-    lasting: dict[tuple[object, ...], Value] = field(default_factory=dict)
-
-    def state(self) -> tuple[dict[object, str], dict[Expr, Value], dict[tuple[object, ...], Value]]:
-        """A copy of what is known."""
-        return dict(self.known), dict(self.values), dict(self.lasting)
-
-
-class Emitter:
+class Emitter(Writer):
     """Writes one kernel: `void name(ptr argument…, ptr scratch…, ptr status, i64 thread, i64 threads)`.
 
     Every buffer is aligned to its element type at least. A scratch buffer is there once for each thread, one after the
@@ -80,15 +39,11 @@ class Emitter:
     """
 
     def __init__(self, nest: Nest, name: str, target: Target):
+        super().__init__()
         self.nest, self.name, self.target = nest, name, target
         self.fma, self.half = target.fma, target.half
-        self.count = 0
-        self.declared: dict[str, str] = {}
-        self.entry = Scope("entry")
-        self.scopes = [self.entry]
         self.bound: dict[Index, int | tuple[str, int]] = {}  # a number, or (register, depth of its scope)
         self.lane: Index | None = None  # the index of the vector loop that is open
-        self.home: dict[str, int] = {}  # register of an index computation -> depth of the scope that it is in
         # Buffer -> pointer, and the vector loop whose lanes each have a copy of their own.
         self.pointers: dict[Buffer, tuple[str, Index | None]] = {
             b: (f"%b{i}", None) for i, b in enumerate(nest.arguments)
@@ -108,40 +63,6 @@ class Emitter:
         )
         attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{self.target.vector_bytes * 8}" }}'
         return "\n".join([*self.declared.values(), head, "entry:", *self.entry.lines, "}", attributes, ""])
-
-    # -- writing --------------------------------------------------------------------------------------------------
-    def op(self, text: str) -> str:
-        self.count += 1
-        name = f"%t{self.count}"
-        self.scopes[-1].lines.append(f"{name} = {text}")
-        return name
-
-    def line(self, text: str) -> None:
-        self.scopes[-1].lines.append(text)
-
-    def intrinsic(self, name: str, result: str, *arguments: str) -> str:
-        kinds = ", ".join(a.rsplit(" ", 1)[0] if "splat" not in a else a[: a.index(" splat")] for a in arguments)
-        self.declared.setdefault(name, f"declare {result} @{name}({kinds})")
-        return self.op(f"call {result} @{name}({', '.join(arguments)})")
-
-    def new_label(self, what: str) -> str:
-        self.count += 1
-        return f"{what}{self.count}"
-
-    def start(self, label: str) -> None:
-        """Begin a basic block in the current scope."""
-        self.scopes[-1].lines.append(f"{label}:")
-        self.scopes[-1].label = label
-
-    def fail_unless(self, ok: str, lanes: int) -> None:
-        if lanes > 1:
-            ok = self.intrinsic(f"llvm.vector.reduce.and.v{lanes}i1", "i1", f"<{lanes} x i1> {ok}")
-        bad, after = self.new_label("bad"), self.new_label("good")
-        self.line(f"br i1 {ok}, label %{after}, label %{bad}")
-        self.start(bad)
-        self.line("store i32 1, ptr %status, align 4")
-        self.line(f"br label %{after}")
-        self.start(after)
 
     # -- statements -----------------------------------------------------------------------------------------------
     def _top_level(self, body: Block) -> None:
@@ -193,7 +114,7 @@ class Emitter:
         self.scopes.append(inner)
         register = f"%{s.index.name}.{self.count}"
         self.bound[s.index] = (register, len(self.scopes) - 1)
-        self.home[register] = len(self.scopes) - 1
+        self.depths[register] = len(self.scopes) - 1
         self._block(s.body)
         following = self.op(f"add nuw nsw i64 {register}, 1")
         again = self.op(f"icmp ult i64 {following}, {high}")
@@ -321,7 +242,7 @@ class Emitter:
             return Offset(base, constant, stride)
         assert self.lane is not None
         n = self.lane.extent
-        total = self.op(f"add <{n} x i64> {self._spread(base or '0', 'i64', n)}, {splat(str(constant), 'i64', n)}")
+        total = self.op(f"add <{n} x i64> {self.spread(base or '0', 'i64', n)}, {splat(str(constant), 'i64', n)}")
         if stride:
             steps = ", ".join(f"i64 {i * stride}" for i in range(n))
             total = self.op(f"add <{n} x i64> {total}, <{steps}>")
@@ -336,22 +257,9 @@ class Emitter:
         for name, c, at in sorted(terms, key=lambda t: t[2]):
             depth = max(depth, at)
             scope = self.scopes[depth]
-            product = name if c == 1 else self._in(scope, ("mul", name, c), f"mul i64 {name}, {c}")
-            total = product if not total else self._in(scope, ("add", total, product), f"add i64 {total}, {product}")
+            product = name if c == 1 else self.once(scope, ("mul", name, c), f"mul i64 {name}, {c}")
+            total = product if not total else self.once(scope, ("add", total, product), f"add i64 {total}, {product}")
         return total
-
-    def _in(self, scope: Scope, key: object, text: str) -> str:
-        """The result of an instruction in `scope`, written once."""
-        if key not in scope.known:
-            self.count += 1
-            name = scope.known[key] = f"%t{self.count}"
-            self.home[name] = self.scopes.index(scope)
-            scope.lines.append(f"{name} = {text}")
-        return scope.known[key]
-
-    def _home(self, name: str) -> int:
-        """The depth of the scope that a register of an index computation is in."""
-        return self.home.get(name, len(self.scopes) - 1)
 
     def _atom(self, atom: Datum | Quotient | Remainder) -> tuple[Value, int]:
         """The value of an atom that is no loop variable, and the depth of the scope that it is known in."""
@@ -365,11 +273,11 @@ class Emitter:
             if not inner.base:
                 digit = inner.constant // n if isinstance(atom, Quotient) else inner.constant % n
                 return Value(str(digit), 1), 0
-            depth = self._home(inner.base)
+            depth = self.depth_of(inner.base)
             scope = self.scopes[depth]
             x = inner.base
             if inner.constant:
-                x = self._in(scope, ("add", x, inner.constant), f"add i64 {x}, {inner.constant}")
+                x = self.once(scope, ("add", x, inner.constant), f"add i64 {x}, {inner.constant}")
             return Value(self._divide(scope, name, x, n, low, 1), 1), depth
         assert self.lane is not None
         lanes = self.lane.extent
@@ -379,16 +287,16 @@ class Emitter:
         """Floor division or modulo by a positive number."""
         kind, by = ("i64" if lanes == 1 else f"<{lanes} x i64>"), splat(str(n), "i64", lanes)
         if low >= 0:
-            return self._in(scope, (name, x, n), f"{name} {kind} {x}, {by}")
+            return self.once(scope, (name, x, n), f"{name} {kind} {x}, {by}")
         # Moved up by a multiple of n that makes it positive.
         if low == float("-inf"):
             raise CompileError("a division of an index without a lower bound")
         shift = -(int(low) // n) * n
-        moved = self._in(scope, ("add", x, shift), f"add {kind} {x}, {splat(str(shift), 'i64', lanes)}")
-        digit = self._in(scope, (name, moved, n), f"{name} {kind} {moved}, {by}")
+        moved = self.once(scope, ("add", x, shift), f"add {kind} {x}, {splat(str(shift), 'i64', lanes)}")
+        digit = self.once(scope, (name, moved, n), f"{name} {kind} {moved}, {by}")
         if name == "urem":
             return digit
-        return self._in(
+        return self.once(
             scope, ("sub", digit, shift // n), f"sub {kind} {digit}, {splat(str(shift // n), 'i64', lanes)}"
         )
 
@@ -403,23 +311,15 @@ class Emitter:
         steps = ", ".join(f"i64 {offset.constant + i * offset.stride}" for i in range(n))
         if not offset.base:
             return f"<{steps}>"
-        return self.op(f"add <{n} x i64> {self._spread(offset.base, 'i64', n)}, <{steps}>")
-
-    def _spread(self, name: str, scalar: str, lanes: int) -> str:
-        """A register or literal in every lane."""
-        if not name.startswith("%"):
-            return splat(name, scalar, lanes)
-        kind = f"<{lanes} x {scalar}>"
-        first = self.op(f"insertelement {kind} poison, {scalar} {name}, i64 0")
-        return self.op(f"shufflevector {kind} {first}, {kind} poison, <{lanes} x i32> zeroinitializer")
+        return self.op(f"add <{n} x i64> {self.spread(offset.base, 'i64', n)}, <{steps}>")
 
     def _pointer(self, buffer: Buffer, offset: Offset) -> str:
         pointer = self.pointers[buffer][0]
         kind = memory_type(buffer.dtype)
         if offset.base:
-            scope = self.scopes[self._home(offset.base)]
+            scope = self.scopes[self.depth_of(offset.base)]
             text = f"getelementptr {kind}, ptr {pointer}, i64 {offset.base}"
-            pointer = self._in(scope, ("gep", pointer, offset.base), text)
+            pointer = self.once(scope, ("gep", pointer, offset.base), text)
         return self.op(f"getelementptr {kind}, ptr {pointer}, i64 {offset.constant}") if offset.constant else pointer
 
     def _lane_pointer(self, buffer: Buffer, offset: Offset, i: int, lanes: int) -> str:
@@ -447,7 +347,7 @@ class Emitter:
         key = ("splat", value.name, lanes)
         known = self.scopes[-1].lasting.get(key)
         if known is None:
-            known = Value(self._spread(value.name, register_type(dtype), lanes), lanes)
+            known = Value(self.spread(value.name, register_type(dtype), lanes), lanes)
             self.scopes[-1].lasting[key] = known
         return known.name
 
@@ -611,6 +511,7 @@ def emitter() -> str:
     modules = (
         scalars,
         small_types,
+        writer,
         lanes_,
         functions,
         halves,
