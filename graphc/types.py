@@ -92,6 +92,8 @@ _BY_NUMPY = {d.numpy: d for d in DTYPES}
 # The sets that operator signatures are made of.
 FLOATS = frozenset({float16, bfloat16, float32, float64})
 SMALL_FLOATS = frozenset(d for d in DTYPES if d.is_float) - FLOATS
+FLOAT8 = frozenset({float8e4m3fn, float8e4m3fnuz, float8e5m2, float8e5m2fnuz})  # those with a sign and a fraction
+SMALL_INTEGERS = frozenset({int2, int4, uint2, uint4})
 SIGNED = frozenset({int8, int16, int32, int64})
 UNSIGNED = frozenset({uint8, uint16, uint32, uint64})
 INTEGERS = SIGNED | UNSIGNED

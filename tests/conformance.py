@@ -14,12 +14,16 @@ import onnx
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
+from graphc import types
 from graphc.frontends.onnx.attributes import op_to_attributes
 from graphc.ir import Graph, Op, Value
 from graphc.ops.base import const
 from graphc.types import Map, MapType, SequenceType, TensorType, Type, dtype_of, join
 
 Data = Any
+
+# In an order that is the same in every process, as that of a set is not.
+FLOAT8, SMALL_INTEGERS = (tuple(sorted(kinds, key=lambda d: d.onnx)) for kinds in (types.FLOAT8, types.SMALL_INTEGERS))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from graphc.loops.halves import float_to_half, half_to_float
 from graphc.traverse import children, walk
 from graphc.types import (
     SMALL_FLOATS,
+    SMALL_INTEGERS,
     DType,
     bfloat16,
     bool_,
@@ -29,7 +30,6 @@ from graphc.types import (
 
 from .small_types import (
     SMALL,
-    SMALL_INTEGERS,
     code,
     from_float32,
     from_int8,
@@ -88,8 +88,8 @@ class Writer(Protocol):
         """Append the instruction `text` and return the name of its result."""
         ...
 
-    def intrinsic(self, name: str, result: str, *arguments: str) -> str:
-        """Append a call of an LLVM intrinsic; arguments are written `type name`."""
+    def intrinsic(self, name: str, result: str, *arguments: tuple[str, str]) -> str:
+        """Append a call of an LLVM intrinsic, which gives the type `result`, on arguments (type, name)."""
         ...
 
     def fail_unless(self, ok: str, lanes: int) -> None:
@@ -172,12 +172,12 @@ def _float(w: Writer, function: str, args: list[str], dtype: DType, lanes: int) 
     if function == "neg":
         return w.op(f"fneg {typed[0]}")
     if function == "abs":
-        return w.intrinsic(f"llvm.fabs.{bits}", kind, typed[0])
+        return w.intrinsic(f"llvm.fabs.{bits}", kind, (kind, args[0]))
     if function in _ROUNDING:
-        return w.intrinsic(f"llvm.{_ROUNDING[function]}.{bits}", kind, typed[0])
+        return w.intrinsic(f"llvm.{_ROUNDING[function]}.{bits}", kind, (kind, args[0]))
     if function == "fma":
         if w.fma:
-            return w.intrinsic(f"llvm.fma.{bits}", kind, *typed)
+            return w.intrinsic(f"llvm.fma.{bits}", kind, *((kind, a) for a in args))
         return w.op(f"fadd {kind} {w.op(f'fmul {typed[0]}, {args[1]}')}, {args[2]}")
     if function in ("max", "min"):
         order = "ogt" if function == "max" else "olt"
@@ -186,7 +186,7 @@ def _float(w: Writer, function: str, args: list[str], dtype: DType, lanes: int) 
     if function == "isnan":
         return w.op(f"fcmp uno {typed[0]}, {args[0]}")
     if function == "isinf":
-        size = w.intrinsic(f"llvm.fabs.{bits}", kind, typed[0])
+        size = w.intrinsic(f"llvm.fabs.{bits}", kind, (kind, args[0]))
         return w.op(f"fcmp oeq {kind} {size}, {splat(literal(np.inf, dtype), scalar, lanes)}")
     if function == "sign":
         zero, one = splat(literal(0, dtype), scalar, lanes), splat(literal(1, dtype), scalar, lanes)
@@ -208,7 +208,7 @@ def _floor_remainder(w: Writer, args: list[str], dtype: DType, lanes: int) -> st
     one_below = w.op(f"xor {mask} {below[0]}, {below[1]}")
     moved = _choose(w, one_below, w.op(f"fadd {kind} {rest}, {args[1]}"), rest, kind, lanes)
     name = f"llvm.copysign.{_suffix(dtype, lanes)}"
-    nothing = w.intrinsic(name, kind, f"{kind} {zero}", f"{kind} {args[1]}")
+    nothing = w.intrinsic(name, kind, (kind, zero), (kind, args[1]))
     return _choose(w, w.op(f"fcmp oeq {kind} {rest}, {zero}"), nothing, moved, kind, lanes)
 
 
@@ -225,7 +225,7 @@ def _integer(w: Writer, function: str, args: list[str], dtype: DType, lanes: int
     if function in _INTEGER:
         return w.op(f"{_INTEGER[function]} {typed[0]}, {args[1]}")
     if function in ("max", "min"):
-        return w.intrinsic(f"llvm.{'s' if signed else 'u'}{function}.{suffix}", kind, *typed)
+        return w.intrinsic(f"llvm.{'s' if signed else 'u'}{function}.{suffix}", kind, *((kind, a) for a in args))
     if function == "fma":
         return w.op(f"add {kind} {w.op(f'mul {typed[0]}, {args[1]}')}, {args[2]}")
     if function == "neg":
@@ -233,7 +233,7 @@ def _integer(w: Writer, function: str, args: list[str], dtype: DType, lanes: int
     if function == "not":
         return w.op(f"xor {typed[0]}, {ones}")
     if function == "abs":
-        return w.intrinsic(f"llvm.abs.{suffix}", kind, typed[0], "i1 false") if signed else args[0]
+        return w.intrinsic(f"llvm.abs.{suffix}", kind, (kind, args[0]), ("i1", "false")) if signed else args[0]
     if function == "sign":
         above = w.op(f"zext {register_type(bool_, lanes)} {w.op(f'icmp ne {typed[0]}, {zero}')} to {kind}")
         if not signed:
@@ -330,7 +330,7 @@ def convert(w: Writer, x: str, old: DType, new: DType, lanes: int) -> str:
     if old.is_float:
         sign = "s" if new.kind == "int" else "u"
         kinds = f"{_suffix(new, lanes)}.{_suffix(old, lanes)}"
-        return w.intrinsic(f"llvm.fpto{sign}i.sat.{kinds}", after, f"{before} {x}")
+        return w.intrinsic(f"llvm.fpto{sign}i.sat.{kinds}", after, (before, x))
     if new.is_float:
         return w.op(f"{'sitofp' if old.kind == 'int' else 'uitofp'} {before} {x} to {after}")
     if before == after:
@@ -363,9 +363,9 @@ def _convert_float16(w: Writer, x: str, old: DType, new: DType, lanes: int) -> s
     if old is float64:
         double = register_type(float64, lanes)
         i32 = "i32" if lanes == 1 else f"<{lanes} x i32>"
-        size = w.intrinsic(f"llvm.fabs.{_suffix(float64, lanes)}", double, f"{double} {x}")
+        size = w.intrinsic(f"llvm.fabs.{_suffix(float64, lanes)}", double, (double, x))
         near = w.op(f"fpext {single} {y} to {double}")
-        near = w.intrinsic(f"llvm.fabs.{_suffix(float64, lanes)}", double, f"{double} {near}")
+        near = w.intrinsic(f"llvm.fabs.{_suffix(float64, lanes)}", double, (double, near))
         bits = w.op(f"bitcast {single} {y} to {i32}")
         mask = register_type(bool_, lanes)
         beyond = w.op(f"sext {mask} {w.op(f'fcmp ogt {double} {near}, {size}')} to {i32}")

@@ -12,6 +12,7 @@ import numpy as np
 
 from graphc.types import (
     SMALL_FLOATS,
+    SMALL_INTEGERS,
     DType,
     float4e2m1,
     float6e2m3,
@@ -21,13 +22,8 @@ from graphc.types import (
     float8e5m2,
     float8e5m2fnuz,
     float8e8m0,
-    int2,
-    int4,
-    uint2,
-    uint4,
 )
 
-SMALL_INTEGERS = frozenset({int2, int4, uint2, uint4})
 SMALL = SMALL_FLOATS | SMALL_INTEGERS
 
 

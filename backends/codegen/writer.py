@@ -76,10 +76,11 @@ class Writer:
     def line(self, text: str) -> None:
         self.scopes[-1].lines.append(text)
 
-    def intrinsic(self, name: str, result: str, *arguments: str) -> str:
-        kinds = ", ".join(a.rsplit(" ", 1)[0] if "splat" not in a else a[: a.index(" splat")] for a in arguments)
+    def intrinsic(self, name: str, result: str, *arguments: tuple[str, str]) -> str:
+        """A call; each argument is its type and its register."""
+        kinds = ", ".join(kind for kind, _ in arguments)
         self.declared.setdefault(name, f"declare {result} @{name}({kinds})")
-        return self.op(f"call {result} @{name}({', '.join(arguments)})")
+        return self.op(f"call {result} @{name}({', '.join(f'{kind} {x}' for kind, x in arguments)})")
 
     def new_label(self, what: str) -> str:
         self.count += 1
@@ -92,7 +93,7 @@ class Writer:
 
     def fail_unless(self, ok: str, lanes: int) -> None:
         if lanes > 1:
-            ok = self.intrinsic(f"llvm.vector.reduce.and.v{lanes}i1", "i1", f"<{lanes} x i1> {ok}")
+            ok = self.intrinsic(f"llvm.vector.reduce.and.v{lanes}i1", "i1", (f"<{lanes} x i1>", ok))
         bad, after = self.new_label("bad"), self.new_label("good")
         self.line(f"br i1 {ok}, label %{after}, label %{bad}")
         self.start(bad)

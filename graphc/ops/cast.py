@@ -15,7 +15,7 @@ from graphc.expr import Element, Source, call, cast
 from graphc.ops.base import Array, InvalidModel, Op, TensorType, TypeMismatch, Value
 from graphc.ops.elementwise import fold_small
 from graphc.types import (
-    SMALL_FLOATS,
+    FLOAT8,
     DType,
     Type,
     bool_,
@@ -27,7 +27,6 @@ from graphc.types import (
 )
 
 _ROUND_MODES = ("up", "down", "nearest")
-_SATURATING = frozenset(d for d in SMALL_FLOATS if d.name.startswith(("float8e4", "float8e5")))
 
 
 def convert(x: Array, to: DType, *, saturate: bool = True, round_mode: str = "up") -> Array:
@@ -48,7 +47,7 @@ def convert(x: Array, to: DType, *, saturate: bool = True, round_mode: str = "up
         return _truncate(x, to) if x.dtype.kind == "f" else x.astype(to.numpy)
     if to is float8e8m0:
         return _to_power_of_two(x.astype(np.float64), saturate, round_mode)
-    if to in _SATURATING and saturate:
+    if to in FLOAT8 and saturate:
         largest = float(ml_dtypes.finfo(to.numpy).max)  # type: ignore[no-untyped-call]
         x = np.clip(x if x.dtype.kind == "f" else x.astype(np.float64), -largest, largest)
     return x.astype(to.numpy)
@@ -240,7 +239,7 @@ def _check_round_mode(round_mode: str) -> None:
 
 def _check_default(to: DType, saturate: bool, round_mode: str) -> None:
     """Raise `CompileError` for what the scalar function `cast` does not do."""
-    if not saturate and to in _SATURATING | {float8e8m0}:
+    if not saturate and to in FLOAT8 | {float8e8m0}:
         raise CompileError(f"to {to.name} without saturation")
     if to is float8e8m0 and round_mode != "up":
         raise CompileError(f"to float8e8m0 with round_mode {round_mode}")

@@ -13,9 +13,9 @@ from graphc.expr import Element, Source, constant
 from graphc.ops.base import Array, Op, TensorType, Value, check_dtype, check_rank
 from graphc.ops.cast import convert
 from graphc.ops.logic import where
-from graphc.types import FLOATS, SMALL_FLOATS, bool_, dtype_of, float32
+from graphc.types import FLOAT8, FLOATS, bool_, dtype_of, float32
 
-_ALLOWED = FLOATS | frozenset(d for d in SMALL_FLOATS if d.name.startswith(("float8e4", "float8e5")))
+_ALLOWED = FLOATS | FLOAT8
 
 
 @dataclass(frozen=True)

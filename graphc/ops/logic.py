@@ -25,9 +25,7 @@ from graphc.ops.base import (
     unbroadcast,
 )
 from graphc.ops.elementwise import fold_small, known
-from graphc.types import COMPLEX, FLOATS, NUMBERS, SMALL_FLOATS, Type, bool_, broadcast, int32, int64, string
-
-_FLOAT8 = frozenset(d for d in SMALL_FLOATS if d.name.startswith(("float8e4", "float8e5")))
+from graphc.types import COMPLEX, FLOAT8, FLOATS, NUMBERS, Type, bool_, broadcast, int32, int64, string
 
 
 def _less(a: Dim, b: Dim) -> bool | None:
@@ -199,7 +197,7 @@ class IsNaN(Op):
     """Whether x is not a number. ONNX IsNaN-20."""
 
     def infer(self, x: Value) -> TensorType:
-        check_dtype(x, FLOATS | _FLOAT8, "input")
+        check_dtype(x, FLOATS | FLOAT8, "input")
         return TensorType(bool_, x.shape)
 
     def eval(self, x: Array) -> Array:
@@ -217,7 +215,7 @@ class IsInf(Op):
     detect_positive: bool = True
 
     def infer(self, x: Value) -> TensorType:
-        check_dtype(x, FLOATS | _FLOAT8, "input")
+        check_dtype(x, FLOATS | FLOAT8, "input")
         return TensorType(bool_, x.shape)
 
     def eval(self, x: Array) -> Array:

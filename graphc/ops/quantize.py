@@ -35,34 +35,27 @@ from graphc.ops.reduction import ReduceMax, ReduceMin
 from graphc.ops.reshaping import Expand
 from graphc.ops.shape import shape_of
 from graphc.types import (
+    FLOAT8,
+    SMALL_INTEGERS,
     DType,
     bfloat16,
     dtype_of,
     float4e2m1,
     float6e2m3,
     float6e3m2,
-    float8e4m3fn,
-    float8e4m3fnuz,
-    float8e5m2,
-    float8e5m2fnuz,
     float8e8m0,
     float16,
     float32,
     float64,
-    int2,
-    int4,
     int8,
     int16,
     int32,
     int64,
-    uint2,
-    uint4,
     uint8,
     uint16,
 )
 
-FLOAT8 = frozenset({float8e4m3fn, float8e4m3fnuz, float8e5m2, float8e5m2fnuz})
-QUANTIZED = FLOAT8 | {int8, uint8, int16, uint16, int4, uint4, int2, uint2, float4e2m1, float6e2m3, float6e3m2}
+QUANTIZED = FLOAT8 | SMALL_INTEGERS | {int8, uint8, int16, uint16, float4e2m1, float6e2m3, float6e3m2}
 HIGH_PRECISION = frozenset({float32, float16, bfloat16})
 
 

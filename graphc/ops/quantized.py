@@ -27,9 +27,9 @@ from graphc.ops.base import (
 from graphc.ops.conv import Conv
 from graphc.ops.conv_kernels import convolve
 from graphc.ops.linear import MatMul
-from graphc.ops.quantize import FLOAT8, saturate, saturated
+from graphc.ops.quantize import saturate, saturated
 from graphc.ops.windows import Ints
-from graphc.types import DType, bfloat16, dtype_of, float16, float32, int8, int32, int64, uint8
+from graphc.types import FLOAT8, DType, bfloat16, dtype_of, float16, float32, int8, int32, int64, uint8
 
 BYTES = frozenset({int8, uint8})
 SCALES = frozenset({float32, float16, bfloat16})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ml_dtypes
 import numpy as np
-from conformance import Case, random
+from conformance import FLOAT8, SMALL_INTEGERS, Case, random
 
 from graphc.ops import cast as op
 from graphc.types import (
@@ -18,15 +18,11 @@ from graphc.types import (
     float6e2m3,
     float6e3m2,
     float8e4m3fn,
-    float8e4m3fnuz,
     float8e5m2,
-    float8e5m2fnuz,
     float8e8m0,
     float16,
     float32,
     float64,
-    int2,
-    int4,
     int8,
     int16,
     int32,
@@ -41,8 +37,6 @@ from graphc.types import (
 )
 
 INF, NAN = np.inf, np.nan
-FLOAT8 = (float8e4m3fn, float8e4m3fnuz, float8e5m2, float8e5m2fnuz)
-SMALL_INTEGERS = (int4, uint4, int2, uint2)
 
 
 def ones_and_zeros(dtype):
