@@ -205,3 +205,14 @@ def test_panels_cover_the_lanes(padded: bool) -> None:
                     stored += places[: p.valid]
             assert sorted(set(stored)) == list(range(extent))
             assert len(stored) == extent or (not padded and len(stored) < 2 * extent)
+
+
+@pytest.mark.parametrize("width", TARGETS)
+def test_lanes_run_over_what_is_constant(width: int) -> None:
+    """Weights are packed before the run, however small the image is beside them."""
+    graph, _ = graph_of((Conv(), [(1, 64, 3, 3), (256, 64, 1, 1)], True), np.dtype(np.float32))
+    *_, kernel = lowered(graph, width)[1].kernels
+    stores = [s for s in statements(kernel.nest.body) if isinstance(s, Store) and s.buffer in kernel.nest.written]
+    vectors = [s for s in statements(kernel.nest.body) if isinstance(s, For) and s.kind == "vector"]
+    assert {s.index.extent for s in vectors} == {width // 4}
+    assert all(s.offset.terms.get(v.index) == 1 for s in stores for v in vectors if v.index in s.offset.terms)

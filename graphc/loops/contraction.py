@@ -190,6 +190,8 @@ def match(
 
 def _packs(product: _Product, is_constant: Callable[[Value], bool]) -> Callable[[Value], bool]:
     """Whether a factor may be packed: a constant, or weights in training, small beside what they meet."""
+    if is_constant(product.a.tensor) or is_constant(product.b.tensor):
+        return is_constant
     work = math.prod(i.extent for i in (*product.indices, *product.axes))
     size = {x: math.prod(static_shape(x) or ()) for x in (product.a.tensor, product.b.tensor)}
     return lambda x: is_constant(x) or (2 * size[x] <= max(size.values()) and REUSE * size[x] <= work)
