@@ -20,6 +20,7 @@ from graphc.loops.layout import Layout, Part
 from graphc.loops.schedule import Machine
 from graphc.ops.base import static_shape
 from graphc.traverse import walk
+from graphc.types import DType
 
 LEAST = 1 << 12  # multiplications below which the general schedule does as well
 UNROLLED = 256  # multiply-adds in the innermost loop
@@ -59,6 +60,7 @@ class Contraction:
         axes: the indices of the reduction.
         lanes, tile: which of `digits` becomes lanes, and which is kept in registers (None: there is none).
         spread: whether elements of `a` are the same for all lanes.
+        dtype: the element type in which products are added up.
     """
 
     a: Read
@@ -69,6 +71,7 @@ class Contraction:
     lanes: int
     tile: int | None
     spread: bool
+    dtype: DType
 
     @property
     def lane_axis(self) -> int:
@@ -184,6 +187,7 @@ def match(
         lanes,
         tile,
         product.indices[lanes] not in variables_of(left),
+        product.dtype,
     )
     return contraction if contraction.work >= LEAST else None
 
@@ -199,13 +203,14 @@ def _packs(product: _Product, is_constant: Callable[[Value], bool]) -> Callable[
 
 @dataclass(frozen=True)
 class _Product:
-    """A sum of products: the loops over the output and their variables, those of the sum, and the factors."""
+    """A sum of products: the loops over the output, their variables, those of the sum, the factors, and its type."""
 
     digits: tuple[Digit, ...]
     indices: tuple[Index, ...]
     axes: tuple[Index, ...]
     a: Read
     b: Read
+    dtype: DType
 
     def groups(self) -> dict[int, int]:
         """Axis -> divisor, where an index of a factor has a quotient of it: groups of channels."""
@@ -231,7 +236,7 @@ def _product(
         return None
     total, factors = found
     a, b = (_factor(f, reads) for f in factors)
-    return None if a is None or b is None else _Product(digits, indices, total.axes, a, b)
+    return None if a is None or b is None else _Product(digits, indices, total.axes, a, b, total.dtype)
 
 
 def _digits(shape: Sequence[int], splits: Mapping[int, int]) -> tuple[Digit, ...]:

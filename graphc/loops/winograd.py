@@ -157,28 +157,29 @@ class Winograd:
 
 def find(c: Contraction) -> Winograd | None:
     """The convolution with windows of 3 × 3, steps of 1 and one group that `c` is, if it is one."""
-    if not c.spread or len(c.axes) != 3 or c.a.tensor.dtype is not float32 or c.b.tensor.dtype is not float32:
+    types = {c.dtype, c.a.tensor.dtype, c.b.tensor.dtype}
+    if not c.spread or len(c.axes) != 3 or types != {float32}:
         return None
     axes: dict[int, Axis] = {}
     batch: dict[int, int] = {}
     channel: tuple[int, int] | None = None
     for k, i in enumerate(c.a.index):
-        outputs = [c.indices.index(t) for t in i.terms if t in c.indices]
+        places = [c.indices.index(t) for t in i.terms if t in c.indices]
         sums = [c.axes.index(t) for t in i.terms if t in c.axes]
-        if len(outputs) + len(sums) != len(i.terms):
+        if len(places) + len(sums) != len(i.terms):
             return None
-        if len(outputs) == len(sums) == 1:
-            (o,), (s,) = outputs, sums
+        if len(places) == len(sums) == 1:
+            (o,), (s,) = places, sums
             dilation = i.terms[c.axes[s]]
             if c.axes[s].extent != TAPS or dilation < 1 or i.terms[c.indices[o]] != 1 or c.digits[o].scale != 1:
                 return None
             axes[k] = Axis(o, s, c.digits[o].extent, dilation, i.constant)
         elif i.constant or any(n != 1 for n in i.terms.values()):
             return None
-        elif sums and channel is None and not outputs:
+        elif len(sums) == 1 and channel is None and not places:
             channel = k, sums[0]
-        elif len(outputs) == 1 and not sums:
-            batch[k] = outputs[0]
+        elif len(places) == 1 and not sums:
+            batch[k] = places[0]
         elif i.terms:
             return None
     if len(axes) != 2 or channel is None:
@@ -244,7 +245,7 @@ class Plan:
         return 4 * PRODUCTS * self.conv.channels * self.conv.maps > machine.cache // 2
 
     def cycles(self, machine: Machine, threads: int) -> float:
-        """An estimate of the time."""
+        """An estimate of the time, in that of a vector's multiply-adds."""
         channels, maps = self.conv.channels, self.maps
         share = PRODUCT * PRODUCTS * channels * steps(self.products, self.tiling, self.lanes)
         weights, scratch = (4 * PRODUCTS * n for n in (channels * maps, self.band * (channels + maps)))
@@ -265,7 +266,7 @@ def _vectors(extent: int, lanes: int) -> int:
 
 
 def plan(conv: Winograd, lanes: int, machine: Machine, threads: int) -> Plan:
-    """The plan that takes the fewest cycles by a small model of the processor."""
+    """The plan that takes the least time by a small model of the processor."""
     bands = {-(-conv.tiles // -(-conv.tiles // n)) for n in BANDS}
     groups = [n for n in GROUPS if n == 1 or conv.maps % (n * lanes) == 0]
     found = [p for band in sorted(bands) for n in groups for p in _plans(conv, band, n, lanes, machine)]
@@ -285,7 +286,7 @@ def _plans(conv: Winograd, band: int, groups: int, lanes: int, machine: Machine)
     k = Index("c", conv.channels)
     a = Read(conv.c.a.tensor, (linear(indices[0]), linear(indices[1]), linear(k)))
     b = Read(conv.c.b.tensor, (linear(indices[0]), linear(k), linear(indices[2])))
-    products = Contraction(a, b, digits, indices, (k,), 2, 1, True)
+    products = Contraction(a, b, digits, indices, (k,), 2, 1, True, float32)
     tilings = [tiling(products, lanes, machine)]
     if band <= machine.registers - 4:
         tilings.append(tiling_of(1, band))
