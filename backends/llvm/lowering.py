@@ -17,7 +17,7 @@ from graphc.index import Index, Linear, linear
 from graphc.ir import Node, Value
 from graphc.loops.compose import contents, elements, immediate, sizes, stored
 from graphc.loops.contract import contract
-from graphc.loops.contraction import MAX_HALO, Contraction, Read, fits, match, order, packed, tiling
+from graphc.loops.contraction import MAX_HALO, Contraction, Read, fits, match, meets, order, packed, tiling
 from graphc.loops.layout import Layout, blocked, columns, in_blocks, padded, row_major
 from graphc.loops.lower import kernel, lower, part, zero_gaps, zero_halo
 from graphc.loops.nest import Block, For, Nest, Store
@@ -409,7 +409,7 @@ class _Lowering:
         fixed = contents(b) is not None
         b = self._in(
             b,
-            lambda own: not fixed and own.offset(c.b.index).terms.get(lane) == 1,
+            lambda own: not fixed and own.offset(c.b.index).terms.get(lane) == 1 and not meets(c, own, sums),
             lambda: packed(c, shape, tiles.vectors * lanes, sums),
         )
         is_packed = b is not c.b.tensor
