@@ -18,7 +18,7 @@ from graphc.ir import Node, Value
 from graphc.loops import winograd
 from graphc.loops.compose import contents, elements, immediate, sizes, stored
 from graphc.loops.contract import contract
-from graphc.loops.contraction import MAX_HALO, Contraction, Order, Read, match, order, packed, tiling
+from graphc.loops.contraction import MAX_HALO, Contraction, Order, Read, match, meets, order, packed, tiling
 from graphc.loops.layout import Layout, blocked, in_blocks, padded, row_major
 from graphc.loops.lower import kernel, lower, part, zero_gaps, zero_halo
 from graphc.loops.nest import Block, For, Nest, Store
@@ -453,7 +453,7 @@ class _Lowering:
         rows = c.along_rows
         b = self._in(
             b,
-            lambda own: not fixed and c.in_rows(own),
+            lambda own: not fixed and c.in_rows(own) and (rows or not meets(c, own, sums)),
             lambda: padded(shape, c.reach(c.b, shape)) if rows else packed(c, shape, tiles.vectors * lanes, sums),
         )
         is_packed = b is not c.b.tensor and not rows

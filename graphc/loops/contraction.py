@@ -442,6 +442,14 @@ def order(c: Contraction, layout: Layout) -> Order:
     return Order(tuple(k for k in everything if k != last), last, None)
 
 
+def meets(c: Contraction, layout: Layout, sums: Order) -> bool:
+    """True if `b`, lying as `layout`, has rows that meet in few sets of the first cache, and is worth packing."""
+    inner = c.axes[sums.inner]
+    stride = layout.offset(c.b.index).terms.get(inner, 0) * int(c.b.tensor.dtype.numpy.itemsize)
+    uses = c.work // max(math.prod(layout.shape), 1)
+    return stride > 0 and 2 * stride % PAGE == 0 and inner.extent >= 8 * ALIASES and uses >= REUSE // 4
+
+
 def packed(c: Contraction, shape: Sequence[int], panel: int, sums: Order) -> Layout:
     """The layout of `b`, of this shape, in which the innermost loops read it from one end to the other.
 
