@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import time
 from collections.abc import Sequence
 
@@ -12,10 +11,11 @@ from graphc.runtime.backend import MachineLimits
 
 from ..codegen.jit import compile_object, link
 from ..codegen.target import Target
-from ..codegen.team import FIRST, MASK_BYTES, MASK_LINE, MASKS, TEAM, THREADS, at
+from ..codegen.team import at
+from .block import Block
 from .driver import Call, Place, driver
 from .program import ENTER
-from .threads import aligned, imported, take
+from .threads import Team, aligned, imported, take
 
 ROUNDS = 5  # the best of so many counts
 STEPS = 200_000  # of the arithmetic, 10 ms or so
@@ -27,13 +27,12 @@ def measure_limits(target: Target, threads: int) -> MachineLimits:
     team = take(threads) if threads > 1 else None
     try:
         threads = threads if team is not None else 1
-        address = team.address if team is not None else 0
         accumulators, lanes = target.registers * 3 // 4, target.lanes(4)
-        computing = _best(_arithmetic(accumulators, lanes, target.fma), [STEPS, 0], threads, address, target)
+        computing = _best(_arithmetic(accumulators, lanes, target.fma), [STEPS, 0], threads, team, target)
         data = aligned(STREAM_BYTES)
         data[:] = 1
         each = STREAM_BYTES // threads // (8 * target.vector_bytes) * 8 * target.vector_bytes
-        reading = _best(_stream(lanes), [each, data.ctypes.data], threads, address, target)
+        reading = _best(_stream(lanes), [each, data.ctypes.data], threads, team, target)
     finally:
         if team is not None:
             team.lock.release()
@@ -41,23 +40,21 @@ def measure_limits(target: Target, threads: int) -> MachineLimits:
     return MachineLimits(flops / computing, each * threads / reading, threads)
 
 
-def _best(text: str, arguments: Sequence[int], threads: int, team: int, target: Target) -> float:
+def _best(text: str, arguments: Sequence[int], threads: int, team: Team | None, target: Target) -> float:
     """The seconds of the fastest run of a kernel on `arguments`, as many shares of it as there are threads."""
     calls = [Call("limit", (Place(0, 0, 64, True),), True)]
     objects = [compile_object(text, target), compile_object(driver(calls, 1), target)]
     library = link(objects, ["enter"], imported())
-    given, masks, memory = aligned(64), aligned(MASK_LINE), aligned(FIRST + 64)
-    given[:] = memory[:] = 0
+    given = aligned(64)
+    given[:] = 0
     given.view(np.int64)[: len(arguments)] = arguments
-    block = memory.view(np.int64)
-    block[THREADS // 8], block[TEAM // 8] = threads, team
-    block[MASKS // 8], block[MASK_BYTES // 8] = masks.ctypes.data, masks.nbytes
-    block[FIRST // 8] = given.ctypes.data
-    enter, address = ENTER(library.addresses["enter"]), ctypes.c_void_p(memory.ctypes.data)
+    block = Block([given.ctypes.data], len(calls))
+    block.share(team, threads)
+    enter = ENTER(library.addresses["enter"])
     best = float("inf")
     for _ in range(ROUNDS):
         start = time.perf_counter()
-        enter(address)
+        enter(block.address)
         best = min(best, time.perf_counter() - start)
     return best
 

@@ -23,7 +23,8 @@ from graphc.types import Array
 
 from ..codegen.jit import Library, compile_object, link
 from ..codegen.target import Target
-from ..codegen.team import CANCEL, FIRST, MASK_BYTES, MASK_LINE, MASKS, STATUS, TEAM, THREADS
+from ..codegen.team import CANCEL, FIRST, STATUS
+from .block import Block
 from .driver import HEADER, Call, driver, holder
 from .threads import aligned, imported, take
 
@@ -57,21 +58,10 @@ class Context:
     """What one run needs besides its inputs and outputs; used by one run at a time, again and again."""
 
     def __init__(self, program: Program):
-        slots = program.slots + 1
-        self.arena = aligned(program.arena)
-        self._memory = aligned(FIRST + 8 * slots)
-        self._memory[:] = 0
-        self.address = ctypes.c_void_p(self._memory.ctypes.data)
-        # The block as a table of 64-bit words.
-        self.block: Any = (ctypes.c_int64 * (FIRST // 8 + slots)).from_address(self._memory.ctypes.data)
-        self.block[FIRST // 8] = self.arena.ctypes.data
-        self.block[FIRST // 8 + 1] = program.constants.ctypes.data
-        self.block[THREADS // 8] = 1
-        self._masks = aligned(MASK_LINE * len(program.steps))
-        self.block[MASKS // 8] = self._masks.ctypes.data
-        self.block[MASK_BYTES // 8] = self._masks.nbytes
-        self.clocks = np.zeros(program._clocks, np.int64)
-        self.block[FIRST // 8 + program.slots] = self.clocks.ctypes.data
+        self.arena, self.clocks = aligned(program.arena), np.zeros(program._clocks, np.int64)
+        arrays = [0] * (len(program.inputs) + len(program.outputs))  # written for each run
+        pointers = [self.arena.ctypes.data, program.constants.ctypes.data, *arrays, self.clocks.ctypes.data]
+        self.block = Block(pointers, len(program.steps))
 
 
 @dataclass(eq=False)
@@ -124,7 +114,7 @@ class Program:
             context = self._free.pop()
         except IndexError:
             context = Context(self)
-        block = context.block
+        words = context.block.words
         held: list[Any] = []
         at = FIRST // 8 + 2
         for x in data:
@@ -132,13 +122,13 @@ class Program:
             if not (flags.c_contiguous and flags.aligned):
                 x = np.require(x, requirements=["C", "A"])
                 held.append(x)
-            block[at] = id(x) if HEADER else holder(x, held)
+            words[at] = id(x) if HEADER else holder(x, held)
             at += 1
         results: list[Array] = []
         for k, (shape, dtype) in enumerate(self._types):
             y = out[k] if k in out else np.empty(shape, dtype)
             results.append(y)
-            block[at] = id(y) if HEADER else holder(y, held)
+            words[at] = id(y) if HEADER else holder(y, held)
             at += 1
         start = time.perf_counter()
         if self._seconds >= LONG:
@@ -146,13 +136,13 @@ class Program:
         elif self.threads > 1:
             self._call(context)
         else:
-            self._enter(context.address)
+            self._enter(context.block.address)
         self._seconds = time.perf_counter() - start
-        failed = block[STATUS // 8]
+        failed = words[STATUS // 8]
         if clocks is not None:
             clocks[:] = context.clocks
         if failed:
-            block[STATUS // 8] = 0
+            words[STATUS // 8] = 0
         self._free.append(context)
         if failed:
             self._explain(data)
@@ -160,16 +150,16 @@ class Program:
 
     def _call(self, context: Context) -> None:
         """One run, on the team if it is free; alone otherwise, with the same results."""
+        block = context.block
         team = take(self.threads) if self.threads > 1 else None
         if team is None:
-            self._enter(context.address)
+            self._enter(block.address)
             return
-        block = context.block
         try:
-            block[THREADS // 8], block[TEAM // 8] = self.threads, team.address
-            self._enter(context.address)
+            block.share(team, self.threads)
+            self._enter(block.address)
         finally:
-            block[THREADS // 8], block[TEAM // 8] = 1, 0
+            block.share(None, 1)
             team.lock.release()
 
     def _call_watched(self, context: Context, used: object) -> None:
@@ -197,7 +187,7 @@ class Program:
                 check_deadline()
                 left = time_left()
         except BaseException:
-            context.block[CANCEL // 8] = 1
+            context.block.words[CANCEL // 8] = 1
             raise
         finally:
             thread.join()
