@@ -209,7 +209,7 @@ def test_whitening_becomes_part_of_the_model() -> None:
         (Xavier(), lambda i, o: math.sqrt(2 / (i + o))),
         (He(), lambda i, o: math.sqrt(2 / i)),
     ],
-    ids=str,
+    ids=["gaussian", "xavier", "he"],
 )
 def test_first_values(initialiser, std) -> None:
     graph = initialise(models.resnet18(batch="n", classes=10, image_size=32), initialiser, seed=4)
