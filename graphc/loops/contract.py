@@ -299,7 +299,10 @@ class _Core:
         lines = -(-depth * self.panel.vectors * self.panel.lanes * itemsize // LINE)
         own = -(-lines // self.ahead.count)
         at = substitute_index(b.offset, first)
-        at = at + at.terms[self.ahead.index] + self.ahead.tile * (own * LINE // itemsize)
+        stride = at.terms.get(self.ahead.index)
+        if stride is None:  # groups that are no whole panels: the next one is not where a stride says
+            return ()
+        at = at + stride + self.ahead.tile * (own * LINE // itemsize)
         return tuple(Prefetch(b.buffer, at + i * LINE // itemsize) for i in range(own))
 
     def _sums(self, axes: Sequence[Index], steps: Steps) -> Block:
