@@ -26,6 +26,8 @@ NOT_SAVED = {
 DIFFERS = {
     "Fused*": "Fused is inlined",
     "SeededDropout*": "it is written as what it is made of",
+    "StopGradient*": "forwards it is an Identity",
+    "Barrier*": "forwards it is an Identity of its first input",
     "Constant-*": "ONNX names an initialiser, and the output of the graph is a copy of it",
     "If-nothing-captured": "the outputs of the branches are copies of their constants",
     "If-joined-types": "the outputs of the branches are copies of what they capture",
