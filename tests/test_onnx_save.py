@@ -355,5 +355,5 @@ class Halve(Op):
 
 def test_operators_that_onnx_does_not_have() -> None:
     a = x(2)
-    with pytest.raises(GraphcError, match="graphc.Halve is not in ONNX"):
+    with pytest.raises(GraphcError, match=r"graphc\.Halve is not in ONNX"):
         save(Graph([a], Halve().apply((a,))))
