@@ -16,8 +16,11 @@ import numpy as np
 import pytest
 
 import graphc
+from graphc.ir import Graph, Value
+from graphc.ops.base import const
 from graphc.parse import parse
 from graphc.runtime.signatures import CacheInfo, Signatures
+from graphc.types import TensorType, float32
 
 GRAPH = """
 graph (%x: f32[n,m]) {
@@ -174,3 +177,23 @@ def test_placement_is_that_of_the_shapes_that_ran():
     assert "run time" in next(iter(model.placement())).reason
     model(data(2))
     assert [p.backend for p in model.placement()] == ["llvm"]
+
+
+def test_one_region_is_the_whole_graph_in_any_order() -> None:
+    """Inputs that are read in another order than they come, and an output that is a constant."""
+    x, y, z = (Value(TensorType(float32, (3,)), name=n) for n in "xyz")
+    rate = const(np.float32(0.5), name="rate")
+    graph = Graph([x, y, z], [rate, z * 2.0, y - x], ["rate", "a", "b"])
+    model = graphc.compile(graph, backend="llvm")
+    executable = model._open()
+    (compiled,) = executable.signatures.values()  # type: ignore[attr-defined]
+    assert compiled.whole is not None
+    arrays = [np.arange(3, dtype=np.float32) * k for k in (1, 2, 5)]
+    results = model.run(arrays)
+    np.testing.assert_array_equal(results["rate"], np.float32(0.5))
+    np.testing.assert_array_equal(results["a"], arrays[2] * 2)
+    np.testing.assert_array_equal(results["b"], arrays[1] - arrays[0])
+    place = np.empty(3, np.float32)
+    (_, got, _) = model.run_into(arrays, {1: place})
+    assert got is place
+    np.testing.assert_array_equal(place, arrays[2] * 2)

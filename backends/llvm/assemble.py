@@ -10,7 +10,7 @@ from functools import partial
 from graphc import debug
 from graphc.ir import Node, Value
 from graphc.limits import check_deadline
-from graphc.loops.compose import sizes
+from graphc.loops.compose import contents, sizes
 from graphc.loops.fingerprint import fingerprint
 from graphc.loops.layout import Layout, row_major
 from graphc.loops.memory import ALIGNMENT, Lifetime, plan
@@ -122,6 +122,9 @@ class _Memory:
             root, at = self.find(v)
             slot = 2 + len(inputs) + i
             layout = self.layout(root)
+            array = None if root in inputs or root in self.lowered.constants else contents(root)
+            if array is not None:  # a constant that no kernel reads
+                self.lowered.constants[root], self.lowered.layouts[root] = array, layout
             own = not at and layout.is_row_major and layout.size == row_major(sizes(v)).size
             if own and root not in inputs and root not in self.place and root not in self.lowered.constants:
                 self.place[root] = slot, 0

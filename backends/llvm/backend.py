@@ -158,6 +158,12 @@ def _in_parts(graph: Graph) -> Graph:
     return graph if parts is graph else fuse(share_subexpressions(parts))
 
 
+def _ordered(values: list[Value], wanted: Sequence[Value]) -> list[Value]:
+    """`values`, those in `wanted` first and in that order."""
+    place = {v: k for k, v in enumerate(wanted)}
+    return sorted(values, key=lambda v: place.get(v, len(place)))
+
+
 Signature = tuple[Any, ...]  # a shape for each input, None for what is not a tensor
 
 
@@ -186,9 +192,12 @@ class _Compiled:
 
     def _regions(self, target: Target, check: Callable[[Node, Target], None]) -> list[_Region]:
         native = {n: why_not(n, target, check) is None for n in self.graph.nodes}
-        return [self._region(nodes, native[nodes[0]], target) for nodes in regions(self.graph, native)]
+        found = regions(self.graph, native)
+        # Where there is one region, it returns constants as well, and is the whole graph.
+        constants = [v for v in self.graph.outputs if v.node is not None and isinstance(v.node.op, Constant)]
+        return [self._region(nodes, native[nodes[0]], target, constants if len(found) == 1 else ()) for nodes in found]
 
-    def _region(self, nodes: list[Node], native: bool, target: Target) -> _Region:
+    def _region(self, nodes: list[Node], native: bool, target: Target, constants: Sequence[Value]) -> _Region:
         if not native:
             return _Region(nodes, None)
         made = {v for n in nodes for v in n.outputs}
@@ -197,7 +206,8 @@ class _Compiled:
         read = set(self.graph.outputs)
         inside = set(nodes)
         read |= {x for n in self.graph.nodes if n not in inside for x in n.inputs if x is not None}
-        outputs = [v for n in nodes for v in n.outputs if v in read]
+        outputs = [*dict.fromkeys(constants), *(v for n in nodes for v in n.outputs if v in read)]
+        inputs, outputs = _ordered(inputs, self.graph.inputs), _ordered(outputs, self.graph.outputs)
         return _Region(nodes, build(nodes, inputs, outputs, target, self.threads, self.winograd))
 
     def run(self, inputs: Sequence[Data]) -> list[Data]:
