@@ -128,7 +128,7 @@ def layers(graph: Graph) -> list[tuple[float, int]]:
     found = []
     for node in graph.nodes:
         if node.op.name in PRODUCTS:
-            flops = float(node.op.cost(node.inputs, node.outputs).flops)  # type: ignore[arg-type]
+            flops = float(node.op.cost(node.inputs, node.outputs).flops)
             fixed = [x for x in node.inputs if x is not None and x.node is not None and isinstance(x.node.op, Constant)]
             found.append((flops, sum(x.tensor.nbytes or 0 for x in fixed)))
     return found
@@ -146,7 +146,7 @@ def measure(name: str, threads: int, options: argparse.Namespace, versions: dict
         folder = Path(name_of_folder)
         model = folder / f"{name}.onnx"
         graphc.save(graph, model, opset=20)
-        np.savez(folder / "feeds.npz", **random_feeds(graph, seed=options.seed))  # type: ignore[arg-type]
+        np.savez(folder / "feeds.npz", **random_feeds(graph, seed=options.seed))
         try:
             for engine in options.engines:
                 worker = Worker(engine, folder, model, threads)

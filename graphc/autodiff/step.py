@@ -186,4 +186,4 @@ def _mask(prediction: Value, target: Value, loss: Loss) -> Value:
 def _sizes(v: Value) -> tuple[int, ...]:
     if not v.tensor.is_static:
         raise CompileError(f"the state {quote(v.name)} is {v.type}, expected known sizes")
-    return tuple(int(d) for d in v.tensor.shape or ())  # type: ignore[arg-type]
+    return v.tensor.sizes

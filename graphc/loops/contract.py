@@ -81,26 +81,7 @@ def contract(
     whole: bool,
     sums: Order,
     machine: Machine,
-) -> Block:
-    """As `product`, shared out among threads where that is worth it."""
-    body = product(
-        c, element, target, layout, tiles, lanes=lanes, padded=padded, whole=whole, sums=sums, machine=machine
-    )
-    return share(body) if c.work >= GRAIN else body
-
-
-def product(
-    c: Contraction,
-    element: Element,
-    target: Buffer,
-    layout: Layout,
-    tiles: Tiling,
-    *,
-    lanes: int,
-    padded: bool,
-    whole: bool,
-    sums: Order,
-    machine: Machine,
+    shared: bool = True,
 ) -> Block:
     """The statements that store `element` in `target`.
 
@@ -114,6 +95,7 @@ def product(
         whole: lanes beyond the output's end may be stored, and read in what is done to the sum.
         sums: the order of the reduction.
         machine: for the size of the cache.
+        shared: loops are shared out among threads, where that is worth it.
     """
     outer = [k for k, d in enumerate(c.digits) if k not in (c.lanes, c.tile) and d.extent > 1]
     found = panels(c.digits[c.lanes].extent, lanes, tiles.vectors, padded=padded, whole=whole)
@@ -173,7 +155,7 @@ def product(
         body = row_loops(
             batch, {}, lambda v: panel_loops(found, v, lambda p, w: row_loops(rows, w, lambda x: tile_loops(p, x)))
         )
-    return body
+    return share(body) if shared and c.work >= GRAIN else body
 
 
 @dataclass(frozen=True)

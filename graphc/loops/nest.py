@@ -198,8 +198,8 @@ def _lines(body: Block, depth: int, outer: Mapping[object, str]) -> Iterator[str
             yield f"{pad}prefetch {names[s.buffer]}[{show_index(s.offset, names)}]"
         else:
             yield from (f"{pad}{line}" for line in _shared([*data_of(s.offset), s.value], names))
-            plain = isinstance(s.value, Const) and s.value.dtype is s.buffer.dtype
-            value = show_number(s.value) if plain else show(s.value, names)  # type: ignore[arg-type]
+            e = s.value
+            value = show_number(e) if isinstance(e, Const) and e.dtype is s.buffer.dtype else show(e, names)
             function = "" if isinstance(s, Store) else s.function
             yield f"{pad}{names[s.buffer]}[{show_index(s.offset, names)}] {function}= {value}"
 

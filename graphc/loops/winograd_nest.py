@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 
 from graphc.expr import Buffer, Const, Element, Expr, Load, Source, constant, over, position
 from graphc.index import Index, Linear, divide, linear
-from graphc.loops.contract import product
+from graphc.loops.contract import contract
 from graphc.loops.contraction import Order, find_sum, logical_index
 from graphc.loops.functions import is_long
 from graphc.loops.layout import Layout
@@ -64,9 +64,9 @@ def minimal_filtering(
         Alloc(v),
         Alloc(m),
         *make.transformed(x, v),
-        *product(
+        *contract(
             plan.products, term, m, plan.sums, plan.tiling,
-            lanes=plan.lanes, padded=True, whole=True, sums=sums, machine=machine,
+            lanes=plan.lanes, padded=True, whole=True, sums=sums, machine=machine, shared=False,
         ),
         *make.stored(element, m, target, layout),
     )  # fmt: skip

@@ -96,9 +96,7 @@ def normalize_axes(axes: Iterable[int], rank: int) -> tuple[int, ...]:
 
 def static_shape(x: Value) -> tuple[int, ...] | None:
     """The shape as numbers, or None where a dimension is not known."""
-    if x.shape is None or any(isinstance(d, SymDim) for d in x.shape):
-        return None
-    return tuple(int(d) for d in x.shape)  # type: ignore[arg-type]
+    return x.tensor.sizes if x.tensor.is_static else None
 
 
 # -- gradients --------------------------------------------------------------------------------------------------------

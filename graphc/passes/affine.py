@@ -21,12 +21,6 @@ from graphc.types import DType, int64
 LINEAR: tuple[type[Op], ...] = (Conv, ConvTranspose, Gemm, MatMul)
 
 
-def sizes(v: Value) -> tuple[int, ...]:
-    """The shape of a constant."""
-    assert v.shape is not None
-    return tuple(int(d) for d in v.shape)  # type: ignore[arg-type]
-
-
 def along(v: Value, axis: int, rank: int) -> Value:
     """The vector `v` as a tensor of `rank` whose other axes have size 1."""
     return v.reshape([-1 if i == axis else 1 for i in range(rank)])
@@ -45,17 +39,17 @@ def row_axis(rank: int | None) -> int:
 def output_channels(op: Op, w: Value) -> int:
     """The number of output channels."""
     if isinstance(op, Conv):
-        return sizes(w)[0]
+        return w.tensor.sizes[0]
     if isinstance(op, ConvTranspose):
-        return sizes(w)[1] * op.group
-    return sizes(w)[0 if isinstance(op, Gemm) and op.transB else -1]
+        return w.tensor.sizes[1] * op.group
+    return w.tensor.sizes[0 if isinstance(op, Gemm) and op.transB else -1]
 
 
 def input_channels(op: Op, w: Value) -> int:
     """The number of input channels."""
     if isinstance(op, Conv):
-        return sizes(w)[1] * op.group
-    return sizes(w)[-1 if isinstance(op, Gemm) and op.transB else 0]
+        return w.tensor.sizes[1] * op.group
+    return w.tensor.sizes[-1 if isinstance(op, Gemm) and op.transB else 0]
 
 
 def check_foldable(m: Match, op: Op, w: Value, *, before: bool) -> None:
@@ -69,7 +63,7 @@ def check_foldable(m: Match, op: Op, w: Value, *, before: bool) -> None:
 
 def channel_vector(m: Match, c: Value, axis: int, rank: int, channels: int) -> Value:
     """`c`, which broadcasts along one axis only, as a vector of `channels`; declines for any other shape."""
-    shape = sizes(c)
+    shape = c.tensor.sizes
     wide = (1,) * (rank - len(shape)) + shape
     others = [d for i, d in enumerate(wide) if i != axis]
     m.require(len(wide) == rank and all(d == 1 for d in others), f"{c.type} is not one number for each channel")
@@ -115,15 +109,15 @@ def _plus(b: Value | None, c: Value | None, dtype: DType) -> Value | None:
 
 
 def _scale_output_channels(op: Op, w: Value, k: Value) -> Value:
-    rank = len(sizes(w))
+    rank = len(w.tensor.sizes)
     if isinstance(op, Conv):
         return _times(w, along(k, 0, rank))
     if isinstance(op, ConvTranspose):
         if op.group == 1:
             return _times(w, along(k, 1, rank))
-        inputs, outputs, *kernel = sizes(w)
+        inputs, outputs, *kernel = w.tensor.sizes
         grouped = w.reshape([op.group, inputs // op.group, outputs, *kernel])
-        return _times(grouped, k.reshape([op.group, 1, outputs, *(1 for _ in kernel)])).reshape(sizes(w))
+        return _times(grouped, k.reshape([op.group, 1, outputs, *(1 for _ in kernel)])).reshape(w.tensor.sizes)
     return _times(w, along(k, 0 if isinstance(op, Gemm) and op.transB else rank - 1, rank))
 
 
@@ -142,10 +136,10 @@ def scale_input(op: Op, x: Value, w: Value, b: Value | None, *, k: Value | None,
 
 
 def _scale_input_channels(op: Op, w: Value, k: Value) -> Value:
-    rank = len(sizes(w))
+    rank = len(w.tensor.sizes)
     if isinstance(op, Conv) and op.group > 1:
-        grouped = _grouped(op, w)
-        return _times(grouped, k.reshape([op.group, 1, sizes(w)[1], *(1 for _ in range(rank - 2))])).reshape(sizes(w))
+        grouped, shape = _grouped(op, w), w.tensor.sizes
+        return _times(grouped, k.reshape([op.group, 1, shape[1], *(1 for _ in range(rank - 2))])).reshape(shape)
     if isinstance(op, Conv):
         return _times(w, along(k, 1, rank))
     return _times(w, along(k, rank - 1 if isinstance(op, Gemm) and op.transB else 0, rank))
@@ -153,10 +147,10 @@ def _scale_input_channels(op: Op, w: Value, k: Value) -> Value:
 
 def _sum_of_inputs(op: Op, w: Value, c: Value) -> Value:
     """What the constant input `c` gives: a vector of output channels, in the type of `c`."""
-    rank = len(sizes(w))
+    rank = len(w.tensor.sizes)
     w = as_type(w, c.dtype)
     if isinstance(op, Conv):
-        grouped = c.reshape([op.group, 1, sizes(w)[1], *(1 for _ in range(rank - 2))]) * _grouped(op, w)
+        grouped = c.reshape([op.group, 1, w.tensor.sizes[1], *(1 for _ in range(rank - 2))]) * _grouped(op, w)
         return grouped.sum(list(range(2, rank + 1))).reshape([-1])
     axis = rank - 1 if isinstance(op, Gemm) and op.transB else 0
     return (along(c, axis, rank) * w).sum(axis)
@@ -164,7 +158,7 @@ def _sum_of_inputs(op: Op, w: Value, c: Value) -> Value:
 
 def _grouped(op: Conv, w: Value) -> Value:
     """(M, C/g, kernel…) as (g, M/g, C/g, kernel…)."""
-    outputs, inputs, *kernel = sizes(w)
+    outputs, inputs, *kernel = w.tensor.sizes
     return w.reshape([op.group, outputs // op.group, inputs, *kernel])
 
 

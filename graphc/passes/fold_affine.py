@@ -23,7 +23,6 @@ from graphc.passes.affine import (
     scale_input_rows,
     scale_output,
     scale_rows,
-    sizes,
 )
 from graphc.passes.rewrite import Match, constant, maybe, p, rewrite, rule, value
 from graphc.types import float32, float64
@@ -202,7 +201,7 @@ def scale_after_left(m: Match) -> Value:
     check_foldable(m, m.op(left_product), m[w], before=False)
     m.require(not m.is_shared(w), "the weight is used elsewhere too")
     m.require(out.shape == m.node.output.shape, "the product is broadcast")
-    vector = _vector(m, row_axis(out.rank), out.rank, sizes(m[w])[0])
+    vector = _vector(m, row_axis(out.rank), out.rank, m[w].tensor.sizes[0])
     return scale_rows(m[x], m[w], k=_factor(m, m.node.op, vector))
 
 
@@ -232,7 +231,7 @@ def scale_before_left(m: Match) -> Value:
     check_foldable(m, m.op(of_scaled_left), m[w], before=True)
     m.require(not m.is_shared(w), "the weight is used elsewhere too")
     m.require(m[x].shape == inner.shape, "the product is broadcast")
-    vector = _vector(m, row_axis(inner.rank), inner.rank, sizes(m[w])[1])
+    vector = _vector(m, row_axis(inner.rank), inner.rank, m[w].tensor.sizes[1])
     return scale_input_rows(m[x], m[w], k=_factor(m, m.op(scaled_input), vector))
 
 
