@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 
@@ -144,7 +145,8 @@ class Layout:
         order = [i for axis in range(len(self.shape)) for i, p in enumerate(self.parts) if p.axis == axis]
         split = out.reshape([p.extent for p in self.parts]).transpose(order)
         for box in product(*(self._pieces(axis) for axis in range(len(self.shape)))):
-            to = split[tuple(place for _, places in box for place in places)]
+            at: tuple[Any, ...] = (*(place for _, places in box for place in places), ...)
+            to = split[at]  # an array also where there are no axes
             to[...] = array[tuple(piece for piece, _ in box)].reshape(to.shape)
 
     def _pieces(self, axis: int) -> list[tuple[slice, tuple[slice, ...]]]:
