@@ -17,6 +17,7 @@ from graphc.limits import check_deadline
 from graphc.names import quote
 from graphc.ops.base import Constant
 from graphc.passes.decompose import decompose, parts_of
+from graphc.passes.flatten_pixels import flatten_pixels
 from graphc.passes.fuse import fuse
 from graphc.passes.share_subexpressions import share_subexpressions
 from graphc.runtime.backend import Executable, KernelRun, MachineLimits, Options
@@ -155,7 +156,7 @@ class LlvmExecutable(Executable):
 def _in_parts(graph: Graph) -> Graph:
     """`graph` after `decompose`; what it made of several nodes is shared and fused like the rest."""
     parts = decompose(graph)
-    return graph if parts is graph else fuse(share_subexpressions(parts))
+    return flatten_pixels(graph if parts is graph else fuse(share_subexpressions(parts)))
 
 
 def _ordered(values: list[Value], wanted: Sequence[Value]) -> list[Value]:

@@ -18,7 +18,7 @@ from graphc.ir import Node, Value
 from graphc.loops import winograd
 from graphc.loops.compose import contents, elements, immediate, sizes, stored
 from graphc.loops.contract import contract
-from graphc.loops.contraction import MAX_HALO, Contraction, Order, Read, match, meets, order, packed, tiling
+from graphc.loops.contraction import MAX_HALO, Contraction, Order, Read, lanes_of, match, meets, order, packed, tiling
 from graphc.loops.layout import Layout, blocked, in_blocks, padded, row_major
 from graphc.loops.lower import kernel, lower, part, zero_gaps, zero_halo
 from graphc.loops.nest import Block, For, Nest, Store
@@ -238,14 +238,11 @@ class _Lowering:
         return elements(node.op, node.outputs, [None if x is None else given[x] for x in node.inputs], constant)
 
     def _takes(self, c: Contraction) -> bool:
-        """True if the contraction can be built: groups of whole vectors, halos that are not large."""
-        if any(d.axis == c.lane_axis and d.scale > 1 for d in c.digits) and c.digits[c.lanes].extent % self._lanes(c):
-            return False
+        """True if the contraction can be built: halos that are not large."""
         return all(max(h) <= MAX_HALO for r in (c.a, c.b) for h in c.reach(r, sizes(r.tensor)))
 
     def _lanes(self, c: Contraction) -> int:
-        widest = max(int(x.tensor.dtype.numpy.itemsize) for x in (c.a, c.b))
-        return self.machine.vector_bytes // max(widest, 4)
+        return lanes_of(c.a, c.b, self.machine)
 
     def _winograd(self, c: Contraction) -> Plan | None:
         """How the contraction takes fewer multiplications, where that is faster."""
@@ -299,7 +296,7 @@ class _Lowering:
     def _windowed(self, found: _Output, shape: Sequence[int], v: Value) -> tuple[int, int] | None:
         """(1, block) for what reads windows of images, channel by channel: lanes along rows would be strided."""
         block = self._lanes_of(v)
-        if len(shape) < 3 or shape[1] % block or len(found.parts) != 1:
+        if len(shape) < 3 or -shape[1] % block > shape[1] // 4 or len(found.parts) != 1:
             return None
         (only,) = found.parts
         images = [r for r in only.reads if len(r.index) == len(shape)]
