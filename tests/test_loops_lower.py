@@ -95,6 +95,16 @@ def window(x: Source) -> Form:
     return lambda i, j: over("max", (3, 3), lambda p, q: x.padded((i * 2 + p - 1, j * 2 + q - 1), -math.inf))
 
 
+def leaky(x: Source) -> Form:
+    """A choice between sides that read no more than the condition."""
+
+    def element(*i: Index) -> Expr:
+        v = x[i]
+        return select(v < 0, v * 0.25, v)
+
+    return element
+
+
 ROWS: dict[str, Row] = {
     "map": Row(lambda m, n: [(m, n)] * 2, lambda x, z: lambda i, j: x[i, j] * 2.0 + z[i, j], lambda x, z: x * 2 + z),
     "map-float64": Row(lambda m, n: [(m, n)], lambda x: lambda i, j: x[i, j] * x[i, j], lambda x: x * x, float64),
@@ -151,6 +161,7 @@ ROWS: dict[str, Row] = {
         lambda x: Prefix("add", 0, lambda i, j: x[i, j], exclusive=True, reverse=True),
         lambda x: x[::-1].cumsum(0)[::-1] - x,
     ),
+    "leaky": Row(lambda m, n: [(m, n)], leaky, lambda x: np.where(x < 0, x / 4, x)),
 }
 SIZES = [(1, 1), (3, 17), (2, 35), (13, 5)]
 OUTPUTS = {"padding": lambda m, n: (m + 2, n + 4)}
@@ -235,6 +246,7 @@ def test_what_becomes_of_loops() -> None:
     assert kinds("map", 4, 9) == [("serial", 4), ("vector", 8), ("vector", 8)]
     assert kinds("map", 1 << 10, 1 << 10) == [("parallel", 1 << 17), ("vector", 8)]
     assert ("vector", 8) in kinds("sum-rows", 4, 40)
+    assert kinds("leaky", 4, 9) == kinds("map", 4, 9)
     tile = [("unrolled", 4), ("vector", 4)]
     assert kinds("transpose", 4, 9) == [("serial", 2), *4 * tile, *4 * tile]
 

@@ -160,10 +160,11 @@ def _reads_registers(e: Expr) -> bool:
 
 
 def _differs(e: Select, index: Index) -> bool:
-    """True if lanes along `index` choose differently between sides that read memory."""
-    if not any(isinstance(x, Load) for x in walk(e.then, e.other)):
+    """True if lanes along `index` choose differently between sides that read memory, beyond what decides has read."""
+    decides = set(walk(e.condition))
+    if not any(isinstance(x, Load) and x not in decides for x in walk(e.then, e.other)):
         return False
-    for x in walk(e.condition):
+    for x in decides:
         if isinstance(x, (Load, Position)):
             at = x.offset if isinstance(x, Load) else x.index
             if index in index_variables(at):
