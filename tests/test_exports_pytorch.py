@@ -381,7 +381,6 @@ MODELS = {
 NOT_NATIVE = {
     "cond": {"If": "has no loop-level form"},
     "loop": {"Loop": "has no loop-level form"},
-    "top_k": {"TopK": "has no loop-level form"},
     "embedding_bag": dict.fromkeys(
         ("SequenceEmpty", "Loop", "ConcatFromSequence"), "sequences and optionals are not native"
     ),

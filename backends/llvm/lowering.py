@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from graphc.expr import Boxes, Buffer, Element, Expr, Form, Load, Prefix, Scatter, Source
+from graphc.expr import Boxes, Buffer, Element, Expr, Form, Joint, Load, Ordering, Source
 from graphc.index import Index, Linear, linear
 from graphc.ir import Node, Value
 from graphc.loops import winograd
@@ -20,7 +20,7 @@ from graphc.loops.compose import contents, elements, immediate, sizes, stored
 from graphc.loops.contract import contract
 from graphc.loops.contraction import MAX_HALO, Contraction, Order, Read, lanes_of, match, meets, order, packed, tiling
 from graphc.loops.layout import Layout, blocked, in_blocks, padded, row_major
-from graphc.loops.lower import kernel, lower, part, zero_gaps, zero_halo
+from graphc.loops.lower import kernel, lower, lower_together, part, zero_gaps, zero_halo
 from graphc.loops.nest import Block, For, Nest, Store
 from graphc.loops.schedule import schedule
 from graphc.loops.winograd import PRODUCTS, Plan
@@ -181,7 +181,7 @@ class _Lowering:
         for v, element in zip(node.outputs, self._elements(node, given, {}), strict=True):
             register_type(v.dtype)
             shape = sizes(v)
-            if 0 in shape or isinstance(element, (Scatter, Prefix)):
+            if 0 in shape or isinstance(element, Joint):
                 self.found[v] = _Output(None, [])
                 continue
             if isinstance(element, Boxes):
@@ -371,6 +371,9 @@ class _Lowering:
                     held = self._in(x, self._serves(x, v, found), partial(self._wanted, x, v))
                     given[x] = self._source(held, self._layout(held), names)
             element = self._elements(node, given, names)[number]
+            if isinstance(element, Ordering):
+                self._order(node, element, names)
+                return
             buffer = Buffer("y", v.dtype, layout.size)
             if isinstance(element, Boxes) and found.parts:
                 self._boxes(node, v, element, buffer, names)
@@ -381,6 +384,12 @@ class _Lowering:
                 self.result.shared[v] = self._hold(names[shared[0]]), shared[1]
             else:
                 self._add(schedule(nest, self.machine), {**names, buffer: v}, node)
+
+    def _order(self, node: Node, form: Ordering, names: dict[Buffer, Value]) -> None:
+        """All outputs by one kernel."""
+        made = {Buffer(f"y{k}", v.dtype, self.result.layouts[v].size): v for k, v in enumerate(node.outputs)}
+        nest = lower_together([(buffer, self.result.layouts[v]) for buffer, v in made.items()], form)
+        self._add(schedule(nest, self.machine), {**names, **made}, node)
 
     def _boxes(self, node: Node, v: Value, boxes: Boxes, buffer: Buffer, names: dict[Buffer, Value]) -> None:
         """What is a tensor of its own is computed where it belongs in `v`; the other parts are written there."""
@@ -459,7 +468,7 @@ class _Lowering:
         if c.a.tensor is not c.b.tensor:
             given[c.b.tensor] = self._source(b, self._layout(b), names)
         element = self._elements(node, given, names)[number]
-        assert not isinstance(element, (Scatter, Prefix))
+        assert not isinstance(element, Joint)
         buffer = Buffer("y", v.dtype, layout.size)
         body = contract(
             c, element, buffer, layout, tiles,
@@ -479,7 +488,7 @@ class _Lowering:
         given = {x: self._source(x, self._layout(x), names) for x in dict.fromkeys(node.inputs) if x is not None}
         images = given[plan.conv.c.a.tensor] = self._source(a, self._layout(a), names)
         element = self._elements(node, given, names)[number]
-        assert not isinstance(element, (Scatter, Prefix))
+        assert not isinstance(element, Joint)
         buffer = Buffer("y", v.dtype, layout.size)
         body = minimal_filtering(plan, element, images, weights, buffer, layout, sums, self.machine)
         body += schedule(kernel(buffer, zero_halo(buffer, layout)), self.machine).body
