@@ -22,6 +22,7 @@ from rich.table import Table
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Perceptron
 from sklearn.neural_network import MLPClassifier
+from threadpoolctl import threadpool_limits
 
 from graphc import models
 from graphc.autodiff import L2, Adam, Constant, CrossEntropy, accuracy
@@ -82,11 +83,14 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=20, metavar="N", help="from 0 on (20)")
     seeds = range(parser.parse_args().seeds)
     warnings.filterwarnings("ignore", category=ConvergenceWarning)
+    stderr = Console(stderr=True)
     tasks = [drawn(seed) for seed in seeds]
-    shares = {
-        name: 100 * np.array([measure(tasks[seed], seed) for seed in track(seeds, name, transient=True)])
-        for name, (measure, _) in ROWS.items()
-    }
+    with threadpool_limits(1):  # NumPy's threads would wait for each other longer than they multiply
+        shares = {
+            name: 100
+            * np.array([measure(tasks[seed], seed) for seed in track(seeds, name, console=stderr, transient=True)])
+            for name, (measure, _) in ROWS.items()
+        }
     table = Table(title=f"Held-out digits that are read, means over {len(seeds)} seeds")
     for column in ("classifier", "accuracy %", "ahead of", "by %"):
         table.add_column(column, justify="right" if "%" in column else "left")

@@ -31,7 +31,7 @@ BATCH, SEED = 32, 0
 # Name: the network before it has learned, pixels of a side, epochs, and the largest learning rate.
 NETWORKS: dict[str, tuple[Callable[[], Graph], int, int, float]] = {
     "perceptron": (lambda: models.mlp(batch="batch", inputs=64, hidden=()), 8, 40, 0.02),
-    "mlp": (lambda: models.mlp(batch="batch", inputs=64, hidden=(128, 64)), 8, 40, 0.002),
+    "mlp": (lambda: models.mlp(batch="batch", inputs=64, hidden=(128, 64)), 8, 100, 0.002),
     "lenet5": (lambda: models.lenet5(batch="batch"), 28, 40, 0.002),
     "resnet": (lambda: models.resnet_cifar(batch="batch", depth=8, channels=1, image_size=16), 16, 30, 0.005),
 }
