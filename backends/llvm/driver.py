@@ -60,19 +60,36 @@ def barriers(calls: Sequence[Call]) -> list[bool]:
     return found
 
 
-def _units(calls: Sequence[Call], part: range, waits: Sequence[bool], clock: int | None) -> list[list[int]]:
-    """The calls of a part in order, those together that one thread may as well do: a chain of which none is shared.
+@dataclass(frozen=True)
+class Unit:
+    """What one claim covers: a call that has shares, or a chain of calls of which none has.
 
-    Where there is a clock each is alone, so that each has its time.
+    `waits`: all that was called before must be done before any of it starts.
     """
-    found: list[list[int]] = []
-    for n in part:
-        follows = found and waits[n] and (waits[found[-1][0]] or not found[-1][0])
-        if follows and clock is None and not calls[n].parallel and not calls[found[-1][0]].parallel:
-            found[-1].append(n)
+
+    numbers: tuple[int, ...]
+    parallel: bool
+    waits: bool
+
+
+def units(calls: Sequence[Call], *, alone: bool = False) -> list[Unit]:
+    """The calls in order, those together that one thread may as well do one after the other; with `alone` none.
+
+    No chain goes from one part of CHUNK calls to the next.
+    """
+    waits = [True] * len(calls) if alone else barriers(calls)
+    chains: list[list[int]] = []
+    for n, call in enumerate(calls):
+        first = chains[-1][0] if chains else 0
+        follows = n % CHUNK and waits[n] and (waits[first] or not first)
+        if follows and not alone and not call.parallel and not calls[first].parallel:
+            chains[-1].append(n)
         else:
-            found.append([n])
-    return found
+            chains.append([n])
+    # Who does not do a chain goes past it without waiting for what is in it. So what meets any of it must wait itself.
+    wholes = [Call("", tuple(p for n in chain for p in calls[n].places), False) for chain in chains]
+    stops = [True] * len(chains) if alone else barriers(wholes)
+    return [Unit(tuple(c), calls[c[0]].parallel, stop) for c, stop in zip(chains, stops, strict=True)]
 
 
 def driver(calls: Sequence[Call], slots: int, *, timed: bool = False) -> str:
@@ -86,8 +103,8 @@ def driver(calls: Sequence[Call], slots: int, *, timed: bool = False) -> str:
     lines = [f"declare void @{n}({', '.join(['ptr'] * (k + 1))}, i64, i64)" for n, k in arity.items()]
     shares = any(c.parallel for c in calls)
     lines += [_SHARED_ENTRY if shares else _ENTRY, *([_TICK] if timed else [])]
-    waits = [True] * len(calls) if timed else barriers(calls)
     clock = slots if timed else None
+    found = units(calls, alone=timed)
     parts = [range(n, min(n + CHUNK, len(calls))) for n in range(0, len(calls), CHUNK)] or [range(0)]
     # One part alone becomes part of the function that calls it; several must not.
     attributes = "nounwind" if len(parts) == 1 else "nounwind noinline"
@@ -97,10 +114,10 @@ def driver(calls: Sequence[Call], slots: int, *, timed: bool = False) -> str:
         lines += ["ret i1 true", "end:", "ret i1 false", "}"]
         if shares:
             lines += [f"define internal i1 @run{p}(ptr %block, i64 %thread) {attributes} {{"]
-            units = _units(calls, part, waits, clock)
-            lines += [*_shared(calls, units, (split, single), waits, clock), "ret i1 true", "end:", "ret i1 false", "}"]
-            shared = sum(calls[unit[0]].parallel for unit in units)
-            split, single = split + shared, single + len(units) - shared
+            own = [u for u in found if u.numbers[0] in part]
+            lines += [*_shared(calls, own, (split, single), clock), "ret i1 true", "end:", "ret i1 false", "}"]
+            shared = sum(u.parallel for u in own)
+            split, single = split + shared, single + len(own) - shared
     functions = [("alone", "", ""), ("run", ", i64 %thread", ", i64 %thread")]
     for name, parameter, argument in functions if shares else functions[:1]:
         lines.append(f"define internal void @{name}(ptr %block{parameter}) nounwind {{")
@@ -121,35 +138,29 @@ def _alone(calls: Sequence[Call], part: range, clock: int | None) -> list[str]:
     return lines if part else [*lines, "br i1 true, label %go, label %end", "go:"]
 
 
-def _shared(
-    calls: Sequence[Call],
-    units: Sequence[Sequence[int]],
-    before: tuple[int, int],
-    waits: Sequence[bool],
-    clock: int | None,
-) -> list[str]:
-    """The calls of one part, as far as nobody else does them; `before` it there were so many claims of each kind."""
-    lines = [*_pointers([calls[n] for unit in units for n in unit], clock), at("%cancel.at", "%block", CANCEL)]
+def _shared(calls: Sequence[Call], found: Sequence[Unit], before: tuple[int, int], clock: int | None) -> list[str]:
+    """The units of one part, as far as nobody else does them; `before` it there were so many claims of each kind."""
+    lines = [*_pointers([calls[n] for unit in found for n in unit.numbers], clock), at("%cancel.at", "%block", CANCEL)]
     lines += [at("%threads.at", "%block", THREADS), "%threads = load i64, ptr %threads.at, align 8"]
     lines += [at("%masks.at", "%block", MASKS), "%masks = load ptr, ptr %masks.at, align 8"]
     split, single = before
-    for unit in units:
-        n, call = unit[0], calls[unit[0]]
-        lines += [*(_await(f"{n}", split, single) if n and waits[n] else []), *_unless_cancelled(n)]
+    for unit in found:
+        n = unit.numbers[0]
+        lines += [*(_await(f"{n}", split, single) if n and unit.waits else []), *_unless_cancelled(n)]
         lines += _tick(clock, n, "%thread")
-        thread, shares = ("%thread", "%threads") if call.parallel else ("0", "1")
+        thread, shares = ("%thread", "%threads") if unit.parallel else ("0", "1")
         lines += [at(f"%mask{n}", "%masks", MASK_LINE * n), f"br label %claim{n}", f"claim{n}:"]
         lines += [f"%share{n} = call i64 @claim(ptr %mask{n}, i64 {thread}, i64 {shares})"]
         lines += [f"%got{n} = icmp sge i64 %share{n}, 0", f"br i1 %got{n}, label %work{n}, label %next{n}", f"work{n}:"]
-        lines += _call(n, call, f"%share{n}", shares)
-        for k in unit[1:]:
+        lines += _call(n, calls[n], f"%share{n}", shares)
+        for k in unit.numbers[1:]:
             lines += [*_unless_cancelled(k, f"finish{n}"), *_call(k, calls[k], "0", "1")]
         lines += [f"br label %finish{n}", f"finish{n}:", "call void @finish(ptr %block)"]
         lines += [f"br label %claim{n}", f"next{n}:"]
-        split, single = split + call.parallel, single + (not call.parallel)
-    if clock is not None and units and units[-1][-1] == len(calls) - 1:
+        split, single = split + unit.parallel, single + (not unit.parallel)
+    if clock is not None and found and found[-1].numbers[-1] == len(calls) - 1:
         lines += [*_await("end", split, single), *_tick(clock, len(calls), "%thread")]
-    return lines if units else [*lines, "br i1 true, label %go, label %end", "go:"]
+    return lines if found else [*lines, "br i1 true, label %go, label %end", "go:"]
 
 
 def _pointers(calls: Sequence[Call], clock: int | None) -> list[str]:
