@@ -23,9 +23,9 @@ import graphc
 from graphc import models
 from graphc.backends.codegen.jit import compile_object, link
 from graphc.backends.codegen.target import host_target
-from graphc.backends.codegen.team import FIRST, MASK_BYTES, MASK_LINE, MASKS, TEAM, THREADS
 from graphc.backends.llvm import LlvmBackend, lowering, program, threads
-from graphc.backends.llvm.driver import Call, Place, barriers, driver
+from graphc.backends.llvm.block import Block
+from graphc.backends.llvm.driver import Call, Place, barriers, driver, record_count
 from graphc.backends.llvm.threads import Team, aligned, imported, thread_count
 from graphc.interpret import interpret
 from graphc.ir import Graph, Op, Value
@@ -80,20 +80,18 @@ class Rounds:
     def __init__(self, size: int, rounds: int, sums: int = 1):
         target = host_target()
         calls = [ADD, *[SUM] * sums] * rounds
-        objects = [compile_object(KERNELS, target), compile_object(driver(calls, 1), target)]
+        objects = [compile_object(KERNELS, target), compile_object(driver(calls), target)]
         self.code = link(objects, ["enter"], imported())
         self.rounds, self.sums, self.enter = rounds, sums, ENTER(self.code.addresses["enter"])
         self.team = Team()
         self.team.grow(size)
-        self.data, self.masks = aligned(1024).view(np.int64), aligned(MASK_LINE * len(calls))
-        self.block = aligned(FIRST + 64).view(np.int64)
+        self.data = aligned(1024).view(np.int64)
+        self.block = Block([self.data.ctypes.data], record_count(calls))
 
     def run(self, threads: int) -> int:
-        self.block[:] = self.data[:] = 0
-        self.block[THREADS // 8], self.block[TEAM // 8] = threads, self.team.address
-        self.block[MASKS // 8], self.block[MASK_BYTES // 8] = self.masks.ctypes.data, self.masks.nbytes
-        self.block[FIRST // 8] = self.data.ctypes.data
-        self.enter(self.block.ctypes.data)
+        self.data[:] = 0
+        self.block.share(self.team, threads)
+        self.enter(self.block.address)
         return int(self.data[64])
 
     def want(self, threads: int) -> int:
@@ -197,17 +195,17 @@ class TestDriver:
 
     def test_text(self, golden):
         calls = [
-            Call("k1", (Place(2, 0, 64, False), Place(0, 0, 64, True)), True),
-            Call("k2", (Place(0, 0, 64, False), Place(3, 0, 64, True)), True),
+            Call("k1", (Place(3, 0, 64, False), Place(0, 0, 64, True)), True),
+            Call("k2", (Place(0, 0, 64, False), Place(4, 0, 64, True)), True),
         ]
-        text = driver(calls, 4)
+        text = driver(calls)
         assert compile_object(text, host_target())
-        golden(text[text.index("define internal i1 @alone0") :])
+        golden(text[text.index("define internal i64 @alone0") :])
 
     def test_what_no_thread_can_share_has_no_code_for_teams(self):
         """It runs, alone, also where the block names a team."""
         target, calls = host_target(), [replace(ADD, parallel=False), SUM]
-        text = driver(calls, 1)
+        text = driver(calls)
         assert "@run" not in text
         assert "@dispatch" not in text
         code = link([compile_object(KERNELS, target), compile_object(text, target)], ["enter"])

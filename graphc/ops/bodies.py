@@ -1,4 +1,4 @@
-"""What ops with bodies share: fitting a body to its inputs, the types that leave it, and its cost.
+"""What ops with bodies share: fitting a body to its inputs, the types that leave it, its cost, and a common form.
 
 The functions that walk into nested bodies are written to take three Python frames for a level at most, so that bodies
 nested as deep as `Limits.max_depth` fit into Python's default recursion limit.
@@ -7,6 +7,7 @@ nested as deep as `Limits.max_depth` fit into Python's default recursion limit.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -112,3 +113,23 @@ def body_cost(body: Graph, trips: Dim = 1) -> Cost:
         cost = node.op.cost(node.inputs, node.outputs)
         flops, moved = flops + cost.flops, moved + cost.bytes
     return Cost(flops * trips, moved * trips)
+
+
+# -- repetition -------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Repetition:
+    """Loop and Scan in one form, for backends that compile: while going: (going, number, *carried), slices = body(…).
+
+    Attributes:
+        start: the op's inputs -> (going: bool[], number: i64[], *carried), before the first trip.
+        body: (number, *carried, *the op's inputs) -> (going, number, *carried, *slices), after a trip.
+        trips: how many trips there are; a symbol where that is known only at run time.
+        axes: for each slice the axis along which its output is made of them.
+        reverse: for each slice whether its output begins with the last one.
+    """
+
+    start: Graph
+    body: Graph
+    trips: Dim
+    axes: tuple[int, ...]
+    reverse: tuple[bool, ...]

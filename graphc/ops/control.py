@@ -15,14 +15,15 @@ import numpy as np
 
 from graphc.dims import Dim, Symbol, SymDim, dim_max, unknown
 from graphc.dims import substitute as substitute_dim
-from graphc.errors import ExecutionError, InvalidModel, ResourceLimit, ShapeError, TypeMismatch
+from graphc.errors import CompileError, ExecutionError, InvalidModel, ResourceLimit, ShapeError, TypeMismatch
 from graphc.interpret import interpret
 from graphc.ir import Cost, Graph, Op, Value, substitute
 from graphc.limits import check_deadline, current_limits
 from graphc.ops.adjoint import TripGradient, branch_gradients, trip_gradient
 from graphc.ops.base import const, normalize_axis
-from graphc.ops.bodies import body_cost, fitted_inputs, leaving, widen_type
+from graphc.ops.bodies import Repetition, body_cost, fitted_inputs, leaving, widen_type
 from graphc.ops.generate import zeros_like
+from graphc.ops.indexing import Gather
 from graphc.ops.unroll import fits, slice_at, stacked
 from graphc.types import Array, OptionalType, TensorType, Type, bool_, int64, join, unify
 
@@ -295,6 +296,19 @@ class Loop(Op):
         gradients = _place(trip.carried, found, n) + _place(trip.captured, found[len(trip.carried) :], c)
         return [*(None for _ in xs[:2]), *gradients]
 
+    def repetition(self, *xs: Value | None) -> Repetition:
+        """The loop that counts its trips, on inputs `xs` that are nothing but inputs."""
+        trip_count, cond = (*xs, None, None)[:2]
+        carried, captured = self._split(xs)
+        given = [x for x in xs if x is not None]
+        number, *cells = _cells(self.body.inputs[2 : 2 + len(carried)])
+        again, *made = self.body(number, const(True, bool_), *cells, *captured)
+        first, following = const(0, int64), number + 1
+        start = Graph(given, [_going(cond, first, trip_count), first, *carried])
+        body = Graph([number, *cells, *given], [_going(again, following, trip_count), following, *made])
+        slices = len(made) - len(carried)
+        return Repetition(start, body, self._trips(trip_count, cond), (0,) * slices, (False,) * slices)
+
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         """The body's, times the trips; where their number is not known, an unknown number of times."""
         return body_cost(self.body, self._trips(*(*xs, None, None)[:2]))
@@ -456,6 +470,27 @@ class Scan(Op):
             *_place(trip.captured, found[first:], c),
         ]
 
+    def repetition(self, *xs: Value | None) -> Repetition:
+        """The loop over the slices, on inputs `xs` that are nothing but inputs."""
+        given = [x for x in xs if x is not None]
+        states, scanned, captured = self._split(given)
+        trips = self._trips(scanned)
+        if not isinstance(trips, int):
+            raise CompileError("the length of the scan is known only at run time")
+        number, *cells = _cells(self.body.inputs[: len(states)])
+        from_end: Value = const(trips - 1, int64) - number
+        cut = [
+            Gather(axis)(x, from_end if reverse else number)
+            for x, axis, reverse in zip(scanned, self._input_axes, self._directions(True), strict=True)
+        ]
+        made = self.body(*cells, *cut, *captured)
+        first, following = const(0, int64), number + 1
+        start = Graph(given, [const(trips > 0, bool_), first, *states])
+        body = Graph([number, *cells, *given], [following < trips, following, *made])
+        slices = zip(self._output_axes, self.body.outputs[len(states) :], strict=True)
+        axes = tuple(normalize_axis(axis, len(v.shape or ()) + 1) for axis, v in slices)
+        return Repetition(start, body, trips, axes, tuple(map(bool, self._directions(False))))
+
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         """The body's, times the length of the scan."""
         return body_cost(self.body, self._trips(self._split([x for x in xs if x is not None])[1]))
@@ -508,6 +543,24 @@ class Scan(Op):
                 raise InvalidModel(f"{name} has {len(values)} entries, expected {count}")
             if "directions" in name and any(v not in (0, 1) for v in values):
                 raise InvalidModel(f"{name} is {list(values)}, expected 0 (forward) or 1 (reverse)")
+
+
+def _cells(carried: Sequence[Value]) -> list[Value]:
+    """The inputs of a trip: its number, and a value for each of `carried`."""
+    return [
+        Value(TensorType(int64, ()), name="number"),
+        *(Value(v.type, name=f"carried{k}") for k, v in enumerate(carried)),
+    ]
+
+
+def _going(cond: Value | None, number: Value, trip_count: Value | None) -> Value:
+    """Whether there is a trip of this number."""
+    found = [] if cond is None or _known_condition(cond) is True else [cond.reshape([])]
+    if trip_count is not None:
+        found.append(number < trip_count.reshape([]))
+    if not found:
+        return const(True, bool_)
+    return found[0] if len(found) == 1 else found[0] & found[1]
 
 
 def _starts(
