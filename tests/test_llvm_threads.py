@@ -23,9 +23,11 @@ import graphc
 from graphc import models
 from graphc.backends.codegen.jit import compile_object, link
 from graphc.backends.codegen.target import host_target
+from graphc.backends.codegen.team import TRIPS
 from graphc.backends.llvm import LlvmBackend, lowering, program, threads
 from graphc.backends.llvm.block import Block
-from graphc.backends.llvm.driver import Call, Place, barriers, driver, record_count
+from graphc.backends.llvm.driver import Call, Calls, Place, barriers, driver, record_count, timed
+from graphc.backends.llvm.steps import Branch, Repeat
 from graphc.backends.llvm.threads import Team, aligned, imported, thread_count
 from graphc.interpret import interpret
 from graphc.ir import Graph, Op, Value
@@ -69,30 +71,56 @@ done:
   ret void
 }
 """
+# `count`: trip = trip + 1; go = trip mod 4 != 0 and odd = trip mod 2 == 1, in the bytes after it.
+COUNT = """
+define void @count(ptr %trip, ptr %status, i64 %thread, i64 %threads) {
+  %old = load i64, ptr %trip
+  %new = add i64 %old, 1
+  store i64 %new, ptr %trip
+  %rest = and i64 %new, 3
+  %go = icmp ne i64 %rest, 0
+  %byte = zext i1 %go to i8
+  %go.at = getelementptr i8, ptr %trip, i64 8
+  store i8 %byte, ptr %go.at
+  %odd = trunc i64 %new to i8
+  %bit = and i8 %odd, 1
+  %odd.at = getelementptr i8, ptr %trip, i64 9
+  store i8 %bit, ptr %odd.at
+  ret void
+}
+"""
 ADD = Call("add", (Place(0, 0, 512, True),), True)
 SUM = Call("sum", (Place(0, 0, 512, False), Place(0, 512, 8, True)), False)
 ENTER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
-class Rounds:
-    """`add` and `sum` by turns, on a team of its own; several `sum`s in a row are done by one thread."""
+class Driven:
+    """A driver of the kernels above, on a team of its own."""
 
-    def __init__(self, size: int, rounds: int, sums: int = 1):
+    def __init__(self, size: int, calls: Calls):
         target = host_target()
-        calls = [ADD, *[SUM] * sums] * rounds
-        objects = [compile_object(KERNELS, target), compile_object(driver(calls), target)]
+        objects = [compile_object(KERNELS + COUNT, target), compile_object(driver(calls), target)]
         self.code = link(objects, ["enter"], imported())
-        self.rounds, self.sums, self.enter = rounds, sums, ENTER(self.code.addresses["enter"])
+        self.enter = ENTER(self.code.addresses["enter"])
         self.team = Team()
         self.team.grow(size)
-        self.data = aligned(1024).view(np.int64)
-        self.block = Block([self.data.ctypes.data], record_count(calls))
+        self.data, self.times = aligned(1024).view(np.int64), aligned(1 << 16)
+        self.block = Block([x.ctypes.data for x in (self.data, self.data, self.times)], record_count(calls))
+        self.block.words[TRIPS // 8] = 1 << 62
 
     def run(self, threads: int) -> int:
         self.data[:] = 0
         self.block.share(self.team, threads)
         self.enter(self.block.address)
         return int(self.data[64])
+
+
+class Rounds(Driven):
+    """`add` and `sum` by turns; several `sum`s in a row are done by one thread."""
+
+    def __init__(self, size: int, rounds: int, sums: int = 1):
+        super().__init__(size, [ADD, *[SUM] * sums] * rounds)
+        self.rounds, self.sums = rounds, sums
 
     def want(self, threads: int) -> int:
         return self.sums * sum(range(1, self.rounds + 1)) * threads * (threads + 1) // 2
@@ -137,6 +165,35 @@ class TestTeam:
         time.sleep(0.3)
         assert time.process_time() - before < 0.05
         made.team.stop()
+
+
+def counted(at: int) -> tuple[Call, Place, Place, Place]:
+    """A call that counts in the word at `at`, and the places of the count, of "go on" and of "odd"."""
+    trip = Place(0, at, 8, False)
+    places = (replace(trip, size=10, written=True),)
+    return Call("count", places, False), trip, Place(0, at + 8, 1, False), Place(0, at + 9, 1, False)
+
+
+class TestControl:
+    @pytest.mark.parametrize("size", [1, 2, 3, 8])
+    def test_loops_and_branches(self, size: int):
+        """Trips that take less time than waking a thread, so that there are always some who are late."""
+        (outer, outer_trip, outer_going, _), (inner, inner_trip, inner_going, odd) = counted(576), counted(640)
+        choice = Branch(odd, [ADD, SUM], [SUM, *[ADD] * 40])
+        body = [ADD, inner, Repeat(inner_going, inner_trip, [choice, SUM, inner]), SUM, outer]
+        calls = [outer, Repeat(outer_going, outer_trip, body), ADD, SUM]
+        # The inner loop goes on from the count where it stopped.
+        trips = [("as" if n % 2 else "s" + 40 * "a") + "s" for n in range(12)]
+        names = "".join(f"a{''.join(trips[k + 1 : k + 4])}s" for k in (0, 4, 8))
+        added = total = 0
+        for name in names + "as":
+            added, total = (added + 1, total) if name == "a" else (added, total + added)
+        for form in (calls, timed(calls)):
+            driven = Driven(size, form)
+            for count in range(1, size + 1):
+                for _ in range(200):
+                    assert driven.run(count) == total * count * (count + 1) // 2
+            driven.team.stop()
 
 
 def test_a_busy_team_is_not_waited_for():

@@ -74,10 +74,12 @@ def why_not(node: Node, target: Target, check: Check = check_code, depth: int = 
         if parts is not None:
             whole = decompose(Graph([x for x in own if x is not None], parts))
             return next((r for n in whole.nodes if (r := why_not(n, target, check)) is not None), None)
-        form = controlled(node) if depth < MAX_NESTING else None
+        form = controlled(node)
         if form is None:
             check(node, target)
             return None
+        if depth == MAX_NESTING:
+            return "bodies in bodies are nested too deeply"
         for n in (n for part in form.parts for n in part.nodes):
             reason = why_not(n, target, check, depth + 1)
             if reason is not None:
