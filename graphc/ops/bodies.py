@@ -7,14 +7,21 @@ nested as deep as `Limits.max_depth` fit into Python's default recursion limit.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.dims import Dim, Symbol, SymDim, substitute, symbols, unknown
+from graphc.dims import Dim, Symbol, SymDim, symbols, unknown
+from graphc.dims import substitute as substitute_dim
 from graphc.errors import InvalidModel, TypeMismatch
-from graphc.ir import Cost, Graph, Value
+from graphc.ir import Cost, Graph, Value, substitute
 from graphc.types import Array, MapType, OptionalType, SequenceType, TensorType, Type
+
+# True while a body is fitted once more because a value that it carries became wider. Bodies inside it then start from
+# the widened types they have, instead of from the inputs' types: each level is fitted once, not twice as often as the
+# level around it.
+_again: ContextVar[bool] = ContextVar("graphc_widening", default=False)
 
 
 # -- fitting ----------------------------------------------------------------------------------------------------------
@@ -55,7 +62,7 @@ def leaving(types: Iterable[Type], xs: Iterable[Value | None]) -> tuple[Type, ..
     def bind(s: Symbol) -> Dim | None:
         return None if not s.is_unknown or s in outside else renamed.setdefault(s, unknown())
 
-    return tuple(map_dims(t, lambda d: substitute(d, bind)) for t in types)
+    return tuple(map_dims(t, lambda d: substitute_dim(d, bind)) for t in types)
 
 
 def leaving_content(value: Value, xs: Iterable[Value | None]) -> Array | None:
@@ -102,6 +109,47 @@ def widen_type(before: Type, after: Type, loose: set[Dim]) -> Type:
     if isinstance(before, MapType) and before == after:
         return before
     raise TypeMismatch(f"it is {before} before a trip and {after} after it")
+
+
+# -- carried values ---------------------------------------------------------------------------------------------------
+def fit_loop(
+    body: Graph, lead: Sequence[Type], carried: Sequence[Value], trail: Sequence[tuple[Type, Array | None]], skip: int
+) -> Graph:
+    """`body` with the widest types that its carried values take.
+
+    Args:
+        body: inputs (lead, carried, trail); outputs (`skip` others, carried, scan outputs).
+        lead: the types of the inputs before the carried values.
+        carried: the values before the first trip.
+        trail: type and known contents of the inputs after the carried values.
+        skip: how many outputs come before the carried values.
+    """
+    first, last = len(lead), len(lead) + len(carried)
+    loose: set[Dim] = set()
+    types = [x.type for x in carried]
+    if _again.get():
+        types = [widen_type(t, v.type, loose) for t, v in zip(types, body.inputs[first:last], strict=True)]
+    contents: list[Array | None] = [*(None for _ in range(last)), *(c for _, c in trail)]
+    token = None
+    try:
+        while True:
+            inputs = fitted_inputs(body, [*lead, *types, *(t for t, _ in trail)], contents)
+            if inputs is not None:
+                outputs = substitute(body, dict(zip(body.inputs, inputs, strict=True)))
+                body = Graph(inputs, outputs, body.output_names, name=body.name)
+            widened = []
+            for i, (t, y) in enumerate(zip(types, body.outputs[skip:], strict=False)):
+                try:
+                    widened.append(widen_type(t, y.type, loose))
+                except TypeMismatch as e:
+                    raise TypeMismatch(f"carried value {i}: {e.message}") from e
+            if widened == types:
+                return body
+            types = widened
+            token = token or _again.set(True)
+    finally:
+        if token is not None:
+            _again.reset(token)
 
 
 # -- cost -------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ the end of the node's inputs, the captured values.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,16 +20,11 @@ from graphc.ir import Cost, Graph, Op, Value, substitute
 from graphc.limits import check_deadline, current_limits
 from graphc.ops.adjoint import TripGradient, branch_gradients, trip_gradient
 from graphc.ops.base import const, normalize_axis
-from graphc.ops.bodies import Repetition, body_cost, fitted_inputs, leaving, widen_type
+from graphc.ops.bodies import Repetition, body_cost, fit_loop, fitted_inputs, leaving
 from graphc.ops.generate import zeros_like
 from graphc.ops.indexing import Gather
 from graphc.ops.unroll import fits, slice_at, stacked
 from graphc.types import Array, OptionalType, TensorType, Type, bool_, int64, join, unify
-
-# True while a body is fitted once more because a value that it carries became wider. Bodies inside it then start from
-# the widened types they have, instead of from the inputs' types: each level is fitted once, not twice as often as the
-# level around it.
-_again: ContextVar[bool] = ContextVar("graphc_widening", default=False)
 
 
 # -- If ---------------------------------------------------------------------------------------------------------------
@@ -118,46 +112,6 @@ def _single(x: Array) -> Any:
 
 
 # -- carried values ---------------------------------------------------------------------------------------------------
-def _fit_loop(
-    body: Graph, lead: Sequence[Type], carried: Sequence[Value], trail: Sequence[tuple[Type, Array | None]], skip: int
-) -> Graph:
-    """`body` with the widest types that its carried values take.
-
-    Args:
-        body: inputs (lead, carried, trail); outputs (`skip` others, carried, scan outputs).
-        lead: the types of the inputs before the carried values.
-        carried: the values before the first trip.
-        trail: type and known contents of the inputs after the carried values.
-        skip: how many outputs come before the carried values.
-    """
-    first, last = len(lead), len(lead) + len(carried)
-    loose: set[Dim] = set()
-    types = [x.type for x in carried]
-    if _again.get():
-        types = [widen_type(t, v.type, loose) for t, v in zip(types, body.inputs[first:last], strict=True)]
-    contents: list[Array | None] = [*(None for _ in range(last)), *(c for _, c in trail)]
-    token = None
-    try:
-        while True:
-            inputs = fitted_inputs(body, [*lead, *types, *(t for t, _ in trail)], contents)
-            if inputs is not None:
-                outputs = substitute(body, dict(zip(body.inputs, inputs, strict=True)))
-                body = Graph(inputs, outputs, body.output_names, name=body.name)
-            widened = []
-            for i, (t, y) in enumerate(zip(types, body.outputs[skip:], strict=False)):
-                try:
-                    widened.append(widen_type(t, y.type, loose))
-                except TypeMismatch as e:
-                    raise TypeMismatch(f"carried value {i}: {e.message}") from e
-            if widened == types:
-                return body
-            types = widened
-            token = token or _again.set(True)
-    finally:
-        if token is not None:
-            _again.reset(token)
-
-
 def _stack(slices: Sequence[Array], type: TensorType, axis: int, bindings: dict[Symbol, int]) -> Array:
     """The scan output made of one slice for each trip; `type` is that of a slice, for when there are none."""
     if not slices:
@@ -224,7 +178,7 @@ class Loop(Op):
     def refine(self, xs: Sequence[Value | None]) -> Op:
         carried, captured = self._split(xs)
         scalars = [TensorType(int64, ()), TensorType(bool_, ())]
-        body = _fit_loop(self.body, scalars, carried, [(x.type, x.content) for x in captured], 1)
+        body = fit_loop(self.body, scalars, carried, [(x.type, x.content) for x in captured], 1)
         return self if body is self.body else replace(self, body=body)
 
     def infer(self, trip_count: Value | None = None, cond: Value | None = None, *xs: Value) -> tuple[Type, ...]:
@@ -379,7 +333,7 @@ class Scan(Op):
         self._check_attributes()
         slices = [(_slice_type(x, axis), None) for x, axis in zip(scanned, self._input_axes, strict=True)]
         trail = [*slices, *((x.type, x.content) for x in captured)]
-        body = _fit_loop(self.body, (), states, trail, 0)
+        body = fit_loop(self.body, (), states, trail, 0)
         return self if body is self.body else replace(self, body=body)
 
     def infer(self, *xs: Value) -> tuple[Type, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from graphc.ir import Graph, Value
+from graphc.ir import Graph, Op, Value
 from graphc.ops.arithmetic import Add
 from graphc.ops.control import Loop
 from graphc.ops.logic import Less
@@ -51,31 +51,32 @@ def counted_loop(m: Match) -> tuple[Value, ...]:
           return %2#1 as "y"
         }
     """
-    op = m.op(loop)
-    trip_count, cond, *xs = (*m.inputs, None)[: max(2, len(m.inputs))]
-    m.require(trip_count is None and cond is not None, "it has a trip count, or no condition")
+    op, inputs = m.op(loop), (*m.inputs, None)
+    m.require(inputs[0] is None and inputs[1] is not None, "it has a trip count, or no condition")
+    xs = [x for x in inputs[2:] if x is not None]
     again, *made = op.body.outputs
-    m.require(again.node is not None and isinstance(again.node.op, Less), "the condition is not i + 1 < n")
-    following, bound = again.node.inputs
-    m.require(following in made, "what is compared is not carried")
-    k = made.index(following)
-    counter, start = op.body.inputs[2 + k], xs[k]
-    step = following.node
-    m.require(
-        step is not None and isinstance(step.op, Add) and step.inputs[0] is counter and counter.type == COUNTER
-        and (one := step.inputs[1]) is not None and one.const is not None and one.const.tolist() == 1,
-        "what is compared does not count the trips",
-    )  # fmt: skip
-    first = len(op.body.inputs) - op.captured
-    m.require(bound in op.body.inputs[first:] and bound.type == COUNTER, "the bound may change")
-    limit = xs[op.body.inputs.index(bound) - 2]
-    before = cond.node
-    m.require(
-        before is not None and isinstance(before.op, Less) and before.inputs == (start, limit),
-        "the first trip does not depend on i < n",
-    )
+    carried = made[: len(xs) - op.captured]
+    following, bound = _operands(m, again, Less, "it does not go on while i < n")
+    m.require(following in carried, "it does not go on while i < n")
+    counter = op.body.inputs[2 + carried.index(following)]
+    value, one = _operands(m, following, Add, "i does not count the trips")
+    counts = value is counter and counter.type == COUNTER and one.const is not None and one.const.tolist() == 1
+    m.require(counts, "i does not count the trips")
+    captured = op.body.inputs[len(op.body.inputs) - op.captured :]
+    m.require(bound in captured and bound.type == COUNTER, "n may change")
+    start, limit = (xs[op.body.inputs.index(v) - 2] for v in (counter, bound))
+    first = _operands(m, inputs[1], Less, "whether it begins does not depend on i < n")
+    m.require(first == (start, limit), "whether it begins does not depend on i < n")
     body = op.body.with_outputs([op.body.inputs[1], *made], op.body.output_names)
     return dataclasses.replace(op, body=body).apply((limit - start, None, *xs))
+
+
+def _operands(m: Match, x: Value | None, op: type[Op], otherwise: str) -> tuple[Value, Value]:
+    """a and b where x = op(a, b); declines where it is not."""
+    node = None if x is None else x.node
+    if node is None or not isinstance(node.op, op) or node.inputs[0] is None or node.inputs[1] is None:
+        m.decline(otherwise)
+    return node.inputs[0], node.inputs[1]
 
 
 RULES = (counted_loop,)
