@@ -162,6 +162,8 @@ class _Region:
     def lower(self, nodes: Sequence[Node]) -> None:
         for node in nodes:
             form = self.forms.get(node)
+            if form is not None:
+                self.lowering.homes.update((v, self.lowering.kernels) for v in node.outputs)
             if isinstance(form, Choice):
                 self._choose(node, form)
             elif form is not None:

@@ -172,7 +172,6 @@ class Lowering:
         """y = x, in memory of its own, row-major."""
         x = self.hold(x)
         self.kernels.append(copy_kernel(x, self.result.layout(x), y, self.target))
-        self.homes.setdefault(y, self.kernels)
 
     def move_slice(self, x: Value, y: Value, axis: int, number: Value, *, reverse: bool) -> None:
         """y[…, i, …] = x, where i along `axis` is the number, or counts from the end; the rest of `y` stays."""
