@@ -244,11 +244,13 @@ class TestDriver:
             return Call("k", (Place(0, 64 * reads, 64, False), Place(0, 64 * writes, 64, True)), parallel)
 
         chain = [call(True, 0, 1), call(True, 1, 2), call(False, 2, 3), call(False, 3, 4), call(True, 4, 5)]
-        assert barriers(chain) == [False, True, True, True, True]
+        assert barriers(chain) == [True, True, True, True, True]
         branches = [call(True, 0, 1), call(True, 0, 2), call(True, 0, 3), call(True, 3, 4), call(True, 2, 5)]
-        assert barriers(branches) == [False, False, False, True, False]
+        assert barriers(branches) == [True, False, False, True, False]
         reuse = [call(True, 0, 1), call(True, 2, 0)]  # overwrites what the first one reads
-        assert barriers(reuse) == [False, True]
+        assert barriers(reuse) == [True, True]
+        choice = Branch(Place(0, 0, 1, False), [call(True, 0, 1)], [])
+        assert barriers([*branches[:2], choice, *branches[1:3]]) == [True, False, True, True, False]
 
     def test_text(self, golden):
         calls = [
@@ -258,6 +260,14 @@ class TestDriver:
         text = driver(calls)
         assert compile_object(text, host_target())
         golden(text[text.index("define internal i64 @alone0") :])
+
+    def test_text_of_control(self, golden):
+        going, trip, odd = Place(1, 64, 1, False), Place(1, 72, 8, False), Place(3, 0, 1, False)
+        first = Call("k1", (Place(0, 0, 64, True),), True)
+        second = Call("k2", (Place(0, 0, 64, False), Place(1, 64, 16, True)), False)
+        text = driver([first, Repeat(going, trip, [Branch(odd, [first], [second]), second])])
+        assert compile_object(text, host_target())
+        golden(text[text.index("define internal i64 @run0") :])
 
     def test_what_no_thread_can_share_has_no_code_for_teams(self):
         """It runs, alone, also where the block names a team."""

@@ -57,14 +57,18 @@ Control = Branch[Call, Place] | Repeat[Call, Place]
 Calls = Steps[Call, Place]
 
 
-def barriers(calls: Sequence[Call]) -> list[bool]:
-    """For each call, whether all that was called before must be done before it starts."""
+def barriers(calls: Calls) -> list[bool]:
+    """For each step, whether all before it must be done before it starts; after branches and repetitions they are."""
     found = []
     pending: list[Call] = []
-    for call in calls:
-        waits = any(a.meets(b) for other in pending for a in call.places for b in other.places)
+    for step in calls:
+        if not isinstance(step, Call):
+            found.append(True)
+            pending = []
+            continue
+        waits = not pending or any(a.meets(b) for other in pending for a in step.places for b in other.places)
         found.append(waits)
-        pending = [call] if waits else [*pending, call]
+        pending = [step] if waits else [*pending, step]
     return found
 
 
@@ -133,7 +137,7 @@ class _Writer:
 
     def function(self, calls: Calls) -> str:
         """Write a function for `calls`, those that it calls before it. Returns its name."""
-        waits = _waits(calls, self.ordered)
+        waits = [True] * len(calls) if self.ordered else barriers(calls)
         parts = [range(n, min(n + CHUNK, len(calls))) for n in range(0, len(calls), CHUNK)] or [range(0)]
         names = [self._part([calls[n] for n in part], [waits[n] for n in part]) for part in parts]
         if len(names) == 1:
@@ -262,32 +266,13 @@ class _Writer:
         return lines, f"%now{n}", f"%taken{n}"
 
 
-def _waits(calls: Calls, ordered: bool) -> list[bool]:
-    """For each step whether it waits for all before; what follows a branch or a repetition finds everything done."""
-    found: list[bool] = []
-    run: list[Call] = []
-    for s in (*calls, None):
-        if isinstance(s, Call):
-            run.append(s)
-            continue
-        found += [n > 0 for n in range(len(run))] if ordered else barriers(run)
-        found.append(True)
-        run = []
-    return found[:-1]
-
-
 def _units(steps: Calls, waits: Sequence[bool]) -> list[_Unit | Control]:
     found: list[_Unit | Control] = []
-    for n, (s, wait) in enumerate(zip(steps, waits, strict=True)):
+    for s, wait in zip(steps, waits, strict=True):
         last = found[-1] if found else None
         if not isinstance(s, Call):
             found.append(s)
-        elif (
-            isinstance(last, _Unit)
-            and wait
-            and not (s.parallel or last.calls[0].parallel)
-            and (last.waits or n == len(last.calls))
-        ):
+        elif isinstance(last, _Unit) and last.waits and wait and not (s.parallel or last.calls[0].parallel):
             last.calls.append(s)
         else:
             found.append(_Unit([s], wait))
