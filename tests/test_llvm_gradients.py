@@ -25,7 +25,7 @@ from graphc.types import TensorType, float32, int64
 NOT_NATIVE = {
     "Unique": "its sizes depend on data", "Range": "its size depends on data",
     "RoiAlign": "the number of samples depends on data", "Det": "Det has no loop-level form",
-    "TopK": "TopK has no loop-level form", "If": "If stays a branch", "Loop": "Loop stays a loop",
+    "TopK": "TopK has no loop-level form", "Loop": "the number of trips, and so of slices, depends on data",
 }  # fmt: skip
 
 
