@@ -15,7 +15,7 @@ from conformance import Case, all_cases
 from graphc.backends.codegen.target import Target
 from graphc.backends.llvm import LlvmBackend
 from graphc.backends.llvm.backend import LlvmExecutable, why_not
-from graphc.backends.llvm.lowering import check_code
+from graphc.backends.llvm.control import check_code
 from graphc.runtime.backend import Options
 
 LIST = Path(__file__).with_name("llvm_placement.txt")

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from graphc.backends.codegen.target import Target
-from graphc.backends.llvm.lowering import Lowered, lower_region
+from graphc.backends.llvm.control import lower_region
+from graphc.backends.llvm.lowering import Lowered
 from graphc.expr import Buffer, Load, Source
 from graphc.ir import Graph, Value
 from graphc.loops.compose import sizes

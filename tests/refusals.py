@@ -318,4 +318,34 @@ graph (%x: f32[1,3,8,8]) {
   %1: f32[1,4,6,6] = Relu(%0)
   return %0 as "conv", %1 as "relu"
 }""",
+    "counted_loop": """
+graph (%c: bool[], %n: i64[], %x: f32[2]) {
+  %0: i64[] = const 0
+  %1: i64[], %1#1: f32[2] = Loop(_, %c, %0, %x, %n) {
+    captured=1
+    body = (%i: i64[], %going: bool[], %k: i64[], %a: f32[2], %m: i64[]) {
+      %2: i64[] = const 1
+      %3: i64[] = Add(%k, %2)
+      %4: bool[] = Less(%3, %m)
+      %5: f32[2] = Add(%a, %a)
+      yield %4, %3, %5
+    }
+  }
+  return %1#1 as "y"
+}""",
+    "stack_sequences": """
+graph (%x: f32[2]) {
+  %0: i64[] = const 3
+  %1: seq(f32[...]) = SequenceEmpty()
+  %2: seq(f32[...]) = Loop(%0, _, %1, %x) {
+    captured=1
+    body = (%i: i64[], %going: bool[], %s: seq(f32[...]), %a: f32[2]) {
+      %3: seq(f32[...]) = SequenceInsert(%s, %a)
+      yield %going, %3
+    }
+  }
+  %4: f32[...] = ConcatFromSequence(%2) {axis=0}
+  %5: i64[] = SequenceLength(%2)
+  return %4 as "y", %5 as "length"
+}""",
 }

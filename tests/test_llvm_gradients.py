@@ -27,7 +27,7 @@ from graphc.types import TensorType, float32, float64, int64
 NOT_NATIVE = {
     "Unique": "its sizes depend on data", "Range": "its size depends on data",
     "RoiAlign": "the number of samples depends on data", "Det": "Det has no loop-level form",
-    "If": "If stays a branch", "Loop": "Loop stays a loop",
+    "Loop": "the number of trips, and so of slices, depends on data",
 }  # fmt: skip
 
 

@@ -38,10 +38,9 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="usleep")
 def naps(count: int, program: Program, threads: int) -> Program:
     """`program`'s inputs and outputs around `count` kernels that take 25 ms each and compute nothing."""
     call = Call("nap", (Place(0, 0, 64, True),), threads > 1)
-    slots = 2 + len(program.inputs) + len(program.outputs)
     target = host_target()
     # Each waits for the one before, as kernels do that share memory.
-    objects = [compile_object(NAP, target), compile_object(driver([call] * count, slots), target)]
+    objects = [compile_object(NAP, target), compile_object(driver([call] * count), target)]
     steps = [Step(Nest((), (), ()), None, call)] * count
     library = link(objects, ["enter"], imported())
     return Program(program.nodes, program.inputs, program.outputs, steps, library, 0, (), aligned(64), threads, target)

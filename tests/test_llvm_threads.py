@@ -25,9 +25,11 @@ import graphc
 from graphc import models
 from graphc.backends.codegen.jit import compile_object, link
 from graphc.backends.codegen.target import host_target
-from graphc.backends.codegen.team import FIRST, MASK_BYTES, MASK_LINE, MASKS, TEAM, THREADS
+from graphc.backends.codegen.team import TRIPS
 from graphc.backends.llvm import LlvmBackend, lowering, program, threads
-from graphc.backends.llvm.driver import Call, Place, Unit, barriers, driver, units
+from graphc.backends.llvm.block import Block
+from graphc.backends.llvm.driver import Call, Calls, Place, Unit, barriers, driver, record_count, timed, units
+from graphc.backends.llvm.steps import Branch, Repeat
 from graphc.backends.llvm.threads import Team, aligned, imported, thread_count
 from graphc.interpret import interpret
 from graphc.ir import Graph, Op, Value
@@ -71,32 +73,56 @@ done:
   ret void
 }
 """
+# `count`: trip = trip + 1; go = trip mod 4 != 0 and odd = trip mod 2 == 1, in the bytes after it.
+COUNT = """
+define void @count(ptr %trip, ptr %status, i64 %thread, i64 %threads) {
+  %old = load i64, ptr %trip
+  %new = add i64 %old, 1
+  store i64 %new, ptr %trip
+  %rest = and i64 %new, 3
+  %go = icmp ne i64 %rest, 0
+  %byte = zext i1 %go to i8
+  %go.at = getelementptr i8, ptr %trip, i64 8
+  store i8 %byte, ptr %go.at
+  %odd = trunc i64 %new to i8
+  %bit = and i8 %odd, 1
+  %odd.at = getelementptr i8, ptr %trip, i64 9
+  store i8 %bit, ptr %odd.at
+  ret void
+}
+"""
 ADD = Call("add", (Place(0, 0, 512, True),), True)
 SUM = Call("sum", (Place(0, 0, 512, False), Place(0, 512, 8, True)), False)
 ENTER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
-class Rounds:
-    """`add` and `sum` by turns, on a team of its own; several `sum`s in a row are done by one thread."""
+class Driven:
+    """A driver of the kernels above, on a team of its own."""
 
-    def __init__(self, size: int, rounds: int, sums: int = 1):
+    def __init__(self, size: int, calls: Calls):
         target = host_target()
-        calls = [ADD, *[SUM] * sums] * rounds
-        objects = [compile_object(KERNELS, target), compile_object(driver(calls, 1), target)]
+        objects = [compile_object(KERNELS + COUNT, target), compile_object(driver(calls), target)]
         self.code = link(objects, ["enter"], imported())
-        self.rounds, self.sums, self.enter = rounds, sums, ENTER(self.code.addresses["enter"])
+        self.enter = ENTER(self.code.addresses["enter"])
         self.team = Team()
         self.team.grow(size)
-        self.data, self.masks = aligned(1024).view(np.int64), aligned(MASK_LINE * len(calls))
-        self.block = aligned(FIRST + 64).view(np.int64)
+        self.data, self.times = aligned(1024).view(np.int64), aligned(1 << 16)
+        self.block = Block([x.ctypes.data for x in (self.data, self.data, self.times)], record_count(calls))
+        self.block.words[TRIPS // 8] = 1 << 62
 
     def run(self, threads: int) -> int:
-        self.block[:] = self.data[:] = 0
-        self.block[THREADS // 8], self.block[TEAM // 8] = threads, self.team.address
-        self.block[MASKS // 8], self.block[MASK_BYTES // 8] = self.masks.ctypes.data, self.masks.nbytes
-        self.block[FIRST // 8] = self.data.ctypes.data
-        self.enter(self.block.ctypes.data)
+        self.data[:] = 0
+        self.block.share(self.team, threads)
+        self.enter(self.block.address)
         return int(self.data[64])
+
+
+class Rounds(Driven):
+    """`add` and `sum` by turns; several `sum`s in a row are done by one thread."""
+
+    def __init__(self, size: int, rounds: int, sums: int = 1):
+        super().__init__(size, [ADD, *[SUM] * sums] * rounds)
+        self.rounds, self.sums = rounds, sums
 
     def want(self, threads: int) -> int:
         return self.sums * sum(range(1, self.rounds + 1)) * threads * (threads + 1) // 2
@@ -141,6 +167,35 @@ class TestTeam:
         time.sleep(0.3)
         assert time.process_time() - before < 0.05
         made.team.stop()
+
+
+def counted(at: int) -> tuple[Call, Place, Place, Place]:
+    """A call that counts in the word at `at`, and the places of the count, of "go on" and of "odd"."""
+    trip = Place(0, at, 8, False)
+    places = (replace(trip, size=10, written=True),)
+    return Call("count", places, False), trip, Place(0, at + 8, 1, False), Place(0, at + 9, 1, False)
+
+
+class TestControl:
+    @pytest.mark.parametrize("size", [1, 2, 3, 8])
+    def test_loops_and_branches(self, size: int):
+        """Trips that take less time than waking a thread, so that there are always some who are late."""
+        (outer, outer_trip, outer_going, _), (inner, inner_trip, inner_going, odd) = counted(576), counted(640)
+        choice = Branch(odd, [ADD, SUM], [SUM, *[ADD] * 40])
+        body = [ADD, inner, Repeat(inner_going, inner_trip, [choice, SUM, inner]), SUM, outer]
+        calls = [outer, Repeat(outer_going, outer_trip, body), ADD, SUM]
+        # The inner loop goes on from the count where it stopped.
+        trips = [("as" if n % 2 else "s" + 40 * "a") + "s" for n in range(12)]
+        names = "".join(f"a{''.join(trips[k + 1 : k + 4])}s" for k in (0, 4, 8))
+        added = total = 0
+        for name in names + "as":
+            added, total = (added + 1, total) if name == "a" else (added, total + added)
+        for form in (calls, timed(calls)):
+            driven = Driven(size, form)
+            for count in range(1, size + 1):
+                for _ in range(200):
+                    assert driven.run(count) == total * count * (count + 1) // 2
+            driven.team.stop()
 
 
 def test_a_busy_team_is_not_waited_for():
@@ -191,18 +246,20 @@ class TestDriver:
             return Call("k", (Place(0, 64 * reads, 64, False), Place(0, 64 * writes, 64, True)), parallel)
 
         chain = [call(True, 0, 1), call(True, 1, 2), call(False, 2, 3), call(False, 3, 4), call(True, 4, 5)]
-        assert barriers(chain) == [False, True, True, True, True]
+        assert barriers(chain) == [True, True, True, True, True]
         branches = [call(True, 0, 1), call(True, 0, 2), call(True, 0, 3), call(True, 3, 4), call(True, 2, 5)]
-        assert barriers(branches) == [False, False, False, True, False]
+        assert barriers(branches) == [True, False, False, True, False]
         reuse = [call(True, 0, 1), call(True, 2, 0)]  # overwrites what the first one reads
-        assert barriers(reuse) == [False, True]
+        assert barriers(reuse) == [True, True]
+        choice = Branch(Place(0, 0, 1, False), [call(True, 0, 1)], [])
+        assert barriers([*branches[:2], choice, *branches[1:3]]) == [True, False, True, True, False]
 
     def test_what_meets_the_middle_of_a_chain_waits_for_it(self):
         """The last call does not meet the second, but the first, which another thread may still be at."""
         write, read, other = Place(0, 0, 64, True), Place(0, 0, 64, False), Place(0, 64, 64, True)
         calls = [Call("k", (write,), False), Call("k", (read, other), False), Call("k", (read,), True)]
-        assert barriers(calls) == [False, True, False]
-        assert units(calls) == [Unit((0, 1), False, False), Unit((2,), True, True)]
+        assert barriers(calls) == [True, True, False]
+        assert units(calls) == [Unit((calls[0], calls[1]), True), Unit((calls[2],), True)]
 
     @given(
         st.lists(
@@ -215,28 +272,36 @@ class TestDriver:
             Call("k", (*(Place(0, 64 * r, 64, False) for r in reads), Place(0, 64 * w, 64, True)), parallel)
             for reads, w, parallel in drawn
         ]
-        found = units(calls)
-        assert [n for unit in found for n in unit.numbers] == list(range(len(calls)))
-        assert all(len(unit.numbers) == 1 or not any(calls[n].parallel for n in unit.numbers) for unit in found)
+        found = [unit for unit in units(calls) if isinstance(unit, Unit)]
+        assert [call for unit in found for call in unit.calls] == calls
+        assert all(len(unit.calls) == 1 or not any(call.parallel for call in unit.calls) for unit in found)
         for j, later in enumerate(found):
             for i, earlier in enumerate(found[:j]):
-                places = [[p for n in unit.numbers for p in calls[n].places] for unit in (earlier, later)]
+                places = [[p for call in unit.calls for p in call.places] for unit in (earlier, later)]
                 if any(a.meets(b) for a in places[0] for b in places[1]):
                     assert any(unit.waits for unit in found[i + 1 : j + 1])
 
     def test_text(self, golden):
         calls = [
-            Call("k1", (Place(2, 0, 64, False), Place(0, 0, 64, True)), True),
-            Call("k2", (Place(0, 0, 64, False), Place(3, 0, 64, True)), True),
+            Call("k1", (Place(3, 0, 64, False), Place(0, 0, 64, True)), True),
+            Call("k2", (Place(0, 0, 64, False), Place(4, 0, 64, True)), True),
         ]
-        text = driver(calls, 4)
+        text = driver(calls)
         assert compile_object(text, host_target())
-        golden(text[text.index("define internal i1 @alone0") :])
+        golden(text[text.index("define internal i64 @alone0") :])
+
+    def test_text_of_control(self, golden):
+        going, trip, odd = Place(1, 64, 1, False), Place(1, 72, 8, False), Place(3, 0, 1, False)
+        first = Call("k1", (Place(0, 0, 64, True),), True)
+        second = Call("k2", (Place(0, 0, 64, False), Place(1, 64, 16, True)), False)
+        text = driver([first, Repeat(going, trip, [Branch(odd, [first], [second]), second])])
+        assert compile_object(text, host_target())
+        golden(text[text.index("define internal i64 @run0") :])
 
     def test_what_no_thread_can_share_has_no_code_for_teams(self):
         """It runs, alone, also where the block names a team."""
         target, calls = host_target(), [replace(ADD, parallel=False), SUM]
-        text = driver(calls, 1)
+        text = driver(calls)
         assert "@run" not in text
         assert "@dispatch" not in text
         code = link([compile_object(KERNELS, target), compile_object(text, target)], ["enter"])

@@ -5,6 +5,11 @@ in order and takes the shares that nobody has taken yet, its own first. So nobod
 not woken yet, or has stopped: its shares are done by others, and when it comes it finds nothing left and catches up.
 Before a kernel that needs the results of earlier ones a thread waits until all their shares are done.
 
+A step has a turn: how many shares there are before it, counted on from run to run. It grows from each step to the next,
+so a share that was taken at a turn is free again when the kernel's next one comes, as it does in a loop, and who is
+late finds later turns written down. Which way the run goes at a branch is decided once, by whoever is there first, and
+written down with its turn; who comes later takes both from there, and so skips the trips that it missed.
+
 A waiting thread looks at a word of memory for some microseconds, then sleeps in the kernel until that word changes: an
 idle team uses no CPU. On Linux that is a futex; elsewhere it sleeps for short times between looks.
 
@@ -14,8 +19,9 @@ A run is described by a block of memory that starts the same for all programs:
     8   i32  cancel: not 0 once the run shall stop
     16  i64  how many threads take part
     24  ptr  the team, or null when one thread runs alone
-    32  ptr  for each kernel a line of memory with a mask of the shares that are taken
-    40  i64  bytes of those lines
+    32  ptr  for each step a record: the turn at which each share was taken last, or at which a branch was decided
+    40  i64  the turn of the first step
+    48  i64  how many trips a loop may make
     64  i32  how many shares are done; and how many threads sleep until there are more
     128 …    what the program's driver reads
 """
@@ -26,8 +32,8 @@ import sys
 
 from .target import Target
 
-STATUS, CANCEL, THREADS, TEAM, MASKS, MASK_BYTES, DONE, FIRST = 0, 8, 16, 24, 32, 40, 64, 128
-MASK_LINE = 64
+STATUS, CANCEL, THREADS, TEAM, RECORDS, TURN, TRIPS, DONE, FIRST = 0, 8, 16, 24, 32, 40, 48, 64, 128
+FAILED, TOO_MANY_TRIPS = 1, 2  # what the status says
 
 # The memory of a team. Words that different threads write are on lines of their own.
 LINE = 128  # two cache lines: they are fetched in pairs
@@ -35,7 +41,8 @@ FUNCTION, BLOCK, IDLE_SPINS, WAIT_SPINS, STOP = 0, 8, 16, 24, 32
 STATE = LINE  # i32: OPEN while threads may join the run, and how many have; then how many sleep until all have left
 OPEN = 1 << 30
 MAILBOXES = 2 * LINE
-MAX_THREADS = 64  # bits of a mask
+MAX_THREADS = 64
+RECORD = 8 * MAX_THREADS  # bytes for a step
 TEAM_BYTES = MAILBOXES + LINE * MAX_THREADS
 
 FUTEX = {"x86_64": 202, "aarch64": 98, "arm64": 98, "riscv64": 98}  # number of the system call, by architecture
@@ -47,10 +54,13 @@ def team_module(target: Target) -> str:
 
     `dispatch(team, function, block)` runs `function(block, thread)` on the caller as thread 0 and on those others that
     come in time, and returns when all have left; `worker(team, thread)` is what a thread of the team does until it is
-    told to stop; `claim(mask, thread, shares)` is a share that nobody has taken, or -1; `finish(block)` says that one
-    is done, `await(block, n)` returns when n are; `spin(n)` pauses n times; `wake(word)` wakes who sleeps on `word`.
+    told to stop; `claim(record, thread, shares, turn)` is a share that nobody has taken, or -1; `finish(block)` says
+    that one is done, `await(block, turn)` returns when all before that turn are; `decide(record, turn, way)` is
+    4 * turn + way (0 to 3), or what was decided there before, perhaps at a later turn; `spin(n)` pauses n times;
+    `wake(word)` wakes who sleeps on `word`.
     """
-    return "\n".join([_pause(target), _sleep(target), _WAIT, _SIGNAL, _CLAIM, _FINISH, _DISPATCH, _WORKER, _SPIN])
+    parts = [_pause(target), _sleep(target), _WAIT, _SIGNAL, _CLAIM, _DECIDE, _FINISH, _DISPATCH, _WORKER, _SPIN]
+    return "\n".join(parts)
 
 
 def at(name: str, base: str, offset: int) -> str:
@@ -148,7 +158,7 @@ done:
 }"""
 
 _CLAIM = """
-define i64 @claim(ptr %mask, i64 %thread, i64 %shares) nounwind {
+define i64 @claim(ptr %record, i64 %thread, i64 %shares, i64 %turn) nounwind {
 entry:
   br label %look
 look:
@@ -157,15 +167,13 @@ look:
   %over = icmp uge i64 %sum, %shares
   %less = sub i64 %sum, %shares
   %share = select i1 %over, i64 %less, i64 %sum
-  %bit = shl i64 1, %share
-  %now = load atomic i64, ptr %mask monotonic, align 8
-  %taken = and i64 %now, %bit
-  %free = icmp eq i64 %taken, 0
+  %word = getelementptr i64, ptr %record, i64 %share
+  %now = load atomic i64, ptr %word monotonic, align 8
+  %free = icmp ult i64 %now, %turn
   br i1 %free, label %try, label %next
 try:
-  %old = atomicrmw or ptr %mask, i64 %bit acq_rel
-  %taken2 = and i64 %old, %bit
-  %got = icmp eq i64 %taken2, 0
+  %pair = cmpxchg ptr %word, i64 %now, i64 %turn acq_rel monotonic
+  %got = extractvalue { i64, i1 } %pair, 1
   br i1 %got, label %mine, label %next
 mine:
   ret i64 %share
@@ -175,6 +183,25 @@ next:
   br i1 %more, label %look, label %none
 none:
   ret i64 -1
+}"""
+
+# Nobody goes beyond a decision that is not written down, so what `way` was read from has not changed if this is first.
+_DECIDE = """
+define i64 @decide(ptr %record, i64 %turn, i64 %way) nounwind {
+entry:
+  %least = shl i64 %turn, 2
+  %made = or i64 %least, %way
+  %now = load atomic i64, ptr %record acquire, align 8
+  %open = icmp ult i64 %now, %least
+  br i1 %open, label %try, label %known
+try:
+  %pair = cmpxchg ptr %record, i64 %now, i64 %made acq_rel acquire
+  %old = extractvalue { i64, i1 } %pair, 0
+  %first = extractvalue { i64, i1 } %pair, 1
+  %found = select i1 %first, i64 %made, i64 %old
+  ret i64 %found
+known:
+  ret i64 %now
 }"""
 
 _FINISH = f"""
@@ -192,7 +219,7 @@ wake:
 end:
   ret void
 }}
-define void @await(ptr %block, i64 %n) nounwind {{
+define void @await(ptr %block, i64 %turn) nounwind {{
 entry:
   {at("%done", "%block", DONE)}
   {at("%sleepers", "%block", DONE + 4)}
@@ -200,11 +227,12 @@ entry:
   %team = load ptr, ptr %team.at, align 8
   {at("%spins.at", "%team", WAIT_SPINS)}
   %spins = load i64, ptr %spins.at, align 8
-  %want = trunc i64 %n to i32
+  %want = trunc i64 %turn to i32
   br label %look
 look:
   %now = load atomic i32, ptr %done acquire, align 4
-  %enough = icmp uge i32 %now, %want
+  %ahead = sub i32 %now, %want
+  %enough = icmp sge i32 %ahead, 0
   br i1 %enough, label %end, label %stay
 stay:
   call void @wait(ptr %done, i32 %now, ptr %sleepers, i64 %spins)
@@ -214,23 +242,19 @@ end:
 }}"""
 
 _DISPATCH = f"""
-declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
 define void @dispatch(ptr %team, ptr %function, ptr %block) nounwind {{
 entry:
   {at("%function.at", "%team", FUNCTION)}
   {at("%block.at", "%team", BLOCK)}
   {at("%threads.at", "%block", THREADS)}
-  {at("%masks.at", "%block", MASKS)}
-  {at("%bytes.at", "%block", MASK_BYTES)}
+  {at("%turn.at", "%block", TURN)}
   {at("%done", "%block", DONE)}
   {at("%state", "%team", STATE)}
   {at("%stayers", "%team", STATE + 4)}
   {at("%spins.at", "%team", WAIT_SPINS)}
   {at("%mailboxes", "%team", MAILBOXES)}
-  %masks = load ptr, ptr %masks.at, align 8
-  %bytes = load i64, ptr %bytes.at, align 8
-  call void @llvm.memset.p0.i64(ptr %masks, i8 0, i64 %bytes, i1 false)
-  store i64 0, ptr %done, align 8
+  %turn = load i64, ptr %turn.at, align 8
+  %turn.low = trunc i64 %turn to i32
   store ptr %function, ptr %function.at, align 8
   store ptr %block, ptr %block.at, align 8
   %threads = load i64, ptr %threads.at, align 8
@@ -261,6 +285,11 @@ stay:
   call void @wait(ptr %state, i32 %inside, ptr %stayers, i64 %spins)
   br label %leaving
 end:
+  %done.now = load atomic i32, ptr %done acquire, align 4
+  %shares = sub i32 %done.now, %turn.low
+  %added = zext i32 %shares to i64
+  %turn.next = add i64 %turn, %added
+  store i64 %turn.next, ptr %turn.at, align 8
   ret void
 }}"""
 

@@ -12,7 +12,7 @@ from graphc.ir import Node, Value
 from graphc.limits import check_deadline
 from graphc.loops.compose import contents, sizes
 from graphc.loops.fingerprint import fingerprint
-from graphc.loops.layout import Layout, row_major
+from graphc.loops.layout import row_major
 from graphc.loops.memory import ALIGNMENT, Lifetime, plan
 from graphc.loops.nest import For, Nest, statements
 from graphc.runtime.parallel import side_by_side
@@ -21,9 +21,11 @@ from graphc.types import Array
 from ..codegen.emit import emit, emitter
 from ..codegen.jit import compile_object, link
 from ..codegen.target import Target
-from .driver import Call, Place, driver
-from .lowering import Kernel, Lowered, copy_kernel, lower_region
-from .program import Program, Resident, Step
+from .control import lower_region
+from .driver import ARENA, ARRAYS, CONSTANTS, Call, Place, driver
+from .lowering import Kernel, Kernels, Lowered, copy_kernel
+from .program import Program, Resident, Step, calls
+from .steps import Repeat, Steps, bodies, mapped
 from .threads import aligned, imported
 
 SLACK = 4 * ALIGNMENT  # bytes after the constants: the last vector of one may reach beyond its end
@@ -43,7 +45,7 @@ def build(
     kernels = [*lowered.kernels, *memory.place_outputs(inputs, outputs, target)]
     constants = memory.place_constants()
     for i, v in enumerate(inputs):
-        memory.place[v] = 2 + i, 0
+        memory.place[v] = ARRAYS + i, 0
     arena, residents = memory.place_arena(kernels)
     nests, steps = _steps(kernels, memory)
     objects = []
@@ -52,8 +54,7 @@ def build(
         objects.append(
             compile_object(f"{emitter()}\n{name}\n{description}", target, partial(_text, nest, name, target))
         )
-    calls = driver([s.call for s in steps], 2 + len(inputs) + len(outputs))
-    objects.append(compile_object(calls, target))
+    objects.append(compile_object(driver(calls(steps)), target))
     library = link(objects, ["enter", *nests], imported())
     return Program(nodes, inputs, outputs, steps, library, arena, residents, constants, threads, target)
 
@@ -65,11 +66,11 @@ def _text(nest: Nest, name: str, target: Target) -> str:
     return text
 
 
-def _steps(kernels: Sequence[Kernel], memory: _Memory) -> tuple[dict[str, tuple[Nest, str]], list[Step]]:
-    """Each distinct kernel by its name, with what tells it from others, and the calls in order."""
+def _steps(kernels: Kernels, memory: _Memory) -> tuple[dict[str, tuple[Nest, str]], Steps[Step, Place]]:
+    """Each distinct kernel by its name, with what tells it from others, and the calls."""
     nests: dict[str, tuple[Nest, str]] = {}
-    steps = []
-    for kernel in kernels:
+
+    def step(kernel: Kernel) -> list[Step]:
         description = fingerprint(kernel.nest)
         name = f"k{hashlib.sha256(description.encode()).hexdigest()[:24]}"
         nests.setdefault(name, (kernel.nest, description))
@@ -82,8 +83,9 @@ def _steps(kernels: Sequence[Kernel], memory: _Memory) -> tuple[dict[str, tuple[
             slot, offset = memory.where(v)
             places.append(Place(slot, offset, memory.size(v), written=True))
         parallel = any(isinstance(s, For) and s.kind == "parallel" for s in statements(kernel.nest.body))
-        steps.append(Step(kernel.nest, kernel.node, Call(name, tuple(places), parallel)))
-    return nests, steps
+        return [Step(kernel.nest, kernel.node, Call(name, tuple(places), parallel))]
+
+    return nests, mapped(kernels, step, lambda v: Place(*memory.where(v), memory.size(v), written=False))
 
 
 @dataclass(eq=False)
@@ -96,23 +98,17 @@ class _Memory:
 
     def find(self, v: Value) -> tuple[Value, int]:
         """The value whose memory `v` is in, and how many bytes from its start."""
-        at = 0
-        while v in self.lowered.shared:
-            v, elements = self.lowered.shared[v]
-            at += elements * v.dtype.numpy.itemsize
-        return v, at
+        root, at = self.lowered.find(v)
+        return root, at * root.dtype.numpy.itemsize
 
     def where(self, v: Value) -> tuple[int, int]:
         root, at = self.find(v)
         slot, offset = self.place[root]
         return slot, offset + at
 
-    def layout(self, v: Value) -> Layout:
-        return self.lowered.layouts.get(v) or row_major(sizes(v))
-
     def size(self, v: Value) -> int:
         """Bytes, for all threads together where each has one."""
-        own: int = self.layout(v).size * v.dtype.numpy.itemsize
+        own: int = self.lowered.layout(v).size * v.dtype.numpy.itemsize
         return own * self.threads if v in self.lowered.scratch else own
 
     def place_outputs(self, inputs: Sequence[Value], outputs: Sequence[Value], target: Target) -> list[Kernel]:
@@ -120,8 +116,8 @@ class _Memory:
         copies = []
         for i, v in enumerate(outputs):
             root, at = self.find(v)
-            slot = 2 + len(inputs) + i
-            layout = self.layout(root)
+            slot = ARRAYS + len(inputs) + i
+            layout = self.lowered.layout(root)
             array = None if root in inputs or root in self.lowered.constants else contents(root)
             if array is not None:  # a constant that no kernel reads
                 self.lowered.constants[root], self.lowered.layouts[root] = array, layout
@@ -130,7 +126,7 @@ class _Memory:
                 self.place[root] = slot, 0
                 continue
             copy = Value(v.type)
-            copies.append(copy_kernel(v, self.layout(v), copy, target))
+            copies.append(copy_kernel(v, self.lowered.layout(v), copy, target))
             self.place[copy] = slot, 0
         return copies
 
@@ -139,32 +135,53 @@ class _Memory:
         constants = self.lowered.constants
         size = 0
         for v, array in constants.items():
-            self.place[v] = 1, size
-            size += -(-self.layout(v).size * array.itemsize // ALIGNMENT) * ALIGNMENT
+            self.place[v] = CONSTANTS, size
+            size += -(-self.lowered.layout(v).size * array.itemsize // ALIGNMENT) * ALIGNMENT
         block = aligned(size + SLACK)
 
         def pack(v: Value) -> None:
             array, start = constants[v], self.place[v][1]
-            self.lowered.pack(v, block[start : start + self.layout(v).size * array.itemsize].view(array.dtype))
+            self.lowered.pack(v, block[start : start + self.lowered.layout(v).size * array.itemsize].view(array.dtype))
 
         side_by_side(pack, list(constants))
         return block
 
-    def place_arena(self, kernels: Sequence[Kernel]) -> tuple[int, list[Resident]]:
+    def place_arena(self, kernels: Kernels) -> tuple[int, list[Resident]]:
         """Everything else, by lifetime; returns the bytes of the arena, and who is in it."""
         first: dict[Value, int] = {}
         last: dict[Value, int] = {}
-        for i, kernel in enumerate(kernels):
-            for v in (*kernel.values, *kernel.scratch):
-                root = self.find(v)[0]
-                if root not in self.place:
-                    first.setdefault(root, i)
-                    last[root] = i
+        done = 0  # so many kernels
+
+        def touch(v: Value) -> None:
+            root = self.find(v)[0]
+            if root not in self.place:
+                first.setdefault(root, done)
+                last[root] = done
+
+        def visit(steps: Steps[Kernel, Value]) -> None:
+            nonlocal done
+            for step in steps:
+                if isinstance(step, Kernel):
+                    for v in (*step.values, *step.scratch):
+                        touch(v)
+                    done += 1
+                    continue
+                start = done
+                for v in (step.condition, *(step.kept if isinstance(step, Repeat) else ())):
+                    touch(v)
+                before = list(first)
+                for body in bodies(step):
+                    visit(body)
+                if isinstance(step, Repeat):  # what was there before is there in every trip
+                    end = max(start, done - 1)
+                    last.update((v, max(last[v], end)) for v in before if last[v] >= start)
+
+        visit(kernels)
         size = {v: self.size(v) for v in first}
         arena = plan({v: Lifetime(size[v], first[v], last[v]) for v in first})
         residents = []
         for v in first:
-            self.place[v] = 0, arena.offsets[v]
+            self.place[v] = ARENA, arena.offsets[v]
             name = v.node.label if v.node is not None else v.name
             residents.append(Resident(name, arena.offsets[v], size[v], first[v], last[v]))
         return arena.size, residents

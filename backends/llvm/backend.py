@@ -17,9 +17,6 @@ from graphc.limits import check_deadline
 from graphc.names import quote
 from graphc.ops.base import Constant
 from graphc.passes.decompose import decompose, parts_of
-from graphc.passes.flatten_pixels import flatten_pixels
-from graphc.passes.fuse import fuse
-from graphc.passes.share_subexpressions import share_subexpressions
 from graphc.runtime.backend import Executable, KernelRun, MachineLimits, Options
 from graphc.runtime.signatures import CacheInfo, Signatures
 from graphc.types import Array, TensorType
@@ -27,14 +24,16 @@ from graphc.types import Array, TensorType
 from ..codegen.jit import COMPILING
 from ..codegen.target import Target, host_target, llvm
 from .assemble import build
+from .control import check_code, controlled, in_parts, own_inputs
 from .limits import measure_limits
 from .listing import show_kernels
-from .lowering import check, check_code
+from .lowering import check
 from .memory import show_memory
 from .program import Program
 from .threads import thread_count
 
 STAGES = ("loops", "llvm", "asm")
+MAX_NESTING = 32  # bodies in bodies: what is deeper has no native form
 
 
 class LlvmBackend:
@@ -59,19 +58,32 @@ class LlvmBackend:
         return LlvmExecutable(graph, self.target, options, self.winograd)
 
 
-def why_not(node: Node, target: Target, check: Callable[[Node, Target], None] = check_code) -> str | None:
-    """None for a node that passes `check`, else the reason why not."""
+Check = Callable[[Node, Target], None]
+IN_A_BODY = " in a body: "
+
+
+def why_not(node: Node, target: Target, check: Check = check_code, depth: int = 0) -> str | None:
+    """None for a node that passes `check`, as do those in its bodies; else the reason why not."""
     if isinstance(node.op, Constant):
         return None
     try:
         if not all(isinstance(v.type, TensorType) for v in (*node.outputs, *(x for x in node.inputs if x is not None))):
             return "sequences and optionals are not native"
-        own = [None if x is None else Value(x.type, name=f"x{i}", content=x.content) for i, x in enumerate(node.inputs)]
+        own = own_inputs(node)
         parts = parts_of(node, own)
         if parts is not None:
             whole = decompose(Graph([x for x in own if x is not None], parts))
             return next((r for n in whole.nodes if (r := why_not(n, target, check)) is not None), None)
-        check(node, target)
+        form = controlled(node)
+        if form is None:
+            check(node, target)
+            return None
+        if depth == MAX_NESTING:
+            return "bodies in bodies are nested too deeply"
+        for n in (n for part in form.parts for n in part.nodes):
+            reason = why_not(n, target, check, depth + 1)
+            if reason is not None:
+                return reason if IN_A_BODY in reason else f"{n.label}{IN_A_BODY}{reason}"
     except CompileError as e:
         return str(e.message)
     return None
@@ -153,12 +165,6 @@ class LlvmExecutable(Executable):
             return _Compiled(specialized, self.target, thread_count(self.options.threads), self.winograd)
 
 
-def _in_parts(graph: Graph) -> Graph:
-    """`graph` after `decompose`; what it made of several nodes is shared and fused like the rest."""
-    parts = decompose(graph)
-    return flatten_pixels(graph if parts is graph else fuse(share_subexpressions(parts)))
-
-
 def _ordered(values: list[Value], wanted: Sequence[Value]) -> list[Value]:
     """`values`, those in `wanted` first and in that order."""
     place = {v: k for k, v in enumerate(wanted)}
@@ -179,7 +185,7 @@ class _Compiled:
     """A graph whose inputs have known shapes, as regions in order."""
 
     def __init__(self, graph: Graph, target: Target, threads: int, winograd: bool | None):
-        self.source, self.graph, self.threads, self.winograd = graph, _in_parts(graph), threads, winograd
+        self.source, self.graph, self.threads, self.winograd = graph, in_parts(graph), threads, winograd
         try:
             self.regions = self._regions(target, check)
         except CompileError:  # for a few nodes this shows only when code is written
@@ -191,7 +197,7 @@ class _Compiled:
             self.whole = program if same else None
         self.constants = {n.output: n.op.value.array for n in self.graph.nodes if isinstance(n.op, Constant)}
 
-    def _regions(self, target: Target, check: Callable[[Node, Target], None]) -> list[_Region]:
+    def _regions(self, target: Target, check: Check) -> list[_Region]:
         native = {n: why_not(n, target, check) is None for n in self.graph.nodes}
         found = regions(self.graph, native)
         # Where there is one region, it returns constants as well, and is the whole graph.
@@ -224,10 +230,9 @@ class _Compiled:
 
         def timed(program: Program, arguments: list[Array]) -> list[Array]:
             start = time.perf_counter() - begin
-            results, times = program.time_steps(arguments)
-            for step, (at, seconds) in zip(program.steps, times, strict=True):
-                moved = sum(p.size for p in step.call.places[: len(step.nest.arguments)])
-                runs.append(KernelRun(step.node, step.call.kernel, start + at, seconds, moved))
+            results, times = program.time_kernels(arguments)
+            for step, (at, seconds, count) in zip(program.kernels, times, strict=True):
+                runs.append(KernelRun(step.node, step.call.kernel, start + at, seconds, step.moved, count))
             return results
 
         def fallback(node: Node, start: float) -> None:

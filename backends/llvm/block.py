@@ -8,25 +8,26 @@ from typing import Any
 
 import numpy as np
 
-from ..codegen.team import FIRST, MASK_BYTES, MASK_LINE, MASKS, TEAM, THREADS
+from ..codegen.team import DONE, FIRST, RECORD, RECORDS, TEAM, THREADS, TURN
 from .threads import Team, aligned
 
 
 class Block:
-    """For one run at a time of a driver that makes so many `calls`.
+    """For one run at a time of a driver with so many `records`.
 
     Attributes:
         address: what the driver is called with.
         words: the block as a table of 64-bit words; from FIRST on there are the `pointers`.
     """
 
-    def __init__(self, pointers: Sequence[int], calls: int):
-        self._masks, self._memory = aligned(MASK_LINE * calls), aligned(FIRST + 8 * len(pointers))
-        self._memory[:] = 0
+    def __init__(self, pointers: Sequence[int], records: int):
+        self._records, self._memory = aligned(RECORD * records), aligned(FIRST + 8 * len(pointers))
+        self._records[:] = self._memory[:] = 0
         self._memory.view(np.int64)[FIRST // 8 :] = pointers
         self.address = ctypes.c_void_p(self._memory.ctypes.data)
         self.words: Any = (ctypes.c_int64 * (FIRST // 8 + len(pointers))).from_address(self._memory.ctypes.data)
-        self.words[MASKS // 8], self.words[MASK_BYTES // 8] = self._masks.ctypes.data, self._masks.nbytes
+        self.words[RECORDS // 8] = self._records.ctypes.data
+        self.words[TURN // 8] = self.words[DONE // 8] = 1  # a record of no turn is 0
         self.share(None, 1)
 
     def share(self, team: Team | None, threads: int) -> None:

@@ -1,12 +1,13 @@
 """The driver of a program: the kernels in order, gone through by every thread of a team, waiting where one must.
 
 It reads a block of memory (see codegen/team.py). After the first line there are addresses: the arena, the constants,
-and for each input and output that of an array object, in which NumPy keeps the address of the data.
+times, and for each input and output that of an array object, in which NumPy keeps the address of the data.
 """
 
 from __future__ import annotations
 
 import ctypes
+import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +16,18 @@ import numpy as np
 
 from graphc.types import Array
 
-from ..codegen.team import CANCEL, FIRST, MASK_LINE, MASKS, TEAM, THREADS, at
+from ..codegen.team import CANCEL, FIRST, RECORD, RECORDS, STATUS, TEAM, THREADS, TOO_MANY_TRIPS, TRIPS, TURN, at
+from .steps import Branch, Repeat, Steps, bodies, leaves, mapped
 
-CHUNK = 32  # calls in one function
+CHUNK = 32  # steps in one function
 CLOCK = 6 if sys.platform == "darwin" else 1  # CLOCK_MONOTONIC
+ARENA, CONSTANTS, TIMES, ARRAYS = 0, 1, 2, 3  # slots of the block; arrays have those from ARRAYS on
+START, SUM, COUNT, TIMED = 0, 8, 16, 24  # of one call: when it began first, nanoseconds, how often; bytes of all that
 
 
 @dataclass(frozen=True)
 class Place:
-    """`size` bytes at `offset` of the arena (0), the constants (1) or an array (2, 3, …), in the order of the block."""
+    """`size` bytes at `offset` of what is in a slot: the arena, the constants, the times, or an array."""
 
     slot: int
     offset: int
@@ -49,130 +53,274 @@ class Call:
     parallel: bool
 
 
-def barriers(calls: Sequence[Call]) -> list[bool]:
-    """For each call, whether all that was called before must be done before it starts."""
+Control = Branch[Call, Place] | Repeat[Call, Place]
+Calls = Steps[Call, Place]
+
+
+def barriers(calls: Calls) -> list[bool]:
+    """For each step, whether all before it must be done before it starts; after branches and repetitions they are."""
     found = []
     pending: list[Call] = []
-    for call in calls:
-        waits = any(a.meets(b) for other in pending for a in call.places for b in other.places)
+    for step in calls:
+        if not isinstance(step, Call):
+            found.append(True)
+            pending = []
+            continue
+        waits = not pending or any(a.meets(b) for other in pending for a in step.places for b in other.places)
         found.append(waits)
-        pending = [call] if waits else [*pending, call]
+        pending = [step] if waits else [*pending, step]
     return found
+
+
+def timed(calls: Calls) -> Calls:
+    """`calls` with one to the clock before the first, and one after each.
+
+    The times are int64: when the clock was read last, and for each reading START, SUM and COUNT of what came before it;
+    the first SUM is the time at the start.
+    """
+    numbers = itertools.count()
+
+    def reading() -> Call:
+        own = Place(TIMES, 8 + TIMED * next(numbers), TIMED, written=True)
+        return Call("tick", (Place(TIMES, 0, 8, written=True), own), False)
+
+    first = reading()
+    made: Calls = mapped(calls, lambda call: [call, reading()], lambda place: place)
+    return [first, *made]
+
+
+def record_count(calls: Calls) -> int:
+    """How many records a block needs for these calls."""
+    return sum(1 + sum(map(record_count, bodies(s))) if isinstance(s, (Branch, Repeat)) else 1 for s in calls)
+
+
+def driver(calls: Calls) -> str:
+    """The LLVM IR of `run(block, thread)`, of `alone(block)`, and of `enter(block)`, which takes the one that fits.
+
+    Where no call has shares for several threads there is no `run`. A function has CHUNK steps at most, since LLVM's
+    time grows faster than a function, and what is under a condition or repeated has functions of its own.
+    """
+    arity = {c.kernel: len(c.places) for c in leaves(calls)}
+    with_clock = arity.pop("tick", None) is not None
+    lines = [f"declare void @{n}({', '.join(['ptr'] * (k + 1))}, i64, i64)" for n, k in arity.items()]
+    shares = any(c.parallel for c in leaves(calls))
+    lines += [_SHARED_ENTRY if shares else _ENTRY, *([_TICK] if with_clock else [])]
+    for shared in (False, True) if shares else (False,):
+        writer = _Writer(shared, with_clock, whole=len(calls) <= CHUNK and all(isinstance(s, Call) for s in calls))
+        first = writer.function(calls)
+        lines += [*writer.lines, *(_run(first) if shared else _alone(first))]
+    return "\n".join([*lines, ""])
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What one claim covers: a call that has shares, or a chain of calls of which none has.
+    """What one claim covers: a call that has shares, or a chain of calls of which none has, done by one thread.
 
     `waits`: all that was called before must be done before any of it starts.
     """
 
-    numbers: tuple[int, ...]
-    parallel: bool
+    calls: tuple[Call, ...]
     waits: bool
 
 
-def units(calls: Sequence[Call], *, alone: bool = False) -> list[Unit]:
-    """The calls in order, those together that one thread may as well do one after the other; with `alone` none.
-
-    No chain goes from one part of CHUNK calls to the next.
-    """
-    waits = [True] * len(calls) if alone else barriers(calls)
-    chains: list[list[int]] = []
-    for n, call in enumerate(calls):
-        first = chains[-1][0] if chains else 0
-        follows = n % CHUNK and waits[n] and (waits[first] or not first)
-        if follows and not alone and not call.parallel and not calls[first].parallel:
-            chains[-1].append(n)
+def units(calls: Calls, *, ordered: bool = False) -> list[Unit | Control]:
+    """The steps in order, with calls in units; `ordered`: each waits for all before it."""
+    waits = [True] * len(calls) if ordered else barriers(calls)
+    chains: list[tuple[Call, ...] | Control] = []
+    joins = False  # whether a call may join the last chain
+    for step, wait in zip(calls, waits, strict=True):
+        last = chains[-1] if chains else None
+        if not isinstance(step, Call):
+            chains.append(step)
+            joins = False
+        elif isinstance(last, tuple) and joins and wait and not step.parallel and len(last) < CHUNK:
+            chains[-1] = (*last, step)
         else:
-            chains.append([n])
+            chains.append((step,))
+            joins = wait and not step.parallel
     # Who does not do a chain goes past it without waiting for what is in it. So what meets any of it must wait itself.
-    wholes = [Call("", tuple(p for n in chain for p in calls[n].places), False) for chain in chains]
-    stops = [True] * len(chains) if alone else barriers(wholes)
-    return [Unit(tuple(c), calls[c[0]].parallel, stop) for c, stop in zip(chains, stops, strict=True)]
+    wholes = [Call("", tuple(p for k in c for p in k.places), False) if isinstance(c, tuple) else c for c in chains]
+    stops = [True] * len(chains) if ordered else barriers(wholes)
+    return [Unit(c, stop) if isinstance(c, tuple) else c for c, stop in zip(chains, stops, strict=True)]
 
 
-def driver(calls: Sequence[Call], slots: int, *, timed: bool = False) -> str:
-    """The LLVM IR of `run(block, thread)`, of `alone(block)`, and of `enter(block)`, which takes the one that fits.
+class _Writer:
+    """Writes functions `i64 name(block, thread, turn)`: the steps from `turn` on; the turn after them, 0 to leave.
 
-    Where no call has shares for several threads there is no `run`. Each function is made of parts of CHUNK calls, since
-    LLVM's time grows faster than a function. With `timed` there is one slot more, for the address of an array of int64:
-    the time in nanoseconds at the start and after each call.
+    Args:
+        shared: whether several threads do the steps; else one does, whose turn stays what it was.
+        ordered: whether each call waits for all before it.
+        whole: whether there is one function, which may become part of the one that calls it; several must not.
     """
-    arity = {c.kernel: len(c.places) for c in calls}
-    lines = [f"declare void @{n}({', '.join(['ptr'] * (k + 1))}, i64, i64)" for n, k in arity.items()]
-    shares = any(c.parallel for c in calls)
-    lines += [_SHARED_ENTRY if shares else _ENTRY, *([_TICK] if timed else [])]
-    clock = slots if timed else None
-    found = units(calls, alone=timed)
-    parts = [range(n, min(n + CHUNK, len(calls))) for n in range(0, len(calls), CHUNK)] or [range(0)]
-    # One part alone becomes part of the function that calls it; several must not.
-    attributes = "nounwind" if len(parts) == 1 else "nounwind noinline"
-    split = single = 0  # claims so far of what has a share for each thread, and of what has one
-    for p, part in enumerate(parts):
-        lines += [f"define internal i1 @alone{p}(ptr %block) {attributes} {{", *_alone(calls, part, clock)]
-        lines += ["ret i1 true", "end:", "ret i1 false", "}"]
-        if shares:
-            lines += [f"define internal i1 @run{p}(ptr %block, i64 %thread) {attributes} {{"]
-            own = [u for u in found if u.numbers[0] in part]
-            lines += [*_shared(calls, own, (split, single), clock), "ret i1 true", "end:", "ret i1 false", "}"]
-            shared = sum(u.parallel for u in own)
-            split, single = split + shared, single + len(own) - shared
-    functions = [("alone", "", ""), ("run", ", i64 %thread", ", i64 %thread")]
-    for name, parameter, argument in functions if shares else functions[:1]:
-        lines.append(f"define internal void @{name}(ptr %block{parameter}) nounwind {{")
-        for p in range(len(parts)):
-            lines += [f"%go{p} = call i1 @{name}{p}(ptr %block{argument})", f"br i1 %go{p}, label %part{p}, label %end"]
-            lines.append(f"part{p}:")
-        lines += ["br label %end", "end:", "ret void", "}"]
-    return "\n".join([*lines, ""])
 
+    def __init__(self, shared: bool, ordered: bool, *, whole: bool) -> None:
+        self.shared, self.ordered = shared, ordered
+        self.name, self.attributes = "run" if shared else "alone", "nounwind" if whole else "nounwind noinline"
+        self.lines: list[str] = []
+        self.functions, self.numbers = itertools.count(), itertools.count()
 
-def _alone(calls: Sequence[Call], part: range, clock: int | None) -> list[str]:
-    """The calls of one part on one thread; leaves to `end` when the run is cancelled."""
-    lines = [*_pointers([calls[n] for n in part], clock), at("%cancel.at", "%block", CANCEL)]
-    if 0 in part or not calls:
-        lines += _tick(clock, 0, "0")
-    for n in part:
-        lines += [*_unless_cancelled(n), *_call(n, calls[n], "0", "1"), *_tick(clock, n + 1, "0")]
-    return lines if part else [*lines, "br i1 true, label %go, label %end", "go:"]
+    def function(self, calls: Calls) -> str:
+        """Write a function for `calls`, those that it calls before it. Returns its name."""
+        names = [self._part(part) for part in _parts(units(calls, ordered=self.ordered))]
+        if len(names) == 1:
+            return names[0]
+        lines, turn = [], "%turn"
+        for n, name in enumerate(names):
+            lines += [f"%turn{n} = call i64 @{name}(ptr %block, i64 %thread, i64 {turn})", *_go(n, f"%turn{n}")]
+            turn = f"%turn{n}"
+        return self._define(lines, turn)
 
+    def _define(self, lines: Sequence[str], turn: str) -> str:
+        name = f"{self.name}{next(self.functions)}"
+        self.lines.append(f"define internal i64 @{name}(ptr %block, i64 %thread, i64 %turn) {self.attributes} {{")
+        self.lines += [*lines, f"ret i64 {turn}", "end:", "ret i64 0", "}"]
+        return name
 
-def _shared(calls: Sequence[Call], found: Sequence[Unit], before: tuple[int, int], clock: int | None) -> list[str]:
-    """The units of one part, as far as nobody else does them; `before` it there were so many claims of each kind."""
-    lines = [*_pointers([calls[n] for unit in found for n in unit.numbers], clock), at("%cancel.at", "%block", CANCEL)]
-    lines += [at("%threads.at", "%block", THREADS), "%threads = load i64, ptr %threads.at, align 8"]
-    lines += [at("%masks.at", "%block", MASKS), "%masks = load ptr, ptr %masks.at, align 8"]
-    split, single = before
-    for unit in found:
-        n = unit.numbers[0]
-        lines += [*(_await(f"{n}", split, single) if n and unit.waits else []), *_unless_cancelled(n)]
-        lines += _tick(clock, n, "%thread")
-        thread, shares = ("%thread", "%threads") if unit.parallel else ("0", "1")
-        lines += [at(f"%mask{n}", "%masks", MASK_LINE * n), f"br label %claim{n}", f"claim{n}:"]
-        lines += [f"%share{n} = call i64 @claim(ptr %mask{n}, i64 {thread}, i64 {shares})"]
+    def _part(self, part: Sequence[Unit | Control]) -> str:
+        lines, turn = self._head(part), "%turn"
+        for unit in part:
+            if isinstance(unit, Branch):
+                added, turn = self._branch(unit, turn)
+            elif isinstance(unit, Repeat):
+                added, turn = self._repeat(unit, turn)
+            elif self.shared:
+                added, turn = self._claimed(unit, turn)
+            else:
+                added = [line for call in unit.calls for line in self._called(call)]
+            lines += added
+        return self._define(lines, turn)
+
+    def _head(self, part: Sequence[Unit | Control]) -> list[str]:
+        """%p0, %p1, …: what the block points to, as far as `part` uses it; for arrays, their data."""
+        lines = []
+        for i in sorted({p.slot for unit in part for p in _places(unit)}):
+            lines += [at(f"%at{i}", "%block", FIRST + 8 * i), f"%a{i} = load ptr, ptr %at{i}, align 8"]
+            if i >= ARRAYS:
+                lines += [at(f"%data{i}", f"%a{i}", HEADER), f"%p{i} = load ptr, ptr %data{i}, align 8"]
+            else:
+                lines.append(at(f"%p{i}", f"%a{i}", 0))
+        lines.append(at("%cancel.at", "%block", CANCEL))
+        if self.shared:
+            lines += [at("%threads.at", "%block", THREADS), "%threads = load i64, ptr %threads.at, align 8"]
+            lines += [at("%records.at", "%block", RECORDS), "%records = load ptr, ptr %records.at, align 8"]
+        return lines
+
+    def _called(self, call: Call) -> list[str]:
+        n = next(self.numbers)
+        return [*_unless_cancelled(n), *_call(n, call, "0", "1")]
+
+    def _claimed(self, unit: Unit, turn: str) -> tuple[list[str], str]:
+        """The shares of a unit, as far as nobody else does them."""
+        first, *more = unit.calls
+        n = next(self.numbers)
+        thread, shares = ("%thread", "%threads") if first.parallel else ("0", "1")
+        lines = [*(_await(turn) if unit.waits else []), *_unless_cancelled(n)]
+        lines += [at(f"%record{n}", "%records", RECORD * n), f"br label %claim{n}", f"claim{n}:"]
+        lines += [f"%share{n} = call i64 @claim(ptr %record{n}, i64 {thread}, i64 {shares}, i64 {turn})"]
         lines += [f"%got{n} = icmp sge i64 %share{n}, 0", f"br i1 %got{n}, label %work{n}, label %next{n}", f"work{n}:"]
-        lines += _call(n, calls[n], f"%share{n}", shares)
-        for k in unit.numbers[1:]:
-            lines += [*_unless_cancelled(k, f"finish{n}"), *_call(k, calls[k], "0", "1")]
+        lines += _call(n, first, f"%share{n}", shares)
+        for call in more:
+            k = next(self.numbers)
+            lines += [*_unless_cancelled(k, f"finish{n}"), *_call(k, call, "0", "1")]
         lines += [f"br label %finish{n}", f"finish{n}:", "call void @finish(ptr %block)"]
-        lines += [f"br label %claim{n}", f"next{n}:"]
-        split, single = split + unit.parallel, single + (not unit.parallel)
-    if clock is not None and found and found[-1].numbers[-1] == len(calls) - 1:
-        lines += [*_await("end", split, single), *_tick(clock, len(calls), "%thread")]
-    return lines if found else [*lines, "br i1 true, label %go, label %end", "go:"]
+        lines += [f"br label %claim{n}", f"next{n}:", f"%turn{n} = add i64 {turn}, {shares}"]
+        return lines, f"%turn{n}"
+
+    def _branch(self, step: Branch[Call, Place], turn: str) -> tuple[list[str], str]:
+        n = next(self.numbers)
+        lines = [
+            *self._await(turn),
+            *_unless_cancelled(n),
+            *_flag(n, step.condition),
+            f"%way{n} = zext i1 %on{n} to i64",
+        ]
+        decided, turn, way = self._decided(n, turn)
+        lines += [*decided, f"%holds{n} = icmp ne i64 {way}, 0"]
+        lines.append(f"br i1 %holds{n}, label %then{n}, label %otherwise{n}")
+        for label, body in ((f"then{n}", step.then), (f"otherwise{n}", step.otherwise)):
+            name = self.function(body)
+            lines += [f"{label}:", f"%after.{label} = call i64 @{name}(ptr %block, i64 %thread, i64 {turn})"]
+            lines.append(f"br label %joined{n}")
+        after = ", ".join(f"[ %after.{label}, %{label} ]" for label in (f"then{n}", f"otherwise{n}"))
+        lines += [f"joined{n}:", f"%turn{n} = phi i64 {after}", *_go(n, f"%turn{n}"), *self._await(f"%turn{n}")]
+        return lines, f"%turn{n}"
+
+    def _repeat(self, step: Repeat[Call, Place], turn: str) -> tuple[list[str], str]:
+        """Left for good as well when a guard did not hold: the condition might be wrong for ever."""
+        n = next(self.numbers)
+        body = self.function(step.body)
+        lines = [f"br label %enter{n}", f"enter{n}:", f"br label %again{n}", f"again{n}:"]
+        lines.append(f"%turn{n} = phi i64 [ {turn}, %enter{n} ], [ %after{n}, %trip{n} ]")
+        lines += [*self._await(f"%turn{n}"), *_unless_cancelled(n)]
+        lines += [
+            at(f"%status.at{n}", "%block", STATUS),
+            f"%status{n} = load atomic i32, ptr %status.at{n} monotonic, align 4",
+        ]
+        lines += [f"%well{n} = icmp eq i32 %status{n}, 0", f"br i1 %well{n}, label %look{n}, label %end", f"look{n}:"]
+        lines += [*_flag(n, step.condition), *_pointer(f"%trip.at{n}", step.trip)]
+        lines += [
+            f"%trips{n} = load atomic i64, ptr %trip.at{n} monotonic, align 8",
+            at(f"%most.at{n}", "%block", TRIPS),
+        ]
+        lines += [f"%most{n} = load i64, ptr %most.at{n}, align 8", f"%over{n} = icmp sge i64 %trips{n}, %most{n}"]
+        lines += [f"%more{n} = select i1 %over{n}, i64 2, i64 1", f"%way{n} = select i1 %on{n}, i64 %more{n}, i64 0"]
+        decided, turn, way = self._decided(n, f"%turn{n}")
+        lines += [*decided, f"switch i64 {way}, label %over{n}.end [ i64 0, label %next{n} i64 1, label %trip{n} ]"]
+        lines += [
+            f"over{n}.end:",
+            f"store atomic i32 {TOO_MANY_TRIPS}, ptr %status.at{n} monotonic, align 4",
+            "br label %end",
+        ]
+        lines += [f"trip{n}:", f"%after{n} = call i64 @{body}(ptr %block, i64 %thread, i64 {turn})"]
+        lines += [f"%back{n} = icmp ne i64 %after{n}, 0", f"br i1 %back{n}, label %again{n}, label %end", f"next{n}:"]
+        return lines, turn
+
+    def _await(self, turn: str) -> list[str]:
+        return _await(turn) if self.shared else []
+
+    def _decided(self, n: int, turn: str) -> tuple[list[str], str, str]:
+        """The way that all threads go, where %way is what this one sees; and the turn at which that was decided."""
+        if not self.shared:
+            return [], turn, f"%way{n}"
+        lines = [at(f"%record{n}", "%records", RECORD * n)]
+        lines += [f"%decided{n} = call i64 @decide(ptr %record{n}, i64 {turn}, i64 %way{n})"]
+        lines += [f"%now{n} = lshr i64 %decided{n}, 2", f"%taken{n} = and i64 %decided{n}, 3"]
+        return lines, f"%now{n}", f"%taken{n}"
 
 
-def _pointers(calls: Sequence[Call], clock: int | None) -> list[str]:
-    """%p0, %p1, …: what the block points to, as far as `calls` use it; for arrays, their data."""
-    lines = []
-    for i in sorted({p.slot for c in calls for p in c.places} | ({clock} if clock is not None else set())):
-        lines += [at(f"%at{i}", "%block", FIRST + 8 * i), f"%a{i} = load ptr, ptr %at{i}, align 8"]
-        if i >= 2 and i != clock:
-            lines += [at(f"%data{i}", f"%a{i}", HEADER), f"%p{i} = load ptr, ptr %data{i}, align 8"]
-        else:
-            lines.append(at(f"%p{i}", f"%a{i}", 0))
-    return lines
+def _parts(found: Sequence[Unit | Control]) -> list[list[Unit | Control]]:
+    """`found` in parts of CHUNK steps, or a few less where a chain would not be whole."""
+    parts: list[list[Unit | Control]] = [[]]
+    room = CHUNK
+    for unit in found:
+        size = len(unit.calls) if isinstance(unit, Unit) else 1
+        if size > room:
+            parts.append([])
+            room = CHUNK
+        parts[-1].append(unit)
+        room -= size
+    return parts
+
+
+def _places(unit: Unit | Control) -> list[Place]:
+    """What is read where the unit stands, that is without bodies."""
+    if isinstance(unit, Unit):
+        return [p for call in unit.calls for p in call.places]
+    return [unit.condition, unit.trip] if isinstance(unit, Repeat) else [unit.condition]
+
+
+def _pointer(name: str, place: Place) -> list[str]:
+    return [at(name, f"%p{place.slot}", place.offset)]
+
+
+def _flag(n: int, place: Place) -> list[str]:
+    """%on: whether the bool in `place` is true."""
+    lines = [*_pointer(f"%flag.at{n}", place), f"%flag{n} = load atomic i8, ptr %flag.at{n} monotonic, align 1"]
+    return [*lines, f"%on{n} = icmp ne i8 %flag{n}, 0"]
+
+
+def _go(n: int, turn: str) -> list[str]:
+    return [f"%go.on{n} = icmp ne i64 {turn}, 0", f"br i1 %go.on{n}, label %next{n}, label %end", f"next{n}:"]
 
 
 def _call(n: int, call: Call, share: str, shares: str) -> list[str]:
@@ -197,16 +345,19 @@ def _unless_cancelled(n: int, leave: str = "end") -> list[str]:
     ]
 
 
-def _await(label: str, split: int, single: int) -> list[str]:
-    return [
-        f"%split{label} = mul i64 %threads, {split}",
-        f"%done{label} = add i64 %split{label}, {single}",
-        f"call void @await(ptr %block, i64 %done{label})",
-    ]
+def _await(turn: str) -> list[str]:
+    return [f"call void @await(ptr %block, i64 {turn})"]
 
 
-def _tick(clock: int | None, n: int, thread: str) -> list[str]:
-    return [] if clock is None else [f"call void @tick(ptr %p{clock}, i64 {n}, i64 {thread})"]
+def _alone(first: str) -> list[str]:
+    lines = ["define internal void @alone(ptr %block) nounwind {"]
+    return [*lines, f"%turn = call i64 @{first}(ptr %block, i64 0, i64 1)", "ret void", "}"]
+
+
+def _run(first: str) -> list[str]:
+    lines = ["define internal void @run(ptr %block, i64 %thread) nounwind {", at("%turn.at", "%block", TURN)]
+    lines += ["%first = load i64, ptr %turn.at, align 8"]
+    return [*lines, f"%turn = call i64 @{first}(ptr %block, i64 %thread, i64 %first)", "ret void", "}"]
 
 
 _ENTRY = """
@@ -217,7 +368,8 @@ define void @enter(ptr %block) nounwind {
 
 _SHARED_ENTRY = f"""
 declare void @dispatch(ptr, ptr, ptr)
-declare i64 @claim(ptr, i64, i64)
+declare i64 @claim(ptr, i64, i64, i64)
+declare i64 @decide(ptr, i64, i64)
 declare void @finish(ptr)
 declare void @await(ptr, i64)
 define void @enter(ptr %block) nounwind {{
@@ -235,21 +387,30 @@ several:
 
 _TICK = f"""
 declare i32 @clock_gettime(i32, ptr)
-define internal void @tick(ptr %times, i64 %n, i64 %thread) nounwind {{
+define internal void @tick(ptr %last.at, ptr %own, ptr %block, i64 %share, i64 %shares) nounwind {{
   %t = alloca [2 x i64], align 8
-  %first = icmp eq i64 %thread, 0
-  br i1 %first, label %read, label %done
-read:
   %r = call i32 @clock_gettime(i32 {CLOCK}, ptr %t)
   %s = load i64, ptr %t, align 8
   %ns.at = getelementptr i64, ptr %t, i64 1
   %ns = load i64, ptr %ns.at, align 8
   %scaled = mul i64 %s, 1000000000
   %now = add i64 %scaled, %ns
-  %to = getelementptr i64, ptr %times, i64 %n
-  store i64 %now, ptr %to, align 8
-  br label %done
-done:
+  %last = load i64, ptr %last.at, align 8
+  store i64 %now, ptr %last.at, align 8
+  {at("%start.at", "%own", START)}
+  {at("%sum.at", "%own", SUM)}
+  {at("%count.at", "%own", COUNT)}
+  %start = load i64, ptr %start.at, align 8
+  %sum = load i64, ptr %sum.at, align 8
+  %count = load i64, ptr %count.at, align 8
+  %first = icmp eq i64 %count, 0
+  %begun = select i1 %first, i64 %last, i64 %start
+  %elapsed = sub i64 %now, %last
+  %total = add i64 %sum, %elapsed
+  %counted = add i64 %count, 1
+  store i64 %begun, ptr %start.at, align 8
+  store i64 %total, ptr %sum.at, align 8
+  store i64 %counted, ptr %count.at, align 8
   ret void
 }}"""
 

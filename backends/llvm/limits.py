@@ -43,7 +43,7 @@ def measure_limits(target: Target, threads: int) -> MachineLimits:
 def _best(text: str, arguments: Sequence[int], threads: int, team: Team | None, target: Target) -> float:
     """The seconds of the fastest run of a kernel on `arguments`, as many shares of it as there are threads."""
     calls = [Call("limit", (Place(0, 0, 64, True),), True)]
-    objects = [compile_object(text, target), compile_object(driver(calls, 1), target)]
+    objects = [compile_object(text, target), compile_object(driver(calls), target)]
     library = link(objects, ["enter"], imported())
     given = aligned(64)
     given[:] = 0

@@ -19,7 +19,7 @@ def show_kernels(programs: Sequence[Program], target: Target, stage: str, node: 
 
     Raises `CompileError` where there is none.
     """
-    steps = [s for p in programs for s in p.steps]
+    steps = [s for p in programs for s in p.kernels]
     found = [s for s in steps if node is None or node in names(s)]
     if not found:
         known = [n for s in steps for n in names(s)]

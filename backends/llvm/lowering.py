@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from graphc.expr import Boxes, Buffer, Element, Expr, Form, Joint, Load, Ordering, Source
+from graphc.expr import Boxes, Buffer, Element, Expr, Form, Joint, Load, Ordering, Source, bounded
 from graphc.index import Index, Linear, linear
 from graphc.ir import Node, Value
 from graphc.loops import winograd
@@ -20,7 +20,7 @@ from graphc.loops.compose import contents, elements, immediate, sizes, stored
 from graphc.loops.contract import contract
 from graphc.loops.contraction import MAX_HALO, Contraction, Order, Read, lanes_of, match, meets, order, packed, tiling
 from graphc.loops.layout import Layout, blocked, in_blocks, padded, row_major
-from graphc.loops.lower import kernel, lower, lower_together, part, zero_gaps, zero_halo
+from graphc.loops.lower import kernel, lower, lower_together, part, slice_at, zero_gaps, zero_halo
 from graphc.loops.nest import Block, For, Nest, Store
 from graphc.loops.schedule import schedule
 from graphc.loops.winograd import PRODUCTS, Plan
@@ -29,9 +29,9 @@ from graphc.ops.base import Constant
 from graphc.traverse import walk
 from graphc.types import Array, TensorType
 
-from ..codegen.emit import emit
 from ..codegen.scalars import register_type
 from ..codegen.target import Target
+from .steps import Branch, Repeat
 
 Halo = tuple[tuple[int, int], ...]
 
@@ -46,12 +46,15 @@ class Kernel:
     scratch: tuple[Value, ...] = ()
 
 
+Kernels = list[Kernel | Branch[Kernel, Value] | Repeat[Kernel, Value]]
+
+
 @dataclass(eq=False)
 class Lowered:
     """A run of nodes as kernels.
 
     Attributes:
-        kernels: in order.
+        kernels: in order, in branches and repetitions as the nodes are.
         shared: a value -> the one whose memory it is in, and where it begins there, in elements.
         layouts: how each value lies in its memory.
         constants: the constants that are read, in the order of their memory.
@@ -59,7 +62,7 @@ class Lowered:
         scratch: the values that each thread has one of.
     """
 
-    kernels: list[Kernel] = field(default_factory=list)
+    kernels: Kernels = field(default_factory=list)
     shared: dict[Value, tuple[Value, int]] = field(default_factory=dict)
     layouts: dict[Value, Layout] = field(default_factory=dict)
     constants: dict[Value, Array] = field(default_factory=dict)
@@ -70,6 +73,17 @@ class Lowered:
         """Write the constant `v` into its memory."""
         write = self.made.get(v, self.layouts[v].pack)
         write(self.constants[v], out)
+
+    def find(self, v: Value) -> tuple[Value, int]:
+        """The value whose memory `v` is in, and where it begins there, in elements."""
+        at = 0
+        while v in self.shared:
+            v, start = self.shared[v]
+            at += start
+        return v, at
+
+    def layout(self, v: Value) -> Layout:
+        return self.layouts.get(v) or row_major(sizes(v))
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,65 +131,64 @@ class _Output:
 
 def check(node: Node, target: Target) -> None:
     """Raise `CompileError` where `node` has no loop-level form; what shows only when code is written is not seen."""
-    _Lowering([node], node.outputs, target, winograd=False).analyse()
+    Lowering(node.outputs, target, winograd=False).analyse(node)
 
 
-def check_code(node: Node, target: Target) -> None:
-    """Raise `CompileError` where no code can be written for `node`."""
-    for k in lower_region([node], list(node.outputs), target).kernels:
-        emit(k.nest, "kernel", target)
-
-
-def lower_region(
-    nodes: Sequence[Node],
-    outputs: Sequence[Value],
-    target: Target,
-    threads: int = 1,
-    winograd: bool | None = None,
-) -> Lowered:
-    """The kernels of `nodes`, which are in order; `outputs` end up row-major in memory of their own or of another.
+class Lowering:
+    """Lowers nodes one by one, after all have been looked at.
 
     Args:
-        nodes, outputs: a region, and those of its values that are read outside.
+        outputs: those of the nodes' values that are read outside.
         target: the instruction set.
         threads: how many there will be; results do not depend on it.
         winograd: whether convolutions that can be are computed in fewer multiplications; None: where it is faster.
+
+    Attributes:
+        result: what has been made so far.
+        kernels: where kernels go now: those of `result`, or of a body.
     """
-    return _Lowering(nodes, outputs, target, threads, winograd).run()
 
-
-class _Lowering:
     def __init__(
-        self,
-        nodes: Sequence[Node],
-        outputs: Sequence[Value],
-        target: Target,
-        threads: int = 1,
-        winograd: bool | None = None,
-    ):
+        self, outputs: Sequence[Value], target: Target, threads: int = 1, winograd: bool | None = None
+    ) -> None:
         self.threads, self.winograd = threads, winograd
         self.outputs = set(outputs)
-        self.nodes = [n for n in nodes if not isinstance(n.op, Constant)]
         self.target, self.machine = target, target.schedule
         self.result = Lowered()
+        self.kernels = self.result.kernels
+        self.homes: dict[Value, Kernels] = {}  # where the kernel is that makes a value; not those given from outside
         self.found: dict[Value, _Output] = {}
         self.halos: dict[Value, Halo] = {}
         self.copies: dict[tuple[Value, Layout], Value] = {}
 
-    def analyse(self) -> None:
-        for node in self.nodes:
-            self._analyse(node)
+    def lower(self, node: Node) -> None:
+        """Add the kernels of `node`."""
+        for v in node.outputs:
+            self.result.layouts[v] = self._choose(v)
+            self.homes[v] = self.kernels
+        self._build(node)
 
-    def run(self) -> Lowered:
-        self.analyse()
-        for node in self.nodes:
-            for v in node.outputs:
-                self.result.layouts[v] = self._choose(v)
-            self._build(node)
-        return self.result
+    def move(self, x: Value, y: Value) -> None:
+        """y = x, in memory of its own, row-major."""
+        x = self.hold(x)
+        self.kernels.append(copy_kernel(x, self.result.layout(x), y, self.target))
+
+    def move_slice(self, x: Value, y: Value, axis: int, number: Value, *, reverse: bool) -> None:
+        """y[…, i, …] = x, where i along `axis` is the number, or counts from the end; the rest of `y` stays."""
+        names: dict[Buffer, Value] = {}
+        source, at = (self._source(v, self.result.layout(v), names) for v in (x, number))
+        buffer = Buffer("y", y.dtype, row_major(sizes(y)).size)
+        last = sizes(y)[axis] - 1
+        place = bounded(at[()], 0, last)
+        nest = slice_at(buffer, row_major(sizes(y)), axis, last - place if reverse else place, lambda *i: source[i])
+        self._add(schedule(nest, self.machine), {**names, buffer: y}, None)
 
     # -- what there is ------------------------------------------------------------------------------------------------
-    def _analyse(self, node: Node) -> None:
+    def analyse(self, node: Node) -> None:
+        """Find out what `node` reads and how. Raises `CompileError` where it has no loop-level form.
+
+        What shows only when code is written is not seen.
+        """
         reads: dict[Load, Read] = {}
         given = {x: self._recorded(x, reads) for x in dict.fromkeys(node.inputs) if x is not None}
         for v, element in zip(node.outputs, self._elements(node, given, {}), strict=True):
@@ -313,7 +326,7 @@ class _Lowering:
 
     def _in(self, x: Value, ok: Callable[[Layout], bool], wanted: Callable[[], Layout]) -> Value:
         """`x`, or a copy of it in the layout that is wanted, where its own does not serve."""
-        layout = self.result.layouts.get(x) or row_major(sizes(x))
+        layout = self.result.layout(x)
         if ok(layout):
             return x
         new = wanted()
@@ -330,7 +343,8 @@ class _Lowering:
                 buffer = Buffer("y", x.dtype, new.size)
                 nest = lower(buffer, new, lambda *i: source[i])
                 nest = schedule(kernel(buffer, (*nest.body, *zero_gaps(buffer, new))), self.machine)
-                self._add(nest, {**names, buffer: copy}, None)
+                # Beside `x`: all that can read `x` finds the copy, and it is not made again in each trip of a loop.
+                self._add(nest, {**names, buffer: copy}, None, self.homes.get(x, self.result.kernels))
         return self.copies[x, new]
 
     # -- kernels ------------------------------------------------------------------------------------------------------
@@ -341,7 +355,7 @@ class _Lowering:
         names[buffer] = x
         return stored(x, buffer, layout)
 
-    def _hold(self, x: Value) -> Value:
+    def hold(self, x: Value) -> Value:
         """`x`, which is read; a constant has memory from now on."""
         array = contents(x)
         if array is not None and x not in self.result.constants:
@@ -349,10 +363,11 @@ class _Lowering:
             self.result.layouts.setdefault(x, row_major(array.shape))
         return x
 
-    def _add(self, nest: Nest, names: dict[Buffer, Value], node: Node | None) -> None:
+    def _add(self, nest: Nest, names: dict[Buffer, Value], node: Node | None, kernels: Kernels | None = None) -> None:
         scratch = tuple(Value(TensorType(b.dtype, (b.size,)), name=b.name) for b in nest.scratch)
         self.result.scratch.update(scratch)
-        self.result.kernels.append(Kernel(nest, tuple(self._hold(names[b]) for b in nest.arguments), node, scratch))
+        kernels = self.kernels if kernels is None else kernels
+        kernels.append(Kernel(nest, tuple(self.hold(names[b]) for b in nest.arguments), node, scratch))
 
     def _build(self, node: Node) -> None:
         for number, v in enumerate(node.outputs):
@@ -369,7 +384,7 @@ class _Lowering:
             for x in dict.fromkeys(node.inputs):
                 if x is not None:
                     held = self._in(x, self._serves(x, v, found), partial(self._wanted, x, v))
-                    given[x] = self._source(held, self._layout(held), names)
+                    given[x] = self._source(held, self.result.layout(held), names)
             element = self._elements(node, given, names)[number]
             if isinstance(element, Ordering):
                 self._order(node, element, names)
@@ -381,7 +396,7 @@ class _Lowering:
             nest = lower(buffer, layout, element, self._domain(found, layout))
             shared = copied(nest)
             if shared is not None:
-                self.result.shared[v] = self._hold(names[shared[0]]), shared[1]
+                self.result.shared[v] = self.hold(names[shared[0]]), shared[1]
             else:
                 self._add(schedule(nest, self.machine), {**names, buffer: v}, node)
 
@@ -424,9 +439,6 @@ class _Lowering:
         at = (layout.offset(moved) - own.offset(index)).number
         return None if at is None else (x, at)
 
-    def _layout(self, x: Value) -> Layout:
-        return self.result.layouts.get(x) or row_major(sizes(x))
-
     def _serves(self, x: Value, v: Value, found: _Output) -> Callable[[Layout], bool]:
         """A tensor is blocked like what is computed of it, where that reads windows; or at all, only if it may be."""
         split = self._blocked(x)
@@ -453,7 +465,7 @@ class _Lowering:
         tiles = tiling(c, lanes, self.machine)
         names: dict[Buffer, Value] = {}
         a, b = self._left(self.found[v], lanes), c.b.tensor
-        sums = order(c, self._layout(a))
+        sums = order(c, self.result.layout(a))
         shape = sizes(b)
         fixed = contents(b) is not None
         rows = c.along_rows
@@ -463,10 +475,10 @@ class _Lowering:
             lambda: padded(shape, c.reach(c.b, shape)) if rows else packed(c, shape, tiles.vectors * lanes, sums),
         )
         is_packed = b is not c.b.tensor and not rows
-        given = {x: self._source(x, self._layout(x), names) for x in dict.fromkeys(node.inputs) if x is not None}
-        given[c.a.tensor] = self._source(a, self._layout(a), names)
+        given = {x: self._source(x, self.result.layout(x), names) for x in dict.fromkeys(node.inputs) if x is not None}
+        given[c.a.tensor] = self._source(a, self.result.layout(a), names)
         if c.a.tensor is not c.b.tensor:
-            given[c.b.tensor] = self._source(b, self._layout(b), names)
+            given[c.b.tensor] = self._source(b, self.result.layout(b), names)
         element = self._elements(node, given, names)[number]
         assert not isinstance(element, Joint)
         buffer = Buffer("y", v.dtype, layout.size)
@@ -484,9 +496,9 @@ class _Lowering:
         a = self._left(self.found[v], plan.lanes)
         sums = order(plan.products, plan.inputs)
         b = self._transformed(plan, sums)
-        weights = self._source(b, self._layout(b), names)
-        given = {x: self._source(x, self._layout(x), names) for x in dict.fromkeys(node.inputs) if x is not None}
-        images = given[plan.conv.c.a.tensor] = self._source(a, self._layout(a), names)
+        weights = self._source(b, self.result.layout(b), names)
+        given = {x: self._source(x, self.result.layout(x), names) for x in dict.fromkeys(node.inputs) if x is not None}
+        images = given[plan.conv.c.a.tensor] = self._source(a, self.result.layout(a), names)
         element = self._elements(node, given, names)[number]
         assert not isinstance(element, Joint)
         buffer = Buffer("y", v.dtype, layout.size)
@@ -573,6 +585,3 @@ def copy_kernel(x: Value, layout: Layout, y: Value, target: Target) -> Kernel:
     buffer = Buffer("y", y.dtype, new.size)
     nest = schedule(lower(buffer, new, lambda *i: source[i]), target.schedule)
     return Kernel(nest, tuple({source_buffer: x, buffer: y}[b] for b in nest.arguments))
-
-
-__all__ = ["Kernel", "Lowered", "check", "check_code", "copied", "copy_kernel", "lower_region"]

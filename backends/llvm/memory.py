@@ -15,6 +15,6 @@ def show_memory(program: Program) -> str:
     alone = sum(r.size for r in residents)
     lines.append(
         f"arena {program.arena:,} bytes ({alone:,} without sharing), constants {program.constants.nbytes:,} bytes, "
-        f"{len(program.steps)} steps"
+        f"{len(program.kernels)} steps"
     )
     return "\n".join(lines)

@@ -7,29 +7,31 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from graphc.errors import ExecutionError
+from graphc.errors import ExecutionError, ResourceLimit
 from graphc.interpret import Data, evaluate
 from graphc.ir import Node, Value
-from graphc.limits import check_deadline, time_left
+from graphc.limits import check_deadline, current_limits, time_left
 from graphc.loops.compose import contents, sizes
 from graphc.loops.nest import Nest
 from graphc.types import Array
 
 from ..codegen.jit import Library, compile_object, link
 from ..codegen.target import Target
-from ..codegen.team import CANCEL, FIRST, STATUS
+from ..codegen.team import CANCEL, FIRST, STATUS, TOO_MANY_TRIPS, TRIPS
 from .block import Block
-from .driver import HEADER, Call, driver, holder
+from .driver import ARRAYS, HEADER, TIMED, Call, Calls, Place, driver, holder, record_count, timed
+from .steps import Branch, Steps, bodies, leaves, mapped, trip_counts
 from .threads import aligned, imported, take
 
 LONG = 0.05  # seconds of a run from which on it is worth a thread to wait for it, so that it can be interrupted
 WORTH_SHARING = 20e-6  # seconds of a run at full speed, below which it takes longer to wake other threads
+UNKNOWN_TRIPS = 100  # of a loop, when the time of a run is guessed
 NOWHERE: Mapping[int, Array] = MappingProxyType({})
 ENTER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
@@ -41,6 +43,11 @@ class Step:
     nest: Nest
     node: Node | None
     call: Call
+
+    @property
+    def moved(self) -> int:
+        """Bytes that it reads and writes, each argument once."""
+        return sum(p.size for p in self.call.places[: len(self.nest.arguments)])
 
 
 @dataclass(frozen=True)
@@ -58,10 +65,10 @@ class Context:
     """What one run needs besides its inputs and outputs; used by one run at a time, again and again."""
 
     def __init__(self, program: Program):
-        self.arena, self.clocks = aligned(program.arena), np.zeros(program._clocks, np.int64)
+        self.arena, self.times = aligned(program.arena), np.zeros(program._times, np.int64)
         arrays = [0] * (len(program.inputs) + len(program.outputs))  # written for each run
-        pointers = [self.arena.ctypes.data, program.constants.ctypes.data, *arrays, self.clocks.ctypes.data]
-        self.block = Block(pointers, len(program.steps))
+        pointers = [x.ctypes.data for x in (self.arena, program.constants, self.times)]
+        self.block = Block([*pointers, *arrays], program._records)
 
 
 @dataclass(eq=False)
@@ -71,7 +78,7 @@ class Program:
     `run` may be called by several threads at once: each call has a context of its own.
 
     Attributes:
-        steps: the kernels in order.
+        steps: the kernels in order, those under a condition and those that are repeated.
         arena: bytes of everything that lives only during a run, `residents`.
         threads: how many threads share the work; the arena has scratch memory for as many as it was built for.
     """
@@ -79,35 +86,37 @@ class Program:
     nodes: Sequence[Node]
     inputs: Sequence[Value]
     outputs: Sequence[Value]
-    steps: Sequence[Step]
+    steps: Steps[Step, Place]
     code: Library
     arena: int
     residents: Sequence[Resident]
     constants: Array
     threads: int
     target: Target
-    _clocks: int = 0  # how many times the driver takes the time
+    _times: int = 0  # words that the driver writes times to
     _timed: Program | None = None
     _free: list[Context] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._enter = ENTER(self.code.addresses["enter"])
         self._types = [(sizes(v), v.tensor.dtype.numpy) for v in self.outputs]
+        self._records = record_count(timed(calls(self.steps)) if self._times else calls(self.steps))
+        trips = list(trip_counts(self.steps))
+        self._loops, self._endless = bool(trips), None in trips
         flops, moved = work(self.steps)
         self._seconds = (flops + moved) * 1e-9  # until there has been a run: rather too long than too short
-        if flops * 1e-11 + moved * 5e-11 < WORTH_SHARING or not any(s.call.parallel for s in self.steps):
+        if flops * 1e-11 + moved * 5e-11 < WORTH_SHARING or not any(s.call.parallel for s in self.kernels):
             self.threads = 1
 
-    @property
-    def slots(self) -> int:
-        return 2 + len(self.inputs) + len(self.outputs)
+    @cached_property
+    def kernels(self) -> list[Step]:
+        """All steps that call a kernel, in the order in which they are written down."""
+        return list(leaves(self.steps))
 
-    def run(
-        self, data: Sequence[Array], out: Mapping[int, Array] = NOWHERE, clocks: Array | None = None
-    ) -> list[Array]:
+    def run(self, data: Sequence[Array], out: Mapping[int, Array] = NOWHERE, times: Array | None = None) -> list[Array]:
         """The outputs for `data`, arrays of the inputs' types. Raises `ExecutionError` as NumPy's kernels do.
 
-        Outputs whose numbers are in `out` are written into those arrays; what the driver's clock said goes to `clocks`.
+        Outputs whose numbers are in `out` are written into those arrays; what the driver's clock said goes to `times`.
         Written without detours: a small network takes some microseconds.
         """
         try:
@@ -116,7 +125,7 @@ class Program:
             context = Context(self)
         words = context.block.words
         held: list[Any] = []
-        at = FIRST // 8 + 2
+        at = FIRST // 8 + ARRAYS
         for x in data:
             flags = x.flags
             if not (flags.c_contiguous and flags.aligned):
@@ -130,8 +139,12 @@ class Program:
             results.append(y)
             words[at] = id(y) if HEADER else holder(y, held)
             at += 1
+        if self._loops:
+            words[TRIPS // 8] = current_limits().max_loop_trips
+        if times is not None:
+            context.times[:] = 0
         start = time.perf_counter()
-        if self._seconds >= LONG:
+        if self._seconds >= LONG or self._endless:
             self._call_watched(context, (data, results, held))
         elif self.threads > 1:
             self._call(context)
@@ -139,13 +152,13 @@ class Program:
             self._enter(context.block.address)
         self._seconds = time.perf_counter() - start
         failed = words[STATUS // 8]
-        if clocks is not None:
-            clocks[:] = context.clocks
+        if times is not None:
+            times[:] = context.times
         if failed:
             words[STATUS // 8] = 0
         self._free.append(context)
         if failed:
-            self._explain(data)
+            self._explain(data, failed)
         return results
 
     def _call(self, context: Context) -> None:
@@ -192,20 +205,27 @@ class Program:
         finally:
             thread.join()
 
-    def time_steps(self, data: Sequence[Array]) -> tuple[list[Array], list[tuple[float, float]]]:
-        """The outputs, and for each step when it started and how long it took, in seconds, on a driver with a clock."""
-        if self._timed is None:
-            text = driver([s.call for s in self.steps], self.slots, timed=True)
-            known = imported() | {s.call.kernel: self.code.addresses[s.call.kernel] for s in self.steps}
-            code = link([compile_object(text, self.target)], ["enter"], known)
-            self._timed = replace(self, code=code, _free=[], _clocks=len(self.steps) + 1)
-        clocks = np.zeros(len(self.steps) + 1, np.int64)
-        results = self._timed.run(data, clocks=clocks)
-        seconds = (clocks - clocks[0]) * 1e-9
-        return results, [(float(a), float(b - a)) for a, b in pairwise(seconds)]
+    def time_kernels(self, data: Sequence[Array]) -> tuple[list[Array], list[tuple[float, float, int]]]:
+        """The outputs, and for each kernel when it started first, how long it took in all its runs, and their number.
 
-    def _explain(self, data: Sequence[Data]) -> None:
-        """A guard did not hold: NumPy's kernels say which node's, and why."""
+        In seconds after the start of the run, on a driver with a clock.
+        """
+        size = 1 + TIMED // 8 * (1 + len(self.kernels))
+        if self._timed is None:
+            text = driver(timed(calls(self.steps)))
+            known = imported() | {s.call.kernel: self.code.addresses[s.call.kernel] for s in self.kernels}
+            code = link([compile_object(text, self.target)], ["enter"], known)
+            self._timed = replace(self, code=code, _free=[], _times=size)
+        times = np.zeros(size, np.int64)
+        results = self._timed.run(data, times=times)
+        (_, start, _), *rows = times[1:].reshape(-1, TIMED // 8).tolist()
+        return results, [((t - start) * 1e-9 if runs else 0.0, total * 1e-9, runs) for t, total, runs in rows]
+
+    def _explain(self, data: Sequence[Data], status: int) -> None:
+        """A guard did not hold: NumPy's kernels say which node's, and why. Or a loop did not end."""
+        if status == TOO_MANY_TRIPS:
+            most = current_limits().max_loop_trips
+            raise ResourceLimit(f"stopped after {most:,} trips", hint="Raise it with Limits(max_loop_trips=…)")
         known: dict[Value, Any] = dict(zip(self.inputs, data, strict=True))
         for node in self.nodes:
             given = [None if x is None else known[x] if x in known else contents(x) for x in node.inputs]
@@ -214,10 +234,25 @@ class Program:
         raise ExecutionError("a value that was computed breaks the contract of an operator")
 
 
-def work(steps: Sequence[Step]) -> tuple[float, float]:
-    """Arithmetic operations and bytes of one run."""
-    flops = 0
-    for node in {s.node for s in steps if s.node is not None}:
+def calls(steps: Steps[Step, Place]) -> Calls:
+    """The steps as the driver knows them."""
+    return mapped(steps, lambda s: [s.call], lambda place: place)
+
+
+def work(steps: Steps[Step, Place]) -> tuple[float, float]:
+    """Arithmetic operations and bytes of one run, both ways of a branch counted."""
+    flops = moved = 0.0
+    nodes: dict[Node, None] = {}
+    for s in steps:
+        if isinstance(s, Step):
+            nodes.update({} if s.node is None else {s.node: None})
+            moved += s.moved
+            continue
+        times = 1 if isinstance(s, Branch) else UNKNOWN_TRIPS if s.trips is None else s.trips
+        for body in bodies(s):
+            inner = work(body)
+            flops, moved = flops + times * inner[0], moved + times * inner[1]
+    for node in nodes:
         cost = node.op.cost(node.inputs, node.outputs).flops
         flops += cost if isinstance(cost, int) else 0
-    return float(flops), float(sum(p.size for s in steps for p in s.call.places[: len(s.nest.arguments)]))
+    return flops, moved

@@ -25,7 +25,7 @@ from ..codegen.team import IDLE_SPINS, LINE, MAILBOXES, MAX_THREADS, STOP, TEAM_
 
 IDLE_SECONDS = 50e-6  # how long a thread without work looks out for more before it sleeps
 WAIT_SECONDS = 100e-6  # how long one that waits for the others does
-IMPORTED = ("dispatch", "claim", "finish", "await")  # what drivers call
+IMPORTED = ("dispatch", "claim", "finish", "await", "decide")  # what drivers call
 
 WORKER = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
 SPIN = ctypes.CFUNCTYPE(None, ctypes.c_int64)

@@ -22,7 +22,7 @@ from graphc.expr import (
     identity,
 )
 from graphc.index import Index, Linear, linear
-from graphc.loops.layout import Layout
+from graphc.loops.layout import Layout, row_major
 from graphc.loops.nest import Alloc, Block, For, Nest, Stmt, Store, Update, exprs, statements
 from graphc.loops.order import ordered
 from graphc.loops.scatter import running, scattered
@@ -74,6 +74,16 @@ def part(target: Buffer, layout: Layout, boxes: Boxes, number: int) -> Block:
     start[boxes.axis] = boxes.starts[number]
     domain = layout.box(boxes.axis, start[boxes.axis], boxes.sizes[number])
     return _stored(target, layout, domain, start, boxes.parts[number])
+
+
+def slice_at(target: Buffer, layout: Layout, axis: int, at: Linear, element: Element) -> Nest:
+    """The nest that stores `element(i, j, …)` in the slice `at` along `axis`, which may be data."""
+    body: list[Stmt] = []
+    for indices, logical in row_major((*layout.shape[:axis], *layout.shape[axis + 1 :])).regions():
+        expr = element(*logical)
+        offset = layout.offset([*logical[:axis], at, *logical[axis:]])
+        body += _build([i for i in indices if i.extent != 1], frozenset(), expr, partial(Store, target, offset))
+    return kernel(target, tuple(body))
 
 
 def _stored(target: Buffer, layout: Layout, domain: Layout, start: Sequence[int], element: Element) -> Block:

@@ -1,4 +1,4 @@
-"""What ops with bodies share: fitting a body to its inputs, the types that leave it, and its cost.
+"""What ops with bodies share: fitting a body to its inputs, the types that leave it, its cost, and a common form.
 
 The functions that walk into nested bodies are written to take three Python frames for a level at most, so that bodies
 nested as deep as `Limits.max_depth` fit into Python's default recursion limit.
@@ -7,13 +7,21 @@ nested as deep as `Limits.max_depth` fit into Python's default recursion limit.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.dims import Dim, Symbol, SymDim, substitute, symbols, unknown
+from graphc.dims import Dim, Symbol, SymDim, symbols, unknown
+from graphc.dims import substitute as substitute_dim
 from graphc.errors import InvalidModel, TypeMismatch
-from graphc.ir import Cost, Graph, Value
+from graphc.ir import Cost, Graph, Value, substitute
 from graphc.types import Array, MapType, OptionalType, SequenceType, TensorType, Type
+
+# True while a body is fitted once more because a value that it carries became wider. Bodies inside it then start from
+# the widened types they have, instead of from the inputs' types: each level is fitted once, not twice as often as the
+# level around it.
+_again: ContextVar[bool] = ContextVar("graphc_widening", default=False)
 
 
 # -- fitting ----------------------------------------------------------------------------------------------------------
@@ -54,7 +62,7 @@ def leaving(types: Iterable[Type], xs: Iterable[Value | None]) -> tuple[Type, ..
     def bind(s: Symbol) -> Dim | None:
         return None if not s.is_unknown or s in outside else renamed.setdefault(s, unknown())
 
-    return tuple(map_dims(t, lambda d: substitute(d, bind)) for t in types)
+    return tuple(map_dims(t, lambda d: substitute_dim(d, bind)) for t in types)
 
 
 def leaving_content(value: Value, xs: Iterable[Value | None]) -> Array | None:
@@ -103,6 +111,47 @@ def widen_type(before: Type, after: Type, loose: set[Dim]) -> Type:
     raise TypeMismatch(f"it is {before} before a trip and {after} after it")
 
 
+# -- carried values ---------------------------------------------------------------------------------------------------
+def fit_loop(
+    body: Graph, lead: Sequence[Type], carried: Sequence[Value], trail: Sequence[tuple[Type, Array | None]], skip: int
+) -> Graph:
+    """`body` with the widest types that its carried values take.
+
+    Args:
+        body: inputs (lead, carried, trail); outputs (`skip` others, carried, scan outputs).
+        lead: the types of the inputs before the carried values.
+        carried: the values before the first trip.
+        trail: type and known contents of the inputs after the carried values.
+        skip: how many outputs come before the carried values.
+    """
+    first, last = len(lead), len(lead) + len(carried)
+    loose: set[Dim] = set()
+    types = [x.type for x in carried]
+    if _again.get():
+        types = [widen_type(t, v.type, loose) for t, v in zip(types, body.inputs[first:last], strict=True)]
+    contents: list[Array | None] = [*(None for _ in range(last)), *(c for _, c in trail)]
+    token = None
+    try:
+        while True:
+            inputs = fitted_inputs(body, [*lead, *types, *(t for t, _ in trail)], contents)
+            if inputs is not None:
+                outputs = substitute(body, dict(zip(body.inputs, inputs, strict=True)))
+                body = Graph(inputs, outputs, body.output_names, name=body.name)
+            widened = []
+            for i, (t, y) in enumerate(zip(types, body.outputs[skip:], strict=False)):
+                try:
+                    widened.append(widen_type(t, y.type, loose))
+                except TypeMismatch as e:
+                    raise TypeMismatch(f"carried value {i}: {e.message}") from e
+            if widened == types:
+                return body
+            types = widened
+            token = token or _again.set(True)
+    finally:
+        if token is not None:
+            _again.reset(token)
+
+
 # -- cost -------------------------------------------------------------------------------------------------------------
 def body_cost(body: Graph, trips: Dim = 1) -> Cost:
     """The sum over the nodes of `body`, `trips` times."""
@@ -112,3 +161,23 @@ def body_cost(body: Graph, trips: Dim = 1) -> Cost:
         cost = node.op.cost(node.inputs, node.outputs)
         flops, moved = flops + cost.flops, moved + cost.bytes
     return Cost(flops * trips, moved * trips)
+
+
+# -- repetition -------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Repetition:
+    """Loop and Scan in one form, for backends that compile: while going: (going, number, *carried), slices = body(…).
+
+    Attributes:
+        start: the op's inputs -> (going: bool[], number: i64[], *carried), before the first trip.
+        body: (number, *carried, *the op's inputs) -> (going, number, *carried, *slices), after a trip.
+        trips: how many trips there are; a symbol where that is known only at run time.
+        axes: for each slice the axis along which its output is made of them.
+        reverse: for each slice whether its output begins with the last one.
+    """
+
+    start: Graph
+    body: Graph
+    trips: Dim
+    axes: tuple[int, ...]
+    reverse: tuple[bool, ...]

@@ -7,7 +7,6 @@ the end of the node's inputs, the captured values.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,21 +14,17 @@ import numpy as np
 
 from graphc.dims import Dim, Symbol, SymDim, dim_max, unknown
 from graphc.dims import substitute as substitute_dim
-from graphc.errors import ExecutionError, InvalidModel, ResourceLimit, ShapeError, TypeMismatch
+from graphc.errors import CompileError, ExecutionError, InvalidModel, ResourceLimit, ShapeError, TypeMismatch
 from graphc.interpret import interpret
 from graphc.ir import Cost, Graph, Op, Value, substitute
 from graphc.limits import check_deadline, current_limits
 from graphc.ops.adjoint import TripGradient, branch_gradients, trip_gradient
 from graphc.ops.base import const, normalize_axis
-from graphc.ops.bodies import body_cost, fitted_inputs, leaving, widen_type
+from graphc.ops.bodies import Repetition, body_cost, fit_loop, fitted_inputs, leaving
 from graphc.ops.generate import zeros_like
+from graphc.ops.indexing import Gather
 from graphc.ops.unroll import fits, slice_at, stacked
 from graphc.types import Array, OptionalType, TensorType, Type, bool_, int64, join, unify
-
-# True while a body is fitted once more because a value that it carries became wider. Bodies inside it then start from
-# the widened types they have, instead of from the inputs' types: each level is fitted once, not twice as often as the
-# level around it.
-_again: ContextVar[bool] = ContextVar("graphc_widening", default=False)
 
 
 # -- If ---------------------------------------------------------------------------------------------------------------
@@ -117,46 +112,6 @@ def _single(x: Array) -> Any:
 
 
 # -- carried values ---------------------------------------------------------------------------------------------------
-def _fit_loop(
-    body: Graph, lead: Sequence[Type], carried: Sequence[Value], trail: Sequence[tuple[Type, Array | None]], skip: int
-) -> Graph:
-    """`body` with the widest types that its carried values take.
-
-    Args:
-        body: inputs (lead, carried, trail); outputs (`skip` others, carried, scan outputs).
-        lead: the types of the inputs before the carried values.
-        carried: the values before the first trip.
-        trail: type and known contents of the inputs after the carried values.
-        skip: how many outputs come before the carried values.
-    """
-    first, last = len(lead), len(lead) + len(carried)
-    loose: set[Dim] = set()
-    types = [x.type for x in carried]
-    if _again.get():
-        types = [widen_type(t, v.type, loose) for t, v in zip(types, body.inputs[first:last], strict=True)]
-    contents: list[Array | None] = [*(None for _ in range(last)), *(c for _, c in trail)]
-    token = None
-    try:
-        while True:
-            inputs = fitted_inputs(body, [*lead, *types, *(t for t, _ in trail)], contents)
-            if inputs is not None:
-                outputs = substitute(body, dict(zip(body.inputs, inputs, strict=True)))
-                body = Graph(inputs, outputs, body.output_names, name=body.name)
-            widened = []
-            for i, (t, y) in enumerate(zip(types, body.outputs[skip:], strict=False)):
-                try:
-                    widened.append(widen_type(t, y.type, loose))
-                except TypeMismatch as e:
-                    raise TypeMismatch(f"carried value {i}: {e.message}") from e
-            if widened == types:
-                return body
-            types = widened
-            token = token or _again.set(True)
-    finally:
-        if token is not None:
-            _again.reset(token)
-
-
 def _stack(slices: Sequence[Array], type: TensorType, axis: int, bindings: dict[Symbol, int]) -> Array:
     """The scan output made of one slice for each trip; `type` is that of a slice, for when there are none."""
     if not slices:
@@ -223,7 +178,7 @@ class Loop(Op):
     def refine(self, xs: Sequence[Value | None]) -> Op:
         carried, captured = self._split(xs)
         scalars = [TensorType(int64, ()), TensorType(bool_, ())]
-        body = _fit_loop(self.body, scalars, carried, [(x.type, x.content) for x in captured], 1)
+        body = fit_loop(self.body, scalars, carried, [(x.type, x.content) for x in captured], 1)
         return self if body is self.body else replace(self, body=body)
 
     def infer(self, trip_count: Value | None = None, cond: Value | None = None, *xs: Value) -> tuple[Type, ...]:
@@ -295,6 +250,19 @@ class Loop(Op):
         gradients = _place(trip.carried, found, n) + _place(trip.captured, found[len(trip.carried) :], c)
         return [*(None for _ in xs[:2]), *gradients]
 
+    def repetition(self, *xs: Value | None) -> Repetition:
+        """The loop that counts its trips, on inputs `xs` that are nothing but inputs."""
+        trip_count, cond = (*xs, None, None)[:2]
+        carried, captured = self._split(xs)
+        given = [x for x in xs if x is not None]
+        number, *cells = _cells(self.body.inputs[2 : 2 + len(carried)])
+        again, *made = self.body(number, const(True, bool_), *cells, *captured)
+        first, following = const(0, int64), number + 1
+        start = Graph(given, [_going(cond, first, trip_count), first, *carried])
+        body = Graph([number, *cells, *given], [_going(again, following, trip_count), following, *made])
+        slices = len(made) - len(carried)
+        return Repetition(start, body, self._trips(trip_count, cond), (0,) * slices, (False,) * slices)
+
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         """The body's, times the trips; where their number is not known, an unknown number of times."""
         return body_cost(self.body, self._trips(*(*xs, None, None)[:2]))
@@ -365,7 +333,7 @@ class Scan(Op):
         self._check_attributes()
         slices = [(_slice_type(x, axis), None) for x, axis in zip(scanned, self._input_axes, strict=True)]
         trail = [*slices, *((x.type, x.content) for x in captured)]
-        body = _fit_loop(self.body, (), states, trail, 0)
+        body = fit_loop(self.body, (), states, trail, 0)
         return self if body is self.body else replace(self, body=body)
 
     def infer(self, *xs: Value) -> tuple[Type, ...]:
@@ -456,6 +424,27 @@ class Scan(Op):
             *_place(trip.captured, found[first:], c),
         ]
 
+    def repetition(self, *xs: Value | None) -> Repetition:
+        """The loop over the slices, on inputs `xs` that are nothing but inputs."""
+        given = [x for x in xs if x is not None]
+        states, scanned, captured = self._split(given)
+        trips = self._trips(scanned)
+        if not isinstance(trips, int):
+            raise CompileError("the length of the scan is known only at run time")
+        number, *cells = _cells(self.body.inputs[: len(states)])
+        from_end: Value = const(trips - 1, int64) - number
+        cut = [
+            Gather(axis)(x, from_end if reverse else number)
+            for x, axis, reverse in zip(scanned, self._input_axes, self._directions(True), strict=True)
+        ]
+        made = self.body(*cells, *cut, *captured)
+        first, following = const(0, int64), number + 1
+        start = Graph(given, [const(trips > 0, bool_), first, *states])
+        body = Graph([number, *cells, *given], [following < trips, following, *made])
+        slices = zip(self._output_axes, self.body.outputs[len(states) :], strict=True)
+        axes = tuple(normalize_axis(axis, len(v.shape or ()) + 1) for axis, v in slices)
+        return Repetition(start, body, trips, axes, tuple(map(bool, self._directions(False))))
+
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         """The body's, times the length of the scan."""
         return body_cost(self.body, self._trips(self._split([x for x in xs if x is not None])[1]))
@@ -508,6 +497,24 @@ class Scan(Op):
                 raise InvalidModel(f"{name} has {len(values)} entries, expected {count}")
             if "directions" in name and any(v not in (0, 1) for v in values):
                 raise InvalidModel(f"{name} is {list(values)}, expected 0 (forward) or 1 (reverse)")
+
+
+def _cells(carried: Sequence[Value]) -> list[Value]:
+    """The inputs of a trip: its number, and a value for each of `carried`."""
+    return [
+        Value(TensorType(int64, ()), name="number"),
+        *(Value(v.type, name=f"carried{k}") for k, v in enumerate(carried)),
+    ]
+
+
+def _going(cond: Value | None, number: Value, trip_count: Value | None) -> Value:
+    """Whether there is a trip of this number."""
+    found = [] if cond is None or _known_condition(cond) is True else [cond.reshape([])]
+    if trip_count is not None:
+        found.append(number < trip_count.reshape([]))
+    if not found:
+        return const(True, bool_)
+    return found[0] if len(found) == 1 else found[0] & found[1]
 
 
 def _starts(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from graphc.ir import Graph
 from graphc.passes.canonicalize import canonicalize
+from graphc.passes.count_trips import count_trips
 from graphc.passes.eliminate import eliminate
 from graphc.passes.fold_affine import fold_affine
 from graphc.passes.fold_batch_norm import fold_batch_norm
@@ -19,6 +20,7 @@ from graphc.passes.inline_branches import inline_branches
 from graphc.passes.merge_reshapes import merge_reshapes
 from graphc.passes.merge_transposes import merge_transposes
 from graphc.passes.share_subexpressions import share_subexpressions
+from graphc.passes.stack_sequences import stack_sequences
 
 Pass = Callable[[Graph], Graph]
 
@@ -39,6 +41,8 @@ O1: tuple[Step, ...] = (
     ),
     Step(fold_constants, "rules look at constants, not at what computes them"),
     Step(inline_branches, "a condition that was folded decides its If; what it holds is then seen by all passes"),
+    Step(count_trips, "how often a loop runs, and the shapes that follow from it, is then known before it runs"),
+    Step(stack_sequences, "compiled backends have tensors, no sequences"),
     Step(eliminate, "no-ops stand between the nodes that later rules want side by side"),
     Step(merge_transposes, "inverse transposes cancel"),
     Step(merge_reshapes, "also the transposes that are reshapes"),

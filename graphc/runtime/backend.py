@@ -32,13 +32,14 @@ class Options:
 
 @dataclass(frozen=True)
 class KernelRun:
-    """One kernel of one run.
+    """One kernel of one run, in which it is called once, or as often as its place in a branch or a loop demands.
 
     Attributes:
         node: the node that it computes, or part of it; None for what belongs to none, as the copy of an input.
         kernel: what generated code calls it; empty for NumPy's kernels.
-        start, seconds: when it started, after the run did, and how long it took.
-        bytes: what it reads and writes, each of its arguments once; None where that is not known.
+        start, seconds: when it started first, after the run did, and how long it took in all calls.
+        bytes: what one call reads and writes, each of its arguments once; None where that is not known.
+        calls: how many there were.
     """
 
     node: Node | None
@@ -46,6 +47,7 @@ class KernelRun:
     start: float
     seconds: float
     bytes: int | None
+    calls: int = 1
 
 
 @dataclass(frozen=True)

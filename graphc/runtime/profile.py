@@ -26,11 +26,12 @@ class Timing:
 
     Attributes:
         node, op, type: its label, its op (those of a fused node joined by `+`), the type of its first output.
-        seconds: the median over the runs.
+        seconds: in one run, all calls together; the median over the runs.
         flops: arithmetic operations, or None where they depend on sizes known only at run time.
         bytes: read and written, each input and output once; None as for `flops`.
         start: seconds after the start of the run; None where that was not recorded.
         kernel: the name of the generated kernel; empty for NumPy's.
+        calls: how often it was called in one run: in a branch perhaps never, in a loop many times.
     """
 
     node: str
@@ -41,6 +42,7 @@ class Timing:
     bytes: int | None = None
     start: float | None = None
     kernel: str = ""
+    calls: int = 1
 
     @property
     def gbytes(self) -> float | None:
@@ -85,12 +87,13 @@ class Profile:
         if not self.nodes:
             return f"{line}; this backend compiles nodes together, so they have no times of their own"
         whole = sum(t.seconds for t in self.nodes) or 1.0
-        headers = ["node", "op", "output", "ms", "share", "Gflop/s", "GB/s"]
+        headers = ["node", "op", "output", "calls", "ms", "share", "Gflop/s", "GB/s"]
         rows = [
             [
                 t.node,
                 t.op,
                 t.type,
+                str(t.calls),
                 f"{t.seconds * 1e3:.3f}",
                 f"{t.seconds / whole:.1%}",
                 "" if t.gflops is None else f"{t.gflops:.2f}",
@@ -119,6 +122,7 @@ class Profile:
                 "op": t.op,
                 "output": t.type,
                 "kernel": t.kernel,
+                "calls": t.calls,
                 "flops": t.flops,
                 "bytes": t.bytes,
                 "Gflop/s": t.gflops,
@@ -178,10 +182,13 @@ def _timing(node: Node, seconds: float) -> Timing:
 
 def _kernel_timing(run: KernelRun, seconds: float) -> Timing:
     if run.node is None:
-        return Timing("(copy)", "Identity", "", seconds, 0, run.bytes, run.start, run.kernel)
+        moved = None if run.bytes is None else run.bytes * run.calls
+        return Timing("(copy)", "Identity", "", seconds, 0, moved, run.start, run.kernel, run.calls)
     timing = _timing(run.node, seconds)
     moved = timing.bytes if run.bytes is None else run.bytes
-    return replace(timing, bytes=moved, start=run.start, kernel=run.kernel)
+    flops = None if timing.flops is None else timing.flops * run.calls
+    moved = None if moved is None else moved * run.calls
+    return replace(timing, flops=flops, bytes=moved, start=run.start, kernel=run.kernel, calls=run.calls)
 
 
 def _number(n: Dim) -> int | None:
