@@ -184,13 +184,6 @@ def test_repeated_pixels(factor: int) -> None:
             check(resize, [X], np.zeros(0, np.float32), scales)
 
 
-def test_transforms() -> None:
-    check(op("DFT"), [floats(4, 400, 1)], rtol=1e-4, atol=1e-3)
-    check(op("DFT", onesided=True), [floats(4, 7, 401, 1)], np.array(512), rtol=1e-4, atol=1e-3)
-    check(op("DFT", inverse=True, onesided=True), [floats(4, 201, 2)], rtol=1e-4, atol=1e-3)
-    check(op("DFT", inverse=True), [floats(64, 3, 2)], np.array(60), np.array(0), rtol=1e-4, atol=1e-3)
-
-
 def test_places_of_maxima() -> None:
     x = floats(2, 3, 20, 21)
     maxima = op("MaxPool", kernel_shape=(2, 3), strides=(2, 3), outputs=2).apply([const(x)])
