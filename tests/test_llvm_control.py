@@ -127,6 +127,17 @@ def counted_with_slices() -> tuple[Graph, list[Array]]:
     return graph_of(lambda a, w: Loop(trip, captured=1)(const(700), None, a, w), A, B), [A, B]
 
 
+def nothing() -> tuple[Graph, list[Array]]:
+    """No trips, with slices; and trips over tensors without elements."""
+    trip = body(lambda i, go, a: (go, a + a, a), STEP, TRUE, A)
+    empty = body(lambda i, go, a: (go, a + a, a), STEP, TRUE, A[:0])
+
+    def network(a: Value, b: Value) -> list[Value]:
+        return [*Loop(trip)(const(0), None, a), *Loop(empty)(const(700), None, b)]
+
+    return graph_of(network, A, A[:0]), [A, A[:0]]
+
+
 def long_scan() -> tuple[Graph, list[Array]]:
     """Backwards along the last axis of one input, forwards along another; slices stacked in both directions."""
     x, y = np.random.default_rng(0).standard_normal((2, 3, 600)).astype(np.float32), np.ones((600, 2, 3), np.float32)
@@ -188,7 +199,7 @@ def images() -> tuple[Graph, list[Array]]:
 CASES: dict[str, Callable[[], tuple[Graph, list[Array]]]] = {
     f.__name__: f
     for f in (fibonacci, rotation, copies, early_exit, no_trips, negative_trips, false_at_first, counted_with_slices,
-              long_scan, nested, images)
+              nothing, long_scan, nested, images)
 } | {"then": lambda: choice(True), "otherwise": lambda: choice(False)}  # fmt: skip
 
 
