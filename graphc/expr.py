@@ -419,6 +419,25 @@ class Prefix:
 
 
 @dataclass(frozen=True, eq=False)
+class Ordering:
+    """Tensors of what comes first along an axis in the order of integer keys; of equal keys the first stays first.
+
+    It is the form of all outputs of an op together, since one sort serves them.
+
+    Attributes:
+        axis: the axis.
+        size: how many places there are along it, of which the outputs have as many as they are long.
+        key: index -> the key.
+        results: for each output, index of a place that is chosen -> element.
+    """
+
+    axis: int
+    size: int
+    key: Element
+    results: tuple[Element, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Boxes:
     """Tensors side by side along `axis`: part k has `sizes[k]` there, and indices of its own from 0 on.
 
@@ -449,4 +468,5 @@ class Boxes:
         return select(before, self._among(index, chosen[:middle]), self._among(index, chosen[middle:]))
 
 
-Form = Element | Scatter | Prefix  # what `Op.element` may give for an output
+Joint = Scatter | Prefix | Ordering  # tensors whose elements are not computed one by one
+Form = Element | Joint  # what `Op.element` may give for an output

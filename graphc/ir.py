@@ -256,9 +256,9 @@ class Op:
     def element(self, y: Any, *xs: Any) -> Any:
         """What one element is, for backends that compile: a function `(i, j, …) -> Expr`; a tuple for several outputs.
 
-        Where elements depend on one another it is a `Scatter` or a `Prefix` of `graphc.expr` instead. `y` is the
-        output's type (or a tuple), with numbers for sizes; each of `xs` is a `graphc.expr.Source`, or None. Raises
-        `CompileError` where these inputs have no such form.
+        Where elements depend on one another it is a `Scatter`, a `Prefix` or an `Ordering` of `graphc.expr` instead.
+        `y` is the output's type (or a tuple), with numbers for sizes; each of `xs` is a `graphc.expr.Source`, or None.
+        Raises `CompileError` where these inputs have no such form.
         """
         raise CompileError("has no loop-level form", node=self.name)
 

@@ -12,6 +12,23 @@ graph (%x: f32[1,1,4], %w: f32[1,1,2]) {
   %0: f32[1,1,9] = ConvTranspose(%x, %w) {dilations=(2,), strides=(2,)}
   return %0 as "y"
 }""",
+    "flatten_pixels": """
+graph (%x: f32[1,32,5,7], %columns: f32[7]) {
+  %w: f32[32,16,1,1] = const @w
+  %vectors: f32[1,32,5,7] = Conv(%x, %w) {group=2}
+  %one: f32[24,32,1,1] = const @one
+  %whole: f32[1,24,5,7] = Conv(%x, %one)
+  %few: f32[24,16,1,1] = const @few
+  %strided: f32[1,24,3,4] = Conv(%x, %few) {group=2, strides=(2,2)}
+  %windows: f32[24,16,1,3] = const @windows
+  %wide: f32[1,24,5,5] = Conv(%x, %windows) {group=2}
+  %added: f32[1,24,5,7] = Fused(%x, %few, %columns) {
+    %conv: f32[1,24,5,7] = Conv(%x, %few) {group=2}
+    %0: f32[1,24,5,7] = Add(%conv, %columns)
+    yield %0
+  }
+  return %vectors, %whole, %strided, %wide, %added
+}""",
     "fold_shapes": """
 graph (%x: f32[batch,seq,4], %s: i64[2]) {
   %0: i64[3] = Shape(%x)

@@ -11,7 +11,12 @@ import pytest
 
 import graphc
 from graphc import cli
+from graphc.dims import sym
+from graphc.ir import Graph, Value
+from graphc.ops.base import const
+from graphc.ops.linear import MatMul
 from graphc.train.datasets import digits
+from graphc.types import TensorType, float32
 
 
 @pytest.fixture
@@ -65,6 +70,68 @@ def test_regression_with_whitening(run) -> None:
     assert code == 0, err
     y = graphc.compile("t.onnx")(np.full((2, 3), 20, np.float32))  # raw degrees
     assert np.abs(y - 19).max() < 3
+
+
+@pytest.fixture
+def lines(run) -> dict[str, np.ndarray]:
+    """In two.onnx: y = slope · a + b · w + bias, in the batch; the arrays of a .npz that goes with it."""
+    a, b = (Value(TensorType(float32, (sym("batch"), n)), name=name) for name, n in (("a", 1), ("b", 2)))
+    first: Value = MatMul()(a, const(np.ones((1, 1), np.float32), name="slope"))
+    second: Value = MatMul()(b, const(np.ones((2, 1), np.float32), name="w"))
+    graphc.save(Graph([a, b], [first + second + const(np.zeros(1, np.float32), name="bias")], ["y"]), "two.onnx")
+    rng = np.random.default_rng(0)
+    arrays = {"a": rng.standard_normal((200, 1)), "b": rng.standard_normal((200, 2))}
+    y = 3 * arrays["a"] + arrays["b"] @ np.array([[-2], [0.5]]) + 4
+    weights = rng.random(200) < 0.7
+    return {**arrays, "y": np.where(weights[:, None], y, 1000.0), "weights": weights}  # what does not count is wrong
+
+
+def test_several_inputs_and_weights(run, lines) -> None:
+    held_out = {f"{name}_test": a[:40] for name, a in lines.items()}
+    np.savez("lines.npz", **lines, **held_out)
+    code, out, err = run("two.onnx", "lines.npz", "-e", "60", "--optimiser", "adam", "-r", "0.05", "-o", "m.onnx",
+                         "--json", "--plot", "p")  # fmt: skip
+    assert code == 0, err
+    last = json.loads(out)["history"][-1]
+    assert last["loss"] < 1e-3
+    assert last["validation_loss"] < 1e-3
+    y = graphc.compile("m.onnx").run({"a": np.ones((2, 1), np.float32), "b": np.ones((2, 2), np.float32)})["y"]
+    np.testing.assert_allclose(y, np.full((2, 1), 5.5), atol=0.1)
+    code, out, err = run("two.onnx", "lines.npz", "-e", "2", "--json", "-r", "0.01", "--whiten", "-o", "white.onnx")
+    assert code == 0, err
+    assert [v.name for v in graphc.load("white.onnx").inputs] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"b": None}, "lines.npz has no array b. It has a, y, weights"),
+        ({"wieghts": np.ones(200)}, "has an array 'wieghts' that nothing reads. Did you mean 'weights'?"),
+        ({"x": np.ones(200)}, "has an array 'x' that nothing reads. "),
+        ({"a_test": np.ones((3, 1))}, "lines.npz has no array b_test"),
+        ({"b": np.ones((3, 2))}, "x['b'] is [3, 2], y is [200, 1] and weights is [200], expected equal first sizes"),
+        ({"a": np.full((200, 1), "1")}, "training data: input 'a' is"),
+        ({"y": np.full((200, 1), "1")}, "training data: input 'target' is"),
+        ({"weights": np.full((200, 1, 1), True)}, "weights are [160, 1, 1], expected [160, 1] or [160]"),
+        ({"weights": np.arange(-1, 199)}, "a weight is -1 at "),
+    ],
+)
+def test_arrays_that_do_not_fit(run, lines, changes, message: str) -> None:
+    np.savez("lines.npz", **{name: a for name, a in (lines | changes).items() if a is not None})
+    code, _, err = run("two.onnx", "lines.npz", "-e", "1")
+    assert message in " ".join(err.split())
+    assert code == 2
+
+
+def test_inputs_with_names_that_are_taken(run, lines) -> None:
+    a, b = (Value(TensorType(float32, (sym("batch"), 1)), name=name) for name in ("y", "b"))
+    graphc.save(Graph([a, b], [(a + b) * const(np.ones((1, 1), np.float32), name="w")], ["z"]), "taken.onnx")
+    np.savez("lines.npz", **lines)
+    code, _, err = run("taken.onnx", "lines.npz")
+    assert "the model has an input 'y', which in a .npz file is something else. Rename the input" in " ".join(
+        err.split()
+    )
+    assert code == 2
 
 
 def test_checkpoints_go_on(run, small) -> None:

@@ -32,6 +32,7 @@ IMAGE, C = (1, 64, 14, 14), (64,)
 ROWS: dict[str, tuple[Op, Sequence[tuple[int, ...]]]] = {
     "conv-3x3": (Conv(pads=(1, 1, 1, 1)), [(1, 256, 14, 14), (64, 256, 3, 3), (64,)]),
     "conv-1x1": (Conv(), [(1, 256, 14, 14), (64, 256, 1, 1), (64,)]),
+    "conv-pixels": (Conv(group=4), [(1, 136, 14, 14), (136, 34, 1, 1), (136,)]),
     "conv-depthwise": (Conv(pads=(1, 1, 1, 1), group=64), [IMAGE, (64, 1, 3, 3), C]),
     "conv-transposed": (ConvTranspose(strides=(2, 2)), [IMAGE, (64, 32, 3, 3)]),
     "matmul": (MatMul(), [(64, 1024), (1024, 96)]),

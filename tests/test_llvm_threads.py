@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from llvm_targets import targets
 
 import graphc
@@ -26,7 +28,7 @@ from graphc.backends.codegen.target import host_target
 from graphc.backends.codegen.team import TRIPS
 from graphc.backends.llvm import LlvmBackend, lowering, program, threads
 from graphc.backends.llvm.block import Block
-from graphc.backends.llvm.driver import Call, Calls, Place, barriers, driver, record_count, timed
+from graphc.backends.llvm.driver import Call, Calls, Place, Unit, barriers, driver, record_count, timed, units
 from graphc.backends.llvm.steps import Branch, Repeat
 from graphc.backends.llvm.threads import Team, aligned, imported, thread_count
 from graphc.interpret import interpret
@@ -251,6 +253,33 @@ class TestDriver:
         assert barriers(reuse) == [True, True]
         choice = Branch(Place(0, 0, 1, False), [call(True, 0, 1)], [])
         assert barriers([*branches[:2], choice, *branches[1:3]]) == [True, False, True, True, False]
+
+    def test_what_meets_the_middle_of_a_chain_waits_for_it(self):
+        """The last call does not meet the second, but the first, which another thread may still be at."""
+        write, read, other = Place(0, 0, 64, True), Place(0, 0, 64, False), Place(0, 64, 64, True)
+        calls = [Call("k", (write,), False), Call("k", (read, other), False), Call("k", (read,), True)]
+        assert barriers(calls) == [True, True, False]
+        assert units(calls) == [Unit((calls[0], calls[1]), True), Unit((calls[2],), True)]
+
+    @given(
+        st.lists(
+            st.tuples(st.sets(st.integers(0, 3), max_size=2), st.integers(0, 3), st.booleans()), min_size=1, max_size=80
+        )
+    )
+    def test_units_wait_for_all_that_they_meet(self, drawn: list[tuple[set[int], int, bool]]):
+        """Between two units whose order matters one waits: the later, or one on the way to it."""
+        calls = [
+            Call("k", (*(Place(0, 64 * r, 64, False) for r in reads), Place(0, 64 * w, 64, True)), parallel)
+            for reads, w, parallel in drawn
+        ]
+        found = [unit for unit in units(calls) if isinstance(unit, Unit)]
+        assert [call for unit in found for call in unit.calls] == calls
+        assert all(len(unit.calls) == 1 or not any(call.parallel for call in unit.calls) for unit in found)
+        for j, later in enumerate(found):
+            for i, earlier in enumerate(found[:j]):
+                places = [[p for call in unit.calls for p in call.places] for unit in (earlier, later)]
+                if any(a.meets(b) for a in places[0] for b in places[1]):
+                    assert any(unit.waits for unit in found[i + 1 : j + 1])
 
     def test_text(self, golden):
         calls = [

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import pytest
 from nests import TARGETS, lowered, run_graph
 
-from graphc.expr import Call
+from graphc.expr import Buffer, Call
 from graphc.index import Index, substitute_index
 from graphc.interpret import interpret
 from graphc.ir import Graph, Op, Value
 from graphc.loops import contract, contraction, schedule
 from graphc.loops.contract import panels
 from graphc.loops.nest import Block, For, Prefetch, Store, statements
+from graphc.ops.arithmetic import Add
 from graphc.ops.base import const
 from graphc.ops.conv import Conv
 from graphc.ops.linear import Gemm, MatMul
+from graphc.passes.fuse import fuse
 from graphc.traverse import walk
 from graphc.types import TensorType, dtype_of, float32
 
@@ -140,13 +144,13 @@ def test_parallel_loops_run_in_any_order(name: str) -> None:
         np.testing.assert_array_equal(shuffled, got)
 
 
-def prefetched(body: Block, at: Mapping[Index, int]) -> Iterator[int]:
-    """The position of each prefetch."""
+def prefetched(body: Block, buffer: Buffer, at: Mapping[Index, int] = MappingProxyType({})) -> Iterator[int]:
+    """The position of each prefetch in `buffer`."""
     for s in body:
         if isinstance(s, For):
             for i in range(s.index.extent):
-                yield from prefetched(s.body, {**at, s.index: i})
-        elif isinstance(s, Prefetch):
+                yield from prefetched(s.body, buffer, {**at, s.index: i})
+        elif isinstance(s, Prefetch) and s.buffer is buffer:
             offset = substitute_index(s.offset, at).number
             assert offset is not None
             yield offset
@@ -158,10 +162,28 @@ def test_all_panels_after_the_first_are_fetched_ahead(sizes: tuple[int, int, int
     m, k, n = sizes
     graph, _ = graph_of((Gemm(), [(m, k), (k, n)], True), np.dtype(np.float32))
     (nest,) = [x.nest for x in lowered(graph, width)[1].kernels]
-    (read,) = {s.buffer for s in statements(nest.body) if isinstance(s, Prefetch)}
-    found = {at // 16 for at in prefetched(nest.body, {})}
+    (read,) = {s.buffer for s in statements(nest.body) if isinstance(s, Prefetch)} - {*nest.written}
+    found = {at // 16 for at in prefetched(nest.body, read)}
     assert min(found) <= read.size // 32
     assert found >= set(range(min(found), read.size // 16))
+
+
+@pytest.mark.parametrize("width", TARGETS)
+@pytest.mark.parametrize("sizes", [(50, 40, 192), (7, 200, 192), (8, 33, 192)])
+def test_what_is_added_and_the_output_are_fetched_during_the_sums(sizes: tuple[int, int, int], width: int) -> None:
+    """Every line of theirs, and once where a vector is a line, but for a few beyond the last of a tile."""
+    m, k, n = sizes
+    a, b, c = (
+        Value(TensorType(float32, shape), name=name) for name, shape in {"a": (m, k), "b": (k, n), "c": (m, n)}.items()
+    )
+    (product,) = MatMul().apply([a, b])
+    (nest,) = [x.nest for x in lowered(fuse(Graph([a, b, c], Add().apply([c, product]))), width)[1].kernels][-1:]
+    added = [b for b in nest.arguments if b not in nest.written and b.size == m * n]
+    for buffer in (*nest.written, *added):
+        lines = Counter(at // 16 for at in prefetched(nest.body, buffer))
+        assert set(range(m * n // 16)) <= set(lines)
+        assert width < 64 or sum(lines.values()) <= 1.5 * m * n / 16
+    assert len(added) == 1
 
 
 @pytest.mark.parametrize("width", TARGETS)

@@ -14,6 +14,7 @@ from graphc.expr import (
     Buffer,
     Expr,
     Form,
+    Ordering,
     Prefix,
     Scatter,
     Source,
@@ -31,7 +32,7 @@ from graphc.loops.layout import Layout, blocked, padded, row_major
 from graphc.loops.lower import lower
 from graphc.loops.nest import For, Nest, statements
 from graphc.loops.schedule import Machine, pieces, schedule
-from graphc.types import Array, DType, float32, float64, int64
+from graphc.types import Array, DType, float32, float64, int32, int64
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,20 @@ def window(x: Source) -> Form:
     return lambda i, j: over("max", (3, 3), lambda p, q: x.padded((i * 2 + p - 1, j * 2 + q - 1), -math.inf))
 
 
+def leaky(x: Source) -> Form:
+    """A choice between sides that read no more than the condition."""
+
+    def element(*i: Index) -> Expr:
+        v = x[i]
+        return select(v < 0, v * 0.25, v)
+
+    return element
+
+
+def ascending(x: Source, axis: int) -> Form:
+    return Ordering(axis, x.shape[axis], lambda *i: cast(x[i], int32), (lambda *i: x[i],))
+
+
 ROWS: dict[str, Row] = {
     "map": Row(lambda m, n: [(m, n)] * 2, lambda x, z: lambda i, j: x[i, j] * 2.0 + z[i, j], lambda x, z: x * 2 + z),
     "map-float64": Row(lambda m, n: [(m, n)], lambda x: lambda i, j: x[i, j] * x[i, j], lambda x: x * x, float64),
@@ -151,6 +166,9 @@ ROWS: dict[str, Row] = {
         lambda x: Prefix("add", 0, lambda i, j: x[i, j], exclusive=True, reverse=True),
         lambda x: x[::-1].cumsum(0)[::-1] - x,
     ),
+    "leaky": Row(lambda m, n: [(m, n)], leaky, lambda x: np.where(x < 0, x / 4, x)),
+    "order": Row(lambda m, n: [(m, n)], lambda x: ascending(x, 1), lambda x: np.sort(x, 1)),
+    "order-columns": Row(lambda m, n: [(n, m)], lambda x: ascending(x, 0), lambda x: np.sort(x, 0)),
 }
 SIZES = [(1, 1), (3, 17), (2, 35), (13, 5)]
 OUTPUTS = {"padding": lambda m, n: (m + 2, n + 4)}
@@ -235,6 +253,7 @@ def test_what_becomes_of_loops() -> None:
     assert kinds("map", 4, 9) == [("serial", 4), ("vector", 8), ("vector", 8)]
     assert kinds("map", 1 << 10, 1 << 10) == [("parallel", 1 << 17), ("vector", 8)]
     assert ("vector", 8) in kinds("sum-rows", 4, 40)
+    assert kinds("leaky", 4, 9) == kinds("map", 4, 9)
     tile = [("unrolled", 4), ("vector", 4)]
     assert kinds("transpose", 4, 9) == [("serial", 2), *4 * tile, *4 * tile]
 

@@ -25,6 +25,7 @@ from graphc.loops.text import parse_nest
 from graphc.ops.base import const
 from graphc.ops.conv import Conv
 from graphc.ops.pool import MaxPool
+from graphc.ops.ranking import TopK
 from graphc.ops.reduction import ReduceSum
 from graphc.ops.softmax import Softmax
 from graphc.types import DType, TensorType, bfloat16, float16, float32, float64, int32, int64
@@ -44,6 +45,7 @@ NESTS: dict[str, tuple[tuple[int, ...], Op | Callable[[Value], Value]]] = {
         lambda x: Conv(pads=(1, 1, 1, 1)).apply([x, weights(32, 16, 3, 3), weights(32)])[0],
     ),
     "max-pool": ((1, 2, 9, 9), MaxPool((3, 3), strides=(2, 2), pads=(1, 1, 1, 1))),
+    "top-k": ((2, 100), lambda x: TopK().apply([x, const(np.array([12]), int64)])[0]),
     "column-sums": ((21, 40), lambda x: ReduceSum().apply([x, const(np.array([0]), int64)])[0]),
 }
 

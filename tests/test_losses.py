@@ -34,7 +34,7 @@ DEEP, DEEP_LABELS = rng.standard_normal((2, 4, 3, 5)), rng.integers(0, 4, (2, 3,
 def graph_of(loss, prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None = None) -> Graph:
     given = {"z": prediction, "t": target} | ({} if mask is None else {"m": mask})
     inputs = [Value(TensorType(dtype_of(a.dtype), a.shape), name=n) for n, a in given.items()]
-    return Graph(inputs, [loss(*inputs)], ["loss"])
+    return Graph(inputs, [loss(*inputs).value], ["loss"])
 
 
 def log_softmax(z: np.ndarray) -> np.ndarray:
@@ -124,6 +124,37 @@ def test_cross_entropy_is_that_of_pytorch() -> None:
             expected = torch.nn.functional.cross_entropy(torch.tensor(LOGITS), torch.tensor(t), **given)
             loss = CrossEntropy(t.dtype.kind == "f", **options)
             assert interpret(graph_of(loss, LOGITS, t), [LOGITS, t])[0] == pytest.approx(float(expected), rel=1e-9)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "llvm", "onnxruntime"])
+@pytest.mark.parametrize(
+    ("measure", "target", "weights"),
+    [
+        (CrossEntropy(), LABELS, np.zeros(6)),
+        (CrossEntropy(class_weights=WEIGHTS, smoothing=0.1), LABELS, np.zeros(6)),
+        (CrossEntropy(ignore_index=7), np.full(6, 7), None),
+        (CrossEntropy(True), SOFT, np.zeros(6)),
+        (MeanSquared(), SOFT, np.zeros((6, 4))),
+        (mean_absolute_error, SOFT, np.zeros((6, 4))),
+        (accuracy, LABELS, np.zeros(6)),
+    ],
+)
+def test_the_mean_of_nothing_is_zero_and_so_is_its_gradient(measure, target, weights, backend: str) -> None:
+    given = [a if a.dtype.kind == "i" else a.astype(np.float32) for a in (LOGITS, target, weights) if a is not None]
+    graph = graph_of(measure, *given)
+    assert graphc.compile(graph, backend=backend)(*given) == 0
+    if measure is not accuracy:
+        gradient = graphc.compile(grad(graph, ["z"]), backend=backend)(*given)
+        np.testing.assert_array_equal(gradient, np.zeros((6, 4)))
+
+
+def test_weighted_metrics() -> None:
+    hits, error = LOGITS.argmax(1) == LABELS, np.abs(LOGITS - SOFT)
+    shares = rng.uniform(0, 1, (6, 4))
+    got = interpret(graph_of(accuracy, LOGITS, LABELS, MASK), [LOGITS, LABELS, MASK])[0]
+    assert got == pytest.approx(np.average(hits, weights=MASK), rel=1e-12)
+    got = interpret(graph_of(mean_absolute_error, LOGITS, SOFT, shares), [LOGITS, SOFT, shares])[0]
+    assert got == pytest.approx(np.average(error, weights=shares), rel=1e-12)
 
 
 def test_large_logits_neither_overflow_nor_vanish() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 import graphc
 from graphc import models
-from graphc.autodiff import SGD, Adam, Constant, Cosine, CrossEntropy, MeanSquared, Momentum, accuracy
+from graphc.autodiff import SGD, Adam, AdamW, Constant, Cosine, CrossEntropy, MeanSquared, Momentum, accuracy
 from graphc.ir import Graph
 from graphc.models.builder import Builder, features, flatten, images, network, relu, softmax
 from graphc.ops.dropout import Dropout
@@ -98,6 +98,15 @@ def test_the_seed_decides_everything() -> None:
     first = fit(graph, data, recipe, threads=1)
     assert_same(first, fit(graph, data, recipe, threads=2))
     assert fit(graph, data, replace(recipe, seed=8), threads=2).losses != first.losses
+
+
+def test_threads_do_not_change_what_is_learned() -> None:
+    """Short kernels in many steps: a thread that went on before another was done would be seen in the end."""
+    recipe = replace(RECIPE, optimiser=AdamW(), schedule=Constant(0.002), epochs=10)
+    graph = models.mlp(batch="batch", inputs=64, hidden=(128, 64))
+    first = fit(graph, TRAIN, recipe, threads=1)
+    for _ in range(3):
+        assert_same(first, fit(graph, TRAIN, recipe, threads=2))
 
 
 def test_training_goes_on_from_a_checkpoint(tmp_path: Path) -> None:

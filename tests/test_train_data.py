@@ -34,7 +34,14 @@ from graphc.train.augmentation import augment
 from graphc.train.checkpoint import read_checkpoint, write_checkpoint
 from graphc.train.data import chunks, order_of, prefetch
 from graphc.train.datasets import digits, enlarge, temperatures
-from graphc.train.metrics import accuracy, confusion_matrix, precision_recall, root_mean_squared_error, top_k
+from graphc.train.metrics import (
+    accuracy,
+    confusion_matrix,
+    mean_absolute_error,
+    precision_recall,
+    root_mean_squared_error,
+    top_k,
+)
 
 IMAGES = np.random.default_rng(0).random((50, 3, 6, 5)).astype(np.float32)
 
@@ -59,7 +66,7 @@ def test_splits() -> None:
     a, b = data.split(0.4, seed=1)
     assert len(b) == 4
     assert sorted([*a.x, *b.x]) == list(range(10))
-    assert [len(c) for c in chunks(data, 4)] == [4, 4, 2]
+    assert [len(data[c]) for c in chunks(len(data), 4)] == [4, 4, 2]
     with pytest.raises(graphc.FeedError, match="11 of 10 examples cannot be held out"):
         data.split(11)
     with pytest.raises(graphc.FeedError, match=r"x is \[3\] and y is \[2\], expected equal first sizes"):
@@ -240,6 +247,16 @@ def test_metrics() -> None:
     np.testing.assert_allclose(recall, sklearn.recall_score(labels, taken, average=None))
     p, t = generator.random(9), generator.random(9)
     assert root_mean_squared_error(p, t) == pytest.approx(math.sqrt(((p - t) ** 2).mean()))
+    assert mean_absolute_error(p, t) == sklearn.mean_absolute_error(t, p)
+    w = generator.random(200)
+    assert accuracy(scores, labels, w) == pytest.approx(sklearn.accuracy_score(labels, taken, sample_weight=w))
+    expected = sklearn.top_k_accuracy_score(labels, scores, k=2, sample_weight=w)
+    assert top_k(scores, labels, 2, w) == pytest.approx(expected)
+    expected = sklearn.confusion_matrix(labels, taken, sample_weight=w)
+    np.testing.assert_allclose(confusion_matrix(scores, labels, w), expected)
+    expected = sklearn.root_mean_squared_error(t, p, sample_weight=w[:9])
+    assert root_mean_squared_error(p, t, w[:9]) == pytest.approx(expected)
+    assert mean_absolute_error(p, t, w[:9]) == pytest.approx(sklearn.mean_absolute_error(t, p, sample_weight=w[:9]))
 
 
 def test_the_rate_falls_on_a_plateau() -> None:

@@ -130,12 +130,18 @@ def test_a_step_is_an_onnx_model_of_its_own(tmp_path) -> None:
 
 
 def test_the_inputs_and_outputs_of_a_step() -> None:
-    step = train_step(small(), CrossEntropy(), Momentum(), metrics={"accuracy": accuracy}, masked=True)
+    step = train_step(small(), CrossEntropy(), Momentum(), metrics={"accuracy": accuracy}, weighted=True)
     names = [v.name for v in step.inputs]
     parameters = ["conv1.weight", "bn1.weight", "bn1.bias", "fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"]
     state = [*parameters, "bn1.running_mean", "bn1.running_var", *(f"{p}.velocity" for p in parameters), "step"]
-    assert names == ["x", "target", "mask", "seed", "learning_rate", *state]
-    assert list(step.output_names) == ["loss", "accuracy", *(f"new_{s}" for s in state)]
+    assert names == ["x", "target", "weights", "seed", "learning_rate", *state]
+    assert list(step.output_names) == [
+        "loss",
+        "accuracy",
+        "loss.weight",
+        "accuracy.weight",
+        *(f"new_{s}" for s in state),
+    ]
     scheduled = train_step(small(), CrossEntropy(), SGD(), schedule=Constant(0.1))
     assert "learning_rate" in scheduled.output_names
     assert "learning_rate" not in [v.name for v in scheduled.inputs]

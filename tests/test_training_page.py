@@ -80,6 +80,17 @@ def test_the_network_beats_persistence(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_perceptron_and_mlp_reach_those_of_scikit_learn(tmp_path: Path) -> None:
+    """The means over seeds, as the page has them; the exit code says if one is behind by more than chance."""
+    printed = run([sys.executable, ROOT / "examples" / "beside_sklearn.py"], tmp_path)
+    rows = re.findall(r"^│ (.*?) +│ +([\d.]+) ±", printed, re.MULTILINE)
+    assert len(rows) == 6
+    (table,) = re.findall(r"\| classifier \|.*?\n\n", TEXT, re.DOTALL)
+    shown = [float(x) for x in re.findall(r"\| ([\d.]+) ±", table)]
+    assert sorted(shown) == pytest.approx(sorted(float(share) for _, share in rows), abs=0.3)
+
+
+@pytest.mark.slow
 def test_digits_are_learned(tmp_path: Path) -> None:
     command = [sys.executable, ROOT / "examples" / "digits.py", "perceptron", "--save", str(tmp_path / "p.onnx")]
     run([*command, "--pictures", str(tmp_path / "pictures")], tmp_path)

@@ -155,7 +155,8 @@ class Emitter(Writer):
     def _prefetch(self, s: Prefetch) -> None:
         self.declared.setdefault("llvm.prefetch.p0", "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
         at = self._pointer(s.buffer, self._offset(s.offset))
-        self.line(f"call void @llvm.prefetch.p0(ptr {at}, i32 0, i32 2, i32 1)")  # to read, second cache, data
+        write = int(s.buffer not in self.is_read_only)
+        self.line(f"call void @llvm.prefetch.p0(ptr {at}, i32 {write}, i32 2, i32 1)")  # to the second cache, data
 
     def _nested(self, body: Sequence[Stmt]) -> None:
         """A conditional block: what it computes is forgotten after it."""

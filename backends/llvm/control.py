@@ -18,6 +18,7 @@ from graphc.ops.base import Constant
 from graphc.ops.bodies import Repetition
 from graphc.ops.control import If, Loop, Scan
 from graphc.passes.decompose import decompose
+from graphc.passes.flatten_pixels import flatten_pixels
 from graphc.passes.fuse import fuse
 from graphc.passes.share_subexpressions import share_subexpressions
 from graphc.types import TensorType, bool_
@@ -31,7 +32,7 @@ from .steps import Branch, Repeat, bodies, leaves
 def in_parts(graph: Graph) -> Graph:
     """`graph` after `decompose`; what it made of several nodes is shared and fused like the rest."""
     parts = decompose(graph)
-    return graph if parts is graph else fuse(share_subexpressions(parts))
+    return flatten_pixels(graph if parts is graph else fuse(share_subexpressions(parts)))
 
 
 def own_inputs(node: Node) -> list[Value | None]:

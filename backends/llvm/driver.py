@@ -113,11 +113,35 @@ def driver(calls: Calls) -> str:
 
 
 @dataclass(frozen=True)
-class _Unit:
-    """Calls that may as well be done by one thread, a chain of which none is shared; or one call that is."""
+class Unit:
+    """What one claim covers: a call that has shares, or a chain of calls of which none has, done by one thread.
 
-    calls: list[Call]
+    `waits`: all that was called before must be done before any of it starts.
+    """
+
+    calls: tuple[Call, ...]
     waits: bool
+
+
+def units(calls: Calls, *, ordered: bool = False) -> list[Unit | Control]:
+    """The steps in order, with calls in units; `ordered`: each waits for all before it."""
+    waits = [True] * len(calls) if ordered else barriers(calls)
+    chains: list[tuple[Call, ...] | Control] = []
+    joins = False  # whether a call may join the last chain
+    for step, wait in zip(calls, waits, strict=True):
+        last = chains[-1] if chains else None
+        if not isinstance(step, Call):
+            chains.append(step)
+            joins = False
+        elif isinstance(last, tuple) and joins and wait and not step.parallel and len(last) < CHUNK:
+            chains[-1] = (*last, step)
+        else:
+            chains.append((step,))
+            joins = wait and not step.parallel
+    # Who does not do a chain goes past it without waiting for what is in it. So what meets any of it must wait itself.
+    wholes = [Call("", tuple(p for k in c for p in k.places), False) if isinstance(c, tuple) else c for c in chains]
+    stops = [True] * len(chains) if ordered else barriers(wholes)
+    return [Unit(c, stop) if isinstance(c, tuple) else c for c, stop in zip(chains, stops, strict=True)]
 
 
 class _Writer:
@@ -137,9 +161,7 @@ class _Writer:
 
     def function(self, calls: Calls) -> str:
         """Write a function for `calls`, those that it calls before it. Returns its name."""
-        waits = [True] * len(calls) if self.ordered else barriers(calls)
-        parts = [range(n, min(n + CHUNK, len(calls))) for n in range(0, len(calls), CHUNK)] or [range(0)]
-        names = [self._part([calls[n] for n in part], [waits[n] for n in part]) for part in parts]
+        names = [self._part(part) for part in _parts(units(calls, ordered=self.ordered))]
         if len(names) == 1:
             return names[0]
         lines, turn = [], "%turn"
@@ -154,9 +176,9 @@ class _Writer:
         self.lines += [*lines, f"ret i64 {turn}", "end:", "ret i64 0", "}"]
         return name
 
-    def _part(self, steps: Calls, waits: Sequence[bool]) -> str:
-        lines, turn = self._head(steps), "%turn"
-        for unit in _units(steps, waits):
+    def _part(self, part: Sequence[Unit | Control]) -> str:
+        lines, turn = self._head(part), "%turn"
+        for unit in part:
             if isinstance(unit, Branch):
                 added, turn = self._branch(unit, turn)
             elif isinstance(unit, Repeat):
@@ -168,10 +190,10 @@ class _Writer:
             lines += added
         return self._define(lines, turn)
 
-    def _head(self, steps: Calls) -> list[str]:
-        """%p0, %p1, …: what the block points to, as far as `steps` use it; for arrays, their data."""
+    def _head(self, part: Sequence[Unit | Control]) -> list[str]:
+        """%p0, %p1, …: what the block points to, as far as `part` uses it; for arrays, their data."""
         lines = []
-        for i in sorted({p.slot for s in steps for p in _places(s)}):
+        for i in sorted({p.slot for unit in part for p in _places(unit)}):
             lines += [at(f"%at{i}", "%block", FIRST + 8 * i), f"%a{i} = load ptr, ptr %at{i}, align 8"]
             if i >= ARRAYS:
                 lines += [at(f"%data{i}", f"%a{i}", HEADER), f"%p{i} = load ptr, ptr %data{i}, align 8"]
@@ -187,7 +209,7 @@ class _Writer:
         n = next(self.numbers)
         return [*_unless_cancelled(n), *_call(n, call, "0", "1")]
 
-    def _claimed(self, unit: _Unit, turn: str) -> tuple[list[str], str]:
+    def _claimed(self, unit: Unit, turn: str) -> tuple[list[str], str]:
         """The shares of a unit, as far as nobody else does them."""
         first, *more = unit.calls
         n = next(self.numbers)
@@ -253,24 +275,25 @@ class _Writer:
         return lines, f"%now{n}", f"%taken{n}"
 
 
-def _units(steps: Calls, waits: Sequence[bool]) -> list[_Unit | Control]:
-    found: list[_Unit | Control] = []
-    for s, wait in zip(steps, waits, strict=True):
-        last = found[-1] if found else None
-        if not isinstance(s, Call):
-            found.append(s)
-        elif isinstance(last, _Unit) and last.waits and wait and not (s.parallel or last.calls[0].parallel):
-            last.calls.append(s)
-        else:
-            found.append(_Unit([s], wait))
-    return found
+def _parts(found: Sequence[Unit | Control]) -> list[list[Unit | Control]]:
+    """`found` in parts of CHUNK steps, or a few less where a chain would not be whole."""
+    parts: list[list[Unit | Control]] = [[]]
+    room = CHUNK
+    for unit in found:
+        size = len(unit.calls) if isinstance(unit, Unit) else 1
+        if size > room:
+            parts.append([])
+            room = CHUNK
+        parts[-1].append(unit)
+        room -= size
+    return parts
 
 
-def _places(step: Call | Control) -> list[Place]:
-    """What is read where the step stands, that is without the bodies."""
-    if isinstance(step, Call):
-        return list(step.places)
-    return [step.condition, step.trip] if isinstance(step, Repeat) else [step.condition]
+def _places(unit: Unit | Control) -> list[Place]:
+    """What is read where the unit stands, that is without bodies."""
+    if isinstance(unit, Unit):
+        return [p for call in unit.calls for p in call.places]
+    return [unit.condition, unit.trip] if isinstance(unit, Repeat) else [unit.condition]
 
 
 def _load(name: str, kind: str, base: str, offset: int) -> list[str]:

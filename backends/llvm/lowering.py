@@ -12,15 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from graphc.expr import Boxes, Buffer, Element, Expr, Form, Load, Prefix, Scatter, Source, bounded
+from graphc.expr import Boxes, Buffer, Element, Expr, Form, Joint, Load, Ordering, Source, bounded
 from graphc.index import Index, Linear, linear
 from graphc.ir import Node, Value
 from graphc.loops import winograd
 from graphc.loops.compose import contents, elements, immediate, sizes, stored
 from graphc.loops.contract import contract
-from graphc.loops.contraction import MAX_HALO, Contraction, Order, Read, match, meets, order, packed, tiling
+from graphc.loops.contraction import MAX_HALO, Contraction, Order, Read, lanes_of, match, meets, order, packed, tiling
 from graphc.loops.layout import Layout, blocked, in_blocks, padded, row_major
-from graphc.loops.lower import kernel, lower, part, slice_at, zero_gaps, zero_halo
+from graphc.loops.lower import kernel, lower, lower_together, part, slice_at, zero_gaps, zero_halo
 from graphc.loops.nest import Block, For, Nest, Store
 from graphc.loops.schedule import schedule
 from graphc.loops.winograd import PRODUCTS, Plan
@@ -194,7 +194,7 @@ class Lowering:
         for v, element in zip(node.outputs, self._elements(node, given, {}), strict=True):
             register_type(v.dtype)
             shape = sizes(v)
-            if 0 in shape or isinstance(element, (Scatter, Prefix)):
+            if 0 in shape or isinstance(element, Joint):
                 self.found[v] = _Output(None, [])
                 continue
             if isinstance(element, Boxes):
@@ -251,14 +251,11 @@ class Lowering:
         return elements(node.op, node.outputs, [None if x is None else given[x] for x in node.inputs], constant)
 
     def _takes(self, c: Contraction) -> bool:
-        """True if the contraction can be built: groups of whole vectors, halos that are not large."""
-        if any(d.axis == c.lane_axis and d.scale > 1 for d in c.digits) and c.digits[c.lanes].extent % self._lanes(c):
-            return False
+        """True if the contraction can be built: halos that are not large."""
         return all(max(h) <= MAX_HALO for r in (c.a, c.b) for h in c.reach(r, sizes(r.tensor)))
 
     def _lanes(self, c: Contraction) -> int:
-        widest = max(int(x.tensor.dtype.numpy.itemsize) for x in (c.a, c.b))
-        return self.machine.vector_bytes // max(widest, 4)
+        return lanes_of(c.a, c.b, self.machine)
 
     def _winograd(self, c: Contraction) -> Plan | None:
         """How the contraction takes fewer multiplications, where that is faster."""
@@ -312,7 +309,7 @@ class Lowering:
     def _windowed(self, found: _Output, shape: Sequence[int], v: Value) -> tuple[int, int] | None:
         """(1, block) for what reads windows of images, channel by channel: lanes along rows would be strided."""
         block = self._lanes_of(v)
-        if len(shape) < 3 or shape[1] % block or len(found.parts) != 1:
+        if len(shape) < 3 or -shape[1] % block > shape[1] // 4 or len(found.parts) != 1:
             return None
         (only,) = found.parts
         images = [r for r in only.reads if len(r.index) == len(shape)]
@@ -389,6 +386,9 @@ class Lowering:
                     held = self._in(x, self._serves(x, v, found), partial(self._wanted, x, v))
                     given[x] = self._source(held, self.result.layout(held), names)
             element = self._elements(node, given, names)[number]
+            if isinstance(element, Ordering):
+                self._order(node, element, names)
+                return
             buffer = Buffer("y", v.dtype, layout.size)
             if isinstance(element, Boxes) and found.parts:
                 self._boxes(node, v, element, buffer, names)
@@ -399,6 +399,12 @@ class Lowering:
                 self.result.shared[v] = self.hold(names[shared[0]]), shared[1]
             else:
                 self._add(schedule(nest, self.machine), {**names, buffer: v}, node)
+
+    def _order(self, node: Node, form: Ordering, names: dict[Buffer, Value]) -> None:
+        """All outputs by one kernel."""
+        made = {Buffer(f"y{k}", v.dtype, self.result.layouts[v].size): v for k, v in enumerate(node.outputs)}
+        nest = lower_together([(buffer, self.result.layouts[v]) for buffer, v in made.items()], form)
+        self._add(schedule(nest, self.machine), {**names, **made}, node)
 
     def _boxes(self, node: Node, v: Value, boxes: Boxes, buffer: Buffer, names: dict[Buffer, Value]) -> None:
         """What is a tensor of its own is computed where it belongs in `v`; the other parts are written there."""
@@ -474,7 +480,7 @@ class Lowering:
         if c.a.tensor is not c.b.tensor:
             given[c.b.tensor] = self._source(b, self.result.layout(b), names)
         element = self._elements(node, given, names)[number]
-        assert not isinstance(element, (Scatter, Prefix))
+        assert not isinstance(element, Joint)
         buffer = Buffer("y", v.dtype, layout.size)
         body = contract(
             c, element, buffer, layout, tiles,
@@ -494,7 +500,7 @@ class Lowering:
         given = {x: self._source(x, self.result.layout(x), names) for x in dict.fromkeys(node.inputs) if x is not None}
         images = given[plan.conv.c.a.tensor] = self._source(a, self.result.layout(a), names)
         element = self._elements(node, given, names)[number]
-        assert not isinstance(element, (Scatter, Prefix))
+        assert not isinstance(element, Joint)
         buffer = Buffer("y", v.dtype, layout.size)
         body = minimal_filtering(plan, element, images, weights, buffer, layout, sums, self.machine)
         body += schedule(kernel(buffer, zero_halo(buffer, layout)), self.machine).body

@@ -1,4 +1,4 @@
-"""Large weights are set aside before protobuf reads a model: it would copy each of them twice.
+"""Large weights are read aside of protobuf, which would copy each of them twice, and in several threads.
 
 What is left is the same message with the `raw_data` of those initialisers empty. A message that is not as ONNX's own
 writers write it is left to protobuf whole, and so are all faults of the format.
@@ -11,6 +11,10 @@ from dataclasses import dataclass
 
 import onnx
 
+from graphc.runtime.parallel import side_by_side
+from graphc.types import Array
+
+from .contents import Contents, copy
 from .wire import BYTES, field_end, varint
 
 MIN_BYTES = 1 << 12  # of a weight that is worth it
@@ -34,27 +38,28 @@ class _Field:
     end: int
 
 
-def set_aside(data: memoryview) -> tuple[bytes | memoryview, dict[int, memoryview]]:
-    """A serialised ModelProto without its large weights, and those, by the number of the initialiser."""
-    weights: dict[int, memoryview] = {}
+def set_aside(data: Contents) -> tuple[bytes | memoryview, dict[int, Array]]:
+    """A serialised ModelProto without its large weights, and those, uint8, by the number of the initialiser."""
+    weights: dict[int, _Field] = {}
     try:
         fields = list(_fields(data, 0, len(data)))
         if sum(f.number == _GRAPH for f in fields) != 1:
-            return data, {}
+            return data[:], {}
         parts = [_graph(data, f, weights) if f.number == _GRAPH else data[f.begin : f.end] for f in fields]
     except _Unusual:
-        return data, {}
-    return (b"".join(parts), weights) if weights else (data, {})
+        return data[:], {}
+    arrays = side_by_side(lambda raw: copy(data, raw.value, raw.end), list(weights.values()))
+    return b"".join(parts), dict(zip(weights, arrays, strict=True))
 
 
-def _graph(data: memoryview, graph: _Field, weights: dict[int, memoryview]) -> bytes:
+def _graph(data: Contents, graph: _Field, weights: dict[int, _Field]) -> bytes:
     parts: list[bytes | memoryview] = []
     count = 0
     for f in _fields(data, graph.value, graph.end):
         raw = [g for g in _fields(data, f.value, f.end) if g.number == _RAW_DATA] if f.number == _INITIALISER else []
         if len(raw) == 1 and raw[0].end - raw[0].value >= MIN_BYTES:
             (only,) = raw
-            weights[count] = data[only.value : only.end]
+            weights[count] = only
             rest = bytes(data[f.value : only.begin]) + _message(_RAW_DATA, b"") + bytes(data[only.end : f.end])
             parts.append(_message(_INITIALISER, rest))
         else:
@@ -75,7 +80,7 @@ def _encoded(value: int) -> bytes:
     return bytes([*groups, value])
 
 
-def _fields(data: memoryview, at: int, end: int) -> Iterator[_Field]:
+def _fields(data: Contents, at: int, end: int) -> Iterator[_Field]:
     """The fields of the message in data[at:end]."""
     while at < end:
         tag, value = varint(data, at)

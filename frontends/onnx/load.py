@@ -23,7 +23,7 @@ from graphc.limits import Limits, limited
 from graphc.names import did_you_mean
 from graphc.ops import BY_NAME
 from graphc.ops.base import Constant
-from graphc.types import Type
+from graphc.types import Array, Type
 
 from . import bodies
 from .adapters.call import Call
@@ -261,7 +261,7 @@ class _Loader:
         return bodies.Body(inputs, outputs, names, text(proto.name, "graph name"), captured)
 
     def _initialisers(
-        self, scope: Scope, proto: onnx.GraphProto, weights: Mapping[int, memoryview] = MappingProxyType({})
+        self, scope: Scope, proto: onnx.GraphProto, weights: Mapping[int, Array] = MappingProxyType({})
     ) -> dict[str, Value]:
         found: dict[str, Value] = {}
         for number, tensor in enumerate(proto.initializer):

@@ -9,15 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 
 from graphc.errors import InvalidModel, ModelError, ResourceLimit, escape
 from graphc.limits import Limits
+from graphc.types import Array
 
 from . import wire
 from .aside import set_aside
+from .contents import Contents, FileContents
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | onnx.ModelProto
 
@@ -40,7 +41,7 @@ _HINTS = {
 # How files are opened: never waiting for the other end of a pipe, and not inherited by child processes.
 READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
-LARGE = 1 << 20  # bytes of a model from which on its weights are set aside
+LARGE = 1 << 20  # bytes of a model from which on its weights are read aside of protobuf
 _PROTOBUF_LIMIT = (1 << 31) - 1  # protobuf's own limit on a message
 
 
@@ -59,7 +60,7 @@ class Model:
     """
 
     proto: onnx.ModelProto
-    weights: Mapping[int, memoryview]
+    weights: Mapping[int, Array]
     folder: Path | None = None
 
 
@@ -74,13 +75,7 @@ def read_model(source: Source, limits: Limits) -> Model:
         limits.check("size of the model in bytes", memoryview(source).nbytes, "max_file_bytes")
         return parse_model(memoryview(bytes(source)))
     if isinstance(source, (str, os.PathLike)):
-        path = Path(os.fsdecode(source))
-        contents = read_file(path, limits)
-        try:
-            return replace(parse_model(contents), folder=path.parent)
-        except ModelError as e:
-            e.message = f"{escape(str(path))}: {e.message}"
-            raise
+        return read_file(Path(os.fsdecode(source)), limits)
     if not hasattr(source, "read"):
         raise InvalidModel(f"expected a path, bytes, a binary file or a ModelProto, got {type(source).__name__}")
     most = min(limits.max_file_bytes, _PROTOBUF_LIMIT)
@@ -94,8 +89,8 @@ def read_model(source: Source, limits: Limits) -> Model:
     return parse_model(memoryview(bytes(data)))
 
 
-def read_file(path: Path, limits: Limits) -> memoryview:
-    """The contents of a regular file; never waits, as opening a pipe would."""
+def read_file(path: Path, limits: Limits) -> Model:
+    """The model in a regular file; never waits, as opening a pipe would."""
     where = escape(str(path))
     try:
         descriptor = os.open(path, READ)
@@ -112,17 +107,20 @@ def read_file(path: Path, limits: Limits) -> memoryview:
         if not stat.S_ISREG(status.st_mode):
             raise InvalidModel(f"{where} is not a regular file")
         limits.check(f"size of {where} in bytes", status.st_size, "max_file_bytes")
-        # NumPy asks for large pages: that takes half the time.
-        data = np.empty(status.st_size, np.uint8).data
         with open(descriptor, "rb", closefd=False) as file:
-            return data[: file.readinto(data)]
+            data = FileContents(file, status.st_size)
+            try:
+                return replace(parse_model(data if len(data) >= LARGE else memoryview(data[:])), folder=path.parent)
+            except ModelError as e:
+                e.message = f"{where}: {e.message}"
+                raise
     except OSError as e:
         raise InvalidModel(f"cannot read {where}: {(e.strerror or str(e)).lower()}") from e
     finally:
         os.close(descriptor)
 
 
-def parse_model(data: memoryview) -> Model:
+def parse_model(data: Contents) -> Model:
     """The model that `data` serialises. Raises `InvalidModel` that says what `data` is instead."""
     if not data:
         raise InvalidModel("file is empty (0 bytes)")
@@ -137,7 +135,7 @@ def parse_model(data: memoryview) -> Model:
     fault = _top_level_fault(data)
     if fault is not None:
         raise InvalidModel(fault)
-    rest, weights = set_aside(data) if len(data) >= LARGE else (data, {})
+    rest, weights = set_aside(data) if len(data) >= LARGE else (data[:], {})
     model = onnx.ModelProto()
     try:
         model.ParseFromString(rest)
@@ -158,7 +156,7 @@ _KINDS = {
 }
 
 
-def _top_level_fault(data: memoryview) -> str | None:
+def _top_level_fault(data: Contents) -> str | None:
     """What is wrong with the outermost fields of a serialised ModelProto, found without parsing their contents."""
     at, known = 0, False
     while at < len(data):
@@ -181,5 +179,5 @@ def _top_level_fault(data: memoryview) -> str | None:
     return None
 
 
-def _not_onnx(data: memoryview) -> str:
+def _not_onnx(data: Contents) -> str:
     return f"not an ONNX file (starts with {bytes(data[:16])!r})"

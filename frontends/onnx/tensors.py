@@ -33,8 +33,8 @@ class TensorReader:
     limits: Limits
     files: ExternalFiles
 
-    def tensor(self, proto: onnx.TensorProto, name: str, aside: memoryview | None = None) -> Tensor:
-        """The contents of `proto`, with `aside` for its raw_data. Large and external data are read when first used.
+    def tensor(self, proto: onnx.TensorProto, name: str, aside: Array | None = None) -> Tensor:
+        """The contents of `proto`, with `aside` for its raw_data. External data are read when first used.
 
         Raises `InvalidModel`, `ResourceLimit` or `ExternalDataError`; `name` says which tensor it is.
         """
@@ -66,7 +66,7 @@ class TensorReader:
 
         return Tensor.lazy(values.dtype, shape, load)
 
-    def _tensor(self, proto: onnx.TensorProto, name: str, aside: memoryview | None) -> Tensor:
+    def _tensor(self, proto: onnx.TensorProto, name: str, aside: Array | None) -> Tensor:
         dtype = dtype_of_number(proto.data_type, f"tensor '{name}'")
         shape = self._shape(proto.dims, name)
         self._check_size(dtype, shape, name)
@@ -76,7 +76,7 @@ class TensorReader:
         field = "string_data" if dtype.kind == "string" else _FIELDS.get(dtype.name, "int32_data")
         present = [f for f in _DATA if len(getattr(proto, f))]
         raw = proto.raw_data if aside is None else aside  # each look at proto.raw_data copies it
-        if proto.HasField("raw_data") and (raw or not present):
+        if proto.HasField("raw_data") and (len(raw) or not present):
             present.append("raw_data")
         if external:
             present.append("external_data")
@@ -97,10 +97,7 @@ class TensorReader:
                 return Tensor.lazy(dtype, shape, lambda: from_bytes(read(), dtype, shape))
             if len(raw) != needed:
                 raise InvalidModel(f"{dtype.short}{list(shape)} needs {needed:,} bytes, has {len(raw):,}")
-            held = np.frombuffer(raw, np.uint8)
-            if aside is not None:  # it begins anywhere in the file's memory, which is free when all have been copied
-                return Tensor.lazy(dtype, shape, lambda: from_bytes(held.copy(), dtype, shape))
-            return Tensor(from_bytes(held, dtype, shape), dtype)
+            return Tensor(from_bytes(np.frombuffer(raw, np.uint8), dtype, shape), dtype)
         if present[0] != field:
             raise InvalidModel(f"is {dtype.short}, but its data are in {present[0]}, expected {field} or raw_data")
         return Tensor(_from_field(getattr(proto, field), dtype, shape), dtype)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from .contents import Contents
+
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # how a field is written: the lowest three bits of its tag
 KINDS = (VARINT, FIXED64, BYTES, FIXED32)
 
 _WIDTH = {FIXED64: 8, FIXED32: 4}
-Data = bytes | memoryview
 
 
-def varint(data: Data, at: int) -> tuple[int | None, int]:
+def varint(data: Contents, at: int) -> tuple[int | None, int]:
     """The variable-length integer at `at` and where it ends; None where the data end first."""
     value = 0
     for shift in range(0, 70, 7):
@@ -22,7 +23,7 @@ def varint(data: Data, at: int) -> tuple[int | None, int]:
     return None, at
 
 
-def field_end(data: Data, kind: int, at: int) -> tuple[int, int | None]:
+def field_end(data: Contents, kind: int, at: int) -> tuple[int, int | None]:
     """Where the contents of a field begin and end, for the kind in its tag, which ends at `at`.
 
     The end may lie beyond the data; it is None where the data end in a number, or there is no such kind.

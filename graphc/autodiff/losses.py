@@ -20,8 +20,30 @@ from graphc.ops.softmax import LogSoftmax
 from graphc.types import TensorType, float32, int64
 
 
-class Loss(Protocol):
-    """A scalar to be made small.
+@dataclass(frozen=True, eq=False)
+class Mean:
+    """Σ w v / Σ w over positions.
+
+    Attributes:
+        value: the mean, a scalar; 0 where Σ w is 0, as in a batch of which nothing counts.
+        weight: Σ w, a scalar, by which means of batches are joined into one; None where each position counts 1, so that
+            a batch counts what it has of examples.
+    """
+
+    value: Value
+    weight: Value | None = None
+
+
+class Metric(Protocol):
+    """What predictions are worth: a mean over positions, which are the examples, or the pixels or tokens of each."""
+
+    def __call__(self, prediction: Value, target: Value, weights: Value | None = None) -> Mean:
+        """The mean; `weights` has what each position counts for, from 0 on, in the type of the prediction."""
+        ...
+
+
+class Loss(Metric, Protocol):
+    """A metric to be made small.
 
     Attributes:
         of_logits: the prediction is a score for each class, before the softmax.
@@ -33,23 +55,24 @@ class Loss(Protocol):
         """The type of the target that goes with `prediction`."""
         ...
 
-    def __call__(self, prediction: Value, target: Value, mask: Value | None = None) -> Value:
-        """The loss, a scalar; `mask` has a weight for each position, 0 for one that does not count."""
-        ...
+
+def mean(values: Value, weights: Value | None = None) -> Mean:
+    """The mean of `values`, one for each position, with `weights` of the same shape."""
+    return Mean(values.mean()) if weights is None else _ratio((values * weights).sum(), weights.sum())
 
 
 @dataclass(frozen=True)
 class MeanSquared:
-    """mean (p − t)², the L2 loss of regression; with a mask m of the same shape Σ m (p − t)² / Σ m."""
+    """mean (p − t)², the L2 loss of regression; positions are all elements."""
 
     of_logits = False
 
     def target_type(self, prediction: Value) -> TensorType:
         return prediction.tensor
 
-    def __call__(self, prediction: Value, target: Value, mask: Value | None = None) -> Value:
+    def __call__(self, prediction: Value, target: Value, weights: Value | None = None) -> Mean:
         error = prediction - target
-        return (error * error).mean() if mask is None else (mask * error * error).sum() / mask.sum()
+        return mean(error * error, weights)
 
 
 @dataclass(frozen=True)
@@ -76,7 +99,7 @@ class CrossEntropy:
         if not 0 <= self.smoothing < 1:
             raise CompileError(f"smoothing is {self.smoothing}, expected a number from 0 to below 1")
         if self.probabilities and self.ignore_index is not None:
-            raise CompileError("ignore_index is for labels", hint="Use a mask with probabilities")
+            raise CompileError("ignore_index is for labels", hint="Use weights with probabilities")
 
     def target_type(self, prediction: Value) -> TensorType:
         shape = prediction.shape
@@ -84,33 +107,32 @@ class CrossEntropy:
             raise CompileError(f"the prediction is {prediction.tensor}, expected logits [n, classes, …]")
         return prediction.tensor if self.probabilities else TensorType(int64, (shape[0], *shape[2:]))
 
-    def __call__(self, prediction: Value, target: Value, mask: Value | None = None) -> Value:
-        """`mask` has the shape of `prediction` without axis 1."""
+    def __call__(self, prediction: Value, target: Value, weights: Value | None = None) -> Mean:
+        """`weights` has the shape of `prediction` without axis 1."""
         if self.probabilities:
-            losses = self._spread(prediction, target, 1.0)
-            return losses.mean() if mask is None else (mask * losses).sum() / mask.sum()
-        if not self.smoothing and mask is None:
-            return self._of_labels(prediction, target, "mean")
+            return mean(self._spread(prediction, target, 1.0), weights)
+        if not self.smoothing and weights is None and self.class_weights is None and self.ignore_index is None:
+            return Mean(self._of_labels(prediction, target, "mean"))
         losses = self._of_labels(prediction, target, "none")
         if self.smoothing:
             losses = losses * (1 - self.smoothing) + self._spread(prediction, None, self.smoothing)
         counts = self._importance(losses, target)
         if self.ignore_index is not None:
             losses = where(_counted(target, self.ignore_index), losses, 0.0)
-        if mask is not None:
-            losses, counts = losses * mask, counts * mask
-        return losses.sum() / counts.sum()
+        if weights is not None:
+            losses, counts = losses * weights, counts * weights
+        return _ratio(losses.sum(), counts.sum())
 
     def _of_labels(self, logits: Value, labels: Value, reduction: str) -> Value:
-        inputs = [x for x in (logits, labels, self._weights(logits)) if x is not None]
+        inputs = [x for x in (logits, labels, self._factors(logits)) if x is not None]
         return SoftmaxCrossEntropyLoss(reduction, self.ignore_index).apply(inputs)[0]
 
     def _importance(self, losses: Value, labels: Value) -> Value:
         """What each label counts for in the mean."""
-        weights = self._weights(losses)
+        factors = self._factors(losses)
         counted = None if self.ignore_index is None else _counted(labels, self.ignore_index)
         safe = labels if counted is None else where(counted, labels, 0)
-        counts: Value = zeros_like(losses) + 1.0 if weights is None else Gather()(weights, safe)
+        counts: Value = zeros_like(losses) + 1.0 if factors is None else Gather()(factors, safe)
         return counts if counted is None else where(counted, counts, 0.0)
 
     def _spread(self, logits: Value, target: Value | None, share: float) -> Value:
@@ -125,30 +147,34 @@ class CrossEntropy:
             terms = logs * (share / classes)
         else:
             terms = logs * (target * (1 - self.smoothing) + self.smoothing / classes if self.smoothing else target)
-        weights = self._weights(logits)
-        if weights is not None:
-            terms = terms * weights.reshape([-1] + [1] * (len(shape) - 2))
+        factors = self._factors(logits)
+        if factors is not None:
+            terms = terms * factors.reshape([-1] + [1] * (len(shape) - 2))
         return -terms.sum(1)
 
-    def _weights(self, like: Value) -> Value | None:
+    def _factors(self, like: Value) -> Value | None:
         if self.class_weights is None:
             return None
         return const(np.asarray(self.class_weights, np.float64).astype(like.dtype.numpy), like.dtype)
 
 
-def accuracy(prediction: Value, target: Value) -> Value:
+def accuracy(prediction: Value, target: Value, weights: Value | None = None) -> Mean:
     """The share of positions whose largest score (axis 1) is that of the label, or of the largest probability."""
     found = ArgMax(axis=1, keepdims=False)(prediction)
     if target.dtype.is_float:
         target = ArgMax(axis=1, keepdims=False)(target)
     hits: Value = Equal()(found, target)
-    return hits.cast(float32).mean()
+    return mean(hits.cast(float32 if weights is None else weights.dtype), weights)
 
 
-def mean_absolute_error(prediction: Value, target: Value) -> Value:
-    """mean |p − t|: in the unit of the target."""
+def mean_absolute_error(prediction: Value, target: Value, weights: Value | None = None) -> Mean:
+    """mean |p − t|: in the unit of the target; positions are all elements."""
     error: Value = Abs()(prediction - target)
-    return error.mean()
+    return mean(error, weights)
+
+
+def _ratio(total: Value, weight: Value) -> Mean:
+    return Mean(total / where(weight > 0.0, weight, 1.0), weight)
 
 
 def _counted(labels: Value, ignored: int) -> Value:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from graphc.autodiff.losses import Loss
+from graphc.autodiff.losses import Loss, Mean, Metric
 from graphc.autodiff.optimisers import Clipping, Optimiser
 from graphc.autodiff.regularisers import Regulariser, penalty
 from graphc.autodiff.schedules import Schedule
@@ -19,8 +19,8 @@ from graphc.ops.softmax import Softmax
 from graphc.ops.vjp import differentiable, vjp
 from graphc.types import Array, Tensor, TensorType, float32, int64
 
-Metric = Callable[[Value, Value], Value]  # (prediction, target) -> a scalar
-TARGET, MASK, RATE = "target", "mask", "learning_rate"
+TARGET, WEIGHTS, RATE = "target", "weights", "learning_rate"
+WEIGHT = ".weight"  # the output m.weight is what the mean m counts for when batches are joined
 
 
 def train_step(
@@ -33,28 +33,29 @@ def train_step(
     regulariser: Regulariser | None = None,
     clipping: Clipping | None = None,
     metrics: Mapping[str, Metric] | None = None,
-    masked: bool = False,
+    weighted: bool = False,
 ) -> Graph:
     """One update of the parameters of `graph` as a graph: (batch, state) -> (loss, metrics, new state).
 
     An input x of the result is state if there is an output `new_x`, of its type; it is fed back in the next step.
     These are the parameters under their own names, for each of them the optimiser's `<parameter>.<slot>`, the running
     averages of batch normalisation, and `step`, an int64 scalar that counts updates. `initial_state` has first values.
-    The other inputs are those of `graph`, then `target`, `mask` (with `masked`), `seed` (where there is dropout; int64)
-    and `learning_rate` (float32, without a `schedule`). Before the state come the outputs `loss`, those of `metrics`,
-    and `learning_rate` (with a `schedule`).
+    The other inputs are those of `graph`, then `target`, `weights` (with `weighted`), `seed` (where there is dropout;
+    int64) and `learning_rate` (float32, without a `schedule`). Before the state come the outputs `loss`, those of
+    `metrics`, for each of them that is a weighted mean `<name>.weight`, and `learning_rate` (with a `schedule`).
 
     Args:
         graph: what infers; its first output is the prediction. It is trained in training mode. Where the loss is one of
             logits and the prediction is a softmax, the loss reads what the softmax does.
-        loss: of prediction and target (and mask).
+        loss: of prediction and target (and weights).
         optimiser: how parameters follow their gradients.
         schedule: the learning rate for each step; without one it is an input.
         parameters: the names of constants or inputs to train; by default all named floating-point constants that are
             not scalars and have a gradient.
         regulariser: what is added to the loss for each weight.
         clipping: a bound on gradients.
-        metrics: name -> function of prediction and target.
+        metrics: name -> what else is reported of prediction and target.
+        weighted: loss and metrics are means in which each position counts what the input `weights` has for it.
 
     Raises:
         InvalidModel: there is no such parameter, or none.
@@ -80,8 +81,9 @@ def train_step(
 
     prediction = _logits(outputs[0]) if loss.of_logits else outputs[0]
     target = Value(loss.target_type(prediction), name=TARGET)
-    mask = _mask(prediction, target, loss) if masked else None
-    total = loss(prediction, target, mask)
+    weights = _weights(prediction, target, loss) if weighted else None
+    measured = {name: m(prediction, target, weights) for name, m in {"loss": loss, **(metrics or {})}.items()}
+    total = measured["loss"].value
     if regulariser is not None:
         extra = penalty(regulariser, [held[name] for name in chosen])
         total = total if extra is None else total + extra
@@ -105,10 +107,10 @@ def train_step(
     new |= {name: kept[NEW + name] for name in sorted(state)}
     new[STEP] = step + 1
 
-    reported = {"loss": total} | {k: metric(prediction, target) for k, metric in (metrics or {}).items()}
+    reported = _reports(measured) | {"loss": total}
     if schedule is not None:
         reported[RATE] = rate
-    fixed = [v for v in (target, mask) if v is not None] + [v for v in feeds if v.name == SEED]
+    fixed = [v for v in (target, weights) if v is not None] + [v for v in feeds if v.name == SEED]
     inputs = [v for v in feeds if v.name != SEED] + fixed + ([rate] if schedule is None else [])
     inputs += [held[name] for name in (*trained, *sorted(state))] + [*slots.values(), step]
     results = reported | {NEW + name: new[name] for name in (v.name for v in inputs) if name in new}
@@ -116,19 +118,27 @@ def train_step(
 
 
 def evaluation(
-    graph: Graph, loss: Loss, parameters: Sequence[str], *, metrics: Mapping[str, Metric] | None = None
+    graph: Graph,
+    loss: Loss,
+    parameters: Sequence[str],
+    *,
+    metrics: Mapping[str, Metric] | None = None,
+    weighted: bool = False,
 ) -> Graph:
     """The loss and the metrics of `graph` in inference mode, its constants called `parameters` being inputs.
 
-    Inputs: those of `graph`, `target`, and the parameters; outputs: `loss` and those of `metrics`.
+    Inputs: those of `graph`, `target`, `weights` (with `weighted`), and the parameters; outputs: `loss`, those of
+    `metrics`, and for each of them that is a weighted mean `<name>.weight`.
     """
     graph = inference_mode(graph)
     held = {n.output: Value(n.output.type, name=n.name) for n in graph.constants() if n.name in parameters}
     (prediction, *_) = substitute(graph, held)
     prediction = _logits(prediction) if loss.of_logits else prediction
     target = Value(loss.target_type(prediction), name=TARGET)
-    results = {"loss": loss(prediction, target)} | {k: m(prediction, target) for k, m in (metrics or {}).items()}
-    return Graph([*graph.inputs, target, *held.values()], list(results.values()), list(results), name=graph.name)
+    weights = [_weights(prediction, target, loss)] if weighted else []
+    results = _reports({k: m(prediction, target, *weights) for k, m in {"loss": loss, **(metrics or {})}.items()})
+    inputs = [*graph.inputs, target, *weights, *held.values()]
+    return Graph(inputs, list(results.values()), list(results), name=graph.name)
 
 
 def initial_state(step: Graph, graph: Graph) -> dict[str, Array]:
@@ -175,12 +185,18 @@ def _logits(prediction: Value) -> Value:
     return x
 
 
-def _mask(prediction: Value, target: Value, loss: Loss) -> Value:
-    """A weight for each position: where there are logits, these have no classes."""
+def _weights(prediction: Value, target: Value, loss: Loss) -> Value:
+    """One for each position: where there are logits, these have no classes."""
     shape = target.shape
     if loss.of_logits and target.dtype.is_float and shape is not None:
         shape = (shape[0], *shape[2:])
-    return Value(TensorType(prediction.dtype, shape), name=MASK)
+    return Value(TensorType(prediction.dtype, shape), name=WEIGHTS)
+
+
+def _reports(measured: Mapping[str, Mean]) -> dict[str, Value]:
+    """The means, then what they count for."""
+    weights = {name + WEIGHT: m.weight for name, m in measured.items() if m.weight is not None}
+    return {name: m.value for name, m in measured.items()} | weights
 
 
 def _sizes(v: Value) -> tuple[int, ...]:

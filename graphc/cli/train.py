@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-import numpy as np
 import typer
 
 from graphc.autodiff.losses import CrossEntropy, Loss, MeanSquared, accuracy, mean_absolute_error
@@ -15,8 +14,9 @@ from graphc.autodiff.optimisers import SGD, Adagrad, Adam, AdamW, ClipByNorm, Mo
 from graphc.autodiff.regularisers import ElasticNet
 from graphc.autodiff.schedules import Constant, Cosine, Exponential, Schedule, Stairstep, WarmUp
 from graphc.cli.console import note, say, say_json, stderr
+from graphc.cli.data import fitted, load_data
 from graphc.cli.options import BackendName, Json, Model, Seed, Set, Threads, load_model, parse_options
-from graphc.errors import CompileError, FeedError
+from graphc.errors import CompileError
 from graphc.ir import Graph
 from graphc.names import did_you_mean, quote
 from graphc.runtime.compile import compile
@@ -53,7 +53,8 @@ def train(
     data: Annotated[
         str,
         typer.Argument(
-            help=f"{', '.join(DATASETS)}, or a .npz with arrays x and y, by axis 0; held-out x_test and y_test.",
+            help=f"{', '.join(DATASETS)}, or a .npz: arrays x (of several inputs: each by name), y, and maybe weights; "
+            "examples along axis 0, those that are held out in x_test, y_test, …",
             show_default=False,
         ),
     ],
@@ -101,20 +102,19 @@ def train(
 ) -> None:
     """Train a network: labels (integers y) by cross-entropy, numbers by the mean squared error.
 
-    The first size of the model's input must be a symbol, the batch; networks of the zoo are built that way.
+    The first size of the model's inputs must be a symbol, the batch; networks of the zoo are built that way.
+    Weights say what each example, or each position of its target, counts for: numbers from 0 on, or a mask.
     """
     method, usual = _choose(optimiser, OPTIMISERS, "--optimiser")
     drawn = None if initial is None else _choose(initial, INITIALISERS, "--init")
-    task = load_data(data, held_out, seed)
     chosen = parse_options(options)
     graph = load_model(model, options={"batch": "batch", **chosen} if model in networks() else chosen)
-    task = fitted(task, graph)
+    task = fitted(load_data(data, held_out, seed, graph), graph)
     if drawn is not None:
         graph = initialise(graph, drawn, seed=seed)
-    whitening = Whitening.fit(task.train.x) if whiten else None
-    if whitening is not None:
-        white = [Dataset(whitening(d.x), d.y) for d in (task.train, task.held_out)]
-        task = Task(white[0], white[1])
+    whitening = None
+    if whiten:
+        whitening, task = whitened(task, graph)
     labels = task.train.y.dtype.kind == "i"
     loss: Loss = CrossEntropy(smoothing=smoothing) if labels else MeanSquared()
     steps = len(task.train) // batch
@@ -154,41 +154,16 @@ def train(
         say_json({"history": found.history, "losses": found.losses, "output": output})
 
 
-def load_data(name: str, share: float, seed: int) -> Task:
-    """The data set called so, or that in a file."""
-    if name in DATASETS:
-        return DATASETS[name]()
-    path = Path(name)
-    if path.suffix != ".npz":
-        raise CompileError(
-            f"there is no data set {quote(name)}",
-            hint=f"{did_you_mean(name, DATASETS)}Use {', '.join(DATASETS)}, or a .npz file",
-        )
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {n: file[n] for n in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
-        raise FeedError(f"cannot read {name}: {e}") from e
-    if missing := [n for n in ("x", "y") if n not in arrays]:
-        raise FeedError(f"{name} has no array {missing[0]}", hint=f"It has {', '.join(arrays) or 'nothing'}")
-    train = Dataset(arrays["x"], arrays["y"])
-    if "x_test" in arrays and "y_test" in arrays:
-        return Task(train, Dataset(arrays["x_test"], arrays["y_test"]))
-    return Task(*train.split(share, seed=seed))
+def whitened(task: Task, graph: Graph) -> tuple[Whitening, Task]:
+    """How the first input is whitened, and the examples after that."""
+    first, names = graph.inputs[0].name, [v.name for v in graph.inputs]
+    whitening = Whitening.fit(task.train.named(names)[first])
 
+    def white(data: Dataset) -> Dataset:
+        x = data.named(names)
+        return replace(data, x={**x, first: whitening(x[first])})
 
-def fitted(task: Task, graph: Graph) -> Task:
-    """The examples in the element types of the network, images laid out as rows where it takes rows."""
-    (x,) = graph.inputs[:1]
-
-    def fit_one(data: Dataset) -> Dataset:
-        given = data.x.astype(x.dtype.numpy)
-        if x.rank == 2 and given.ndim > 2:
-            given = given.reshape(len(given), -1)
-        labels = data.y.dtype.kind in "iu"
-        return Dataset(given, data.y.astype(np.int64 if labels else x.dtype.numpy))
-
-    return Task(fit_one(task.train), fit_one(task.held_out), task.classes)
+    return whitening, Task(white(task.train), white(task.held_out), task.classes)
 
 
 def scheduled(
@@ -218,9 +193,11 @@ def write_pictures(folder: Path, found: Trained, task: Task) -> None:
         raise CompileError(f"cannot write to {folder}: {e.strerror or e}") from e
     pictures.training(folder / "training.png", found.losses, found.rates, found.history)
     if task.held_out.y.dtype.kind == "i" and len(task.held_out):
-        scores = compile(found.graph)(task.held_out.x)
+        data = task.held_out
+        model = compile(found.graph)
+        scores = next(iter(model.run(data.named([p.name for p in model.inputs])).values()))
         if scores.ndim == 2:
-            pictures.confusion(folder / "confusion.png", confusion_matrix(scores, task.held_out.y))
+            pictures.confusion(folder / "confusion.png", confusion_matrix(scores, data.y))
     kernels = [n.name for n in found.graph.constants() if n.name and n.output.rank == 4]
     if kernels:
         pictures.filters(folder / "filters.png", found.graph, kernels[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from graphc.errors import CompileError
-from graphc.expr import Buffer, Const, Element, Expr, Form, Load, Prefix, Scatter, Source
+from graphc.expr import Buffer, Const, Element, Expr, Form, Joint, Load, Source
 from graphc.index import Linear
 from graphc.ir import Op, Value
 from graphc.loops.layout import Layout
@@ -31,7 +31,7 @@ def computed(value: Value, element: Form) -> Source:
     made: dict[tuple[Linear, ...], Expr] = {}
 
     def at(index: tuple[Linear, ...]) -> Expr:
-        if isinstance(element, (Scatter, Prefix)):
+        if isinstance(element, Joint):
             raise CompileError("its elements are not computed one by one")
         if index not in made:
             made[index] = element(*index)
@@ -83,7 +83,7 @@ def _fused(op: Fused, xs: Sequence[Source | None], constant: Callable[[Value], S
         inputs = [None if x is None else sources[x] for x in node.inputs]
         made = elements(node.op, node.outputs, inputs, constant)
         sources.update((v, computed(v, e)) for v, e in zip(node.outputs, made, strict=True))
-        forms.update((v, e) for v, e in zip(node.outputs, made, strict=True) if isinstance(e, (Scatter, Prefix)))
+        forms.update((v, e) for v, e in zip(node.outputs, made, strict=True) if isinstance(e, Joint))
     return tuple(forms[v] if v in forms else _element(sources[v]) for v in op.body.outputs)
 
 

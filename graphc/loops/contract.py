@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 from graphc.expr import Buffer, Call, Element, Expr, Load, constant
-from graphc.index import Atom, Index, IndexLike, Linear, index_variables, linear, substitute_index
+from graphc.index import Atom, Index, IndexLike, Linear, divide, index_variables, linear, substitute_index
 from graphc.loops.compose import sizes
 from graphc.loops.contraction import LINE, Contraction, Order, Tiling, find_sum, logical_index, variables_of
 from graphc.loops.functions import is_long
@@ -245,7 +245,7 @@ class _Core:
         return (
             Alloc(acc),
             each(Store(acc, place, constant(0, acc.dtype))),
-            *sums,
+            *self._fetching(sums, store, t, u, lane),
             *self._stored(t, u, lane, acc, place, store),
         )
 
@@ -286,6 +286,31 @@ class _Core:
             return ()
         at = at + stride + self.ahead.tile * (own * LINE // itemsize)
         return tuple(Prefetch(b.buffer, at + i * LINE // itemsize) for i in range(own))
+
+    def _fetching(self, sums: Block, store: Store, t: Index, u: Index, lane: Index) -> Block:
+        """`sums`, and meanwhile what is added to them, and the place of the result, come into the cache.
+
+        A few lines at a time: all at once they would hold up what the sums read.
+        """
+        loop = next((s for s in sums if isinstance(s, For) and s.kind == "serial"), None)
+        far = {  # not what is the same for each t, as a bias is
+            (e.buffer, e.offset): None
+            for e in walk(store.value)
+            if isinstance(e, Load) and e.buffer.space == "global" and e.offset.terms.get(lane) == 1
+            if t.extent == 1 or t in e.offset.terms
+        }
+        if loop is None or not far:
+            return sums
+        made: list[Stmt] = []
+        for buffer, at in ((store.buffer, store.offset), *far):
+            width = self.panel.step * int(buffer.dtype.numpy.itemsize)
+            every = max(LINE // width, 1) if at.terms.get(u) == self.panel.step else 1
+            lines = -(-u.extent // every)
+            few = Index("n", -(-t.extent * lines // loop.index.extent))
+            line, row = divide(linear(loop.index) * few.extent + few, t.extent)
+            start = substitute_index(at, {t: row, u: line * every, lane: linear(0)})
+            made.append(For(few, "unrolled", (Prefetch(buffer, start),)))
+        return tuple(replace(s, body=(*made, *s.body)) if s is loop else s for s in sums)
 
     def _sums(self, axes: Sequence[Index], steps: Steps) -> Block:
         """Loops over the reduction, the innermost one unrolled."""

@@ -300,6 +300,8 @@ def _rank(
     i, d = indices[number], digits[number]
     if d.extent < 2 or d.scale != 1:
         return None
+    if d.extent % lanes_of(a, b, machine) and any(e.axis == d.axis and e.scale > 1 for e in digits):
+        return None  # groups that are no whole vectors
     places = [x for x in b.index if i in index_variables(x)]
     if len(places) != 1 or places[0].terms.get(i) != 1:
         return None
@@ -322,13 +324,18 @@ def _rank(
     return (not shared, summed, last and fixed, fixed and rank > 2, last, fixed, inside)
 
 
+def lanes_of(a: Read, b: Read, machine: Machine) -> int:
+    """Elements of a vector register in a sum of products of these factors: small types are computed in 32 bits."""
+    return machine.vector_bytes // max(4, *(int(x.tensor.dtype.numpy.itemsize) for x in (a, b)))
+
+
 def _thin(a: Read, b: Read, i: Index, product: _Product, machine: Machine) -> bool:
     """True if lanes along `i`, a row of the image `b`, pay: all that the weights `a` depend on is too few for lanes.
 
     A multiply-add of a vector takes half a cycle, and it takes as many as there are lanes without work. Where `b` must
     be laid out anew for that, each of its elements costs a cycle or two.
     """
-    lanes = machine.vector_bytes // max(int(b.tensor.tensor.dtype.numpy.itemsize), 4)
+    lanes = lanes_of(a, b, machine)
     channels = max((k.extent for k in product.indices if k in variables_of(a)), default=1)
     sizes = [n for n in b.tensor.tensor.shape or () if isinstance(n, int)]
     if b.index[-1].terms.get(i) != 1 or 2 * channels > lanes or 2 * channels > i.extent:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
+from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class Layout:
 
     Attributes:
         shape: the tensor's sizes.
-        parts: the physical axes. The parts of one axis, from the innermost out, have steps 1, b, b·c, …
+        parts: the physical axes; one for each axis, or two: its blocks of b, with step b, and what is in one.
         halo: for each axis, elements of padding before and after, which hold zeros.
     """
 
@@ -139,13 +140,33 @@ class Layout:
 
     def pack(self, array: Array, out: Array) -> None:
         """Lay `array` into the flat `out`, with zeros for padding."""
-        widths = []
-        for axis, (n, (before, after)) in enumerate(zip(self.shape, self.halo, strict=True)):
-            widths.append((before, after + self._padded(axis) - n - before - after))
-        padded = np.pad(array, widths) if any(w != (0, 0) for w in widths) else array
+        if self.size > array.size:
+            out.fill(0)
         order = [i for axis in range(len(self.shape)) for i, p in enumerate(self.parts) if p.axis == axis]
-        split = padded.reshape([self.parts[i].extent for i in order])
-        out.reshape([p.extent for p in self.parts]).transpose(order)[...] = split
+        split = out.reshape([p.extent for p in self.parts]).transpose(order)
+        for box in product(*(self._pieces(axis) for axis in range(len(self.shape)))):
+            at: tuple[Any, ...] = (*(place for _, places in box for place in places), ...)
+            to = split[at]  # an array also where there are no axes
+            to[...] = array[tuple(piece for piece, _ in box)].reshape(to.shape)
+
+    def _pieces(self, axis: int) -> list[tuple[slice, tuple[slice, ...]]]:
+        """What of an axis lies side by side, and its place along each of the axis's parts: whole blocks, and the rest.
+
+        Copying these takes half the time of padding the tensor first.
+        """
+        n, before = self.shape[axis], self.halo[axis][0]
+        parts = [p for p in self.parts if p.axis == axis]
+        if len(parts) == 1:
+            return [(slice(0, n), (slice(before, before + n),))]
+        block = max(p.step for p in parts)
+        ends = sorted({0, n, min(-before % block, n), max((before + n) // block * block - before, 0)})
+        pieces = []
+        for start, end in pairwise(ends):
+            at, count = before + start, end - start
+            whole = slice(at // block, (at + max(count, block)) // block)
+            within = slice(at % block, at % block + min(count, block))
+            pieces.append((slice(start, end), tuple(within if p.step == 1 else whole for p in parts)))
+        return pieces
 
     def unpack(self, buffer: Array) -> Array:
         """The tensor that lies in `buffer`."""

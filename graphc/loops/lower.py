@@ -14,6 +14,7 @@ from graphc.expr import (
     Expr,
     Form,
     Load,
+    Ordering,
     Prefix,
     Reduce,
     Scatter,
@@ -23,6 +24,7 @@ from graphc.expr import (
 from graphc.index import Index, Linear, linear
 from graphc.loops.layout import Layout, row_major
 from graphc.loops.nest import Alloc, Block, For, Nest, Stmt, Store, Update, exprs, statements
+from graphc.loops.order import ordered
 from graphc.loops.scatter import running, scattered
 from graphc.traverse import rewrite, structure, variables, walk
 
@@ -38,6 +40,8 @@ def lower(target: Buffer, layout: Layout, element: Form, domain: Layout | None =
         return scattered(target, layout, element, lower(target, layout, element.initial), _build)
     if isinstance(element, Prefix):
         return running(target, layout, element, _build, zero_halo(target, layout))
+    if isinstance(element, Ordering):
+        return lower_together([(target, layout)], element)
     made: list[Stmt] = []
     if isinstance(element, Boxes):
         for k, n in enumerate(element.sizes):
@@ -48,10 +52,20 @@ def lower(target: Buffer, layout: Layout, element: Form, domain: Layout | None =
     return kernel(target, (*made, *zero_halo(target, layout)))
 
 
-def kernel(target: Buffer, body: Block) -> Nest:
-    """`body`, which writes `target`, as a kernel on the buffers that it reads."""
+def lower_together(targets: Sequence[tuple[Buffer, Layout]], form: Ordering) -> Nest:
+    """The nest that stores all outputs of an op that have one form."""
+    written = [b for b, _ in targets]
+    if any(0 in layout.shape for _, layout in targets):
+        return kernel(written, ())
+    halos = [s for b, layout in targets for s in zero_halo(b, layout)]
+    return kernel(written, (*ordered(targets, form, _build), *halos))
+
+
+def kernel(targets: Buffer | Sequence[Buffer], body: Block) -> Nest:
+    """`body`, which writes `targets`, as a kernel on the buffers that it reads."""
+    written = (targets,) if isinstance(targets, Buffer) else tuple(targets)
     read = [b for s in statements(body) for b in buffers(*exprs(s))]
-    return Nest(tuple(dict.fromkeys([*(b for b in read if b is not target), target])), (target,), body)
+    return Nest(tuple(dict.fromkeys([*(b for b in read if b not in written), *written])), written, body)
 
 
 def part(target: Buffer, layout: Layout, boxes: Boxes, number: int) -> Block:

@@ -61,6 +61,8 @@ def _merge(body: Block) -> Block:
     """Loops that run over neighbouring elements become one."""
     result: list[Stmt] = []
     for s in body:
+        if isinstance(s, If):
+            s = replace(s, body=_merge(s.body))
         if not isinstance(s, For):
             result.append(s)
             continue
@@ -100,13 +102,15 @@ def indices(body: Block) -> Iterator[Linear]:
 def _vectorize(body: Block, machine: Machine) -> Block:
     result: list[Stmt] = []
     for s in body:
-        if not isinstance(s, For) or s.kind != "serial":
+        if isinstance(s, If):
+            result.append(replace(s, body=_vectorize(s.body, machine)))
+        elif not isinstance(s, For) or s.kind != "serial":
             result.append(s)
         elif (tiles := transpose(s, _lanes(s, machine))) is not None:
             result += tiles
         elif is_map(s) and _unit(s, STRIDES):
             result += _split(s, _lanes(s, machine))
-        elif any(isinstance(x, For) for x in s.body):
+        elif any(isinstance(x, (For, If)) for x in s.body):
             result.append(replace(s, body=_vectorize(s.body, machine)))
         elif _is_reduction(s) and _unit(s, 1):
             result += _privatize(s, _lanes(s, machine))
@@ -130,8 +134,13 @@ def _is_reduction(s: For) -> bool:
 
 
 def _unit(s: For, reach: int) -> bool:
-    """True if neighbouring iterations touch neighbouring elements, or the same ones; or read within `reach`."""
+    """True if neighbouring iterations touch neighbouring elements, or the same ones; or read within `reach`.
+
+    And if they can be lanes: those do the same at any time, and have no scratch memory of their own.
+    """
     private = {x.buffer for x in statements(s.body) if isinstance(x, Alloc)}
+    if any(b.space == "scratch" for b in private) or any(isinstance(x, If) for x in statements(s.body)):
+        return False
     touched = False
     for x in statements(s.body):
         if isinstance(x, (Store, Update)) and x.buffer not in private:
@@ -160,10 +169,11 @@ def _reads_registers(e: Expr) -> bool:
 
 
 def _differs(e: Select, index: Index) -> bool:
-    """True if lanes along `index` choose differently between sides that read memory."""
-    if not any(isinstance(x, Load) for x in walk(e.then, e.other)):
+    """True if lanes along `index` choose differently between sides that read memory, beyond what decides has read."""
+    decides = set(walk(e.condition))
+    if not any(isinstance(x, Load) and x not in decides for x in walk(e.then, e.other)):
         return False
-    for x in walk(e.condition):
+    for x in decides:
         if isinstance(x, (Load, Position)):
             at = x.offset if isinstance(x, Load) else x.index
             if index in index_variables(at):
@@ -332,8 +342,9 @@ def _touched(body: Block) -> set[Buffer]:
 
 def _scatters(body: Block) -> bool:
     """True if a place that is written is data: what is there must have been written before, by whichever thread."""
-    offsets = [s.offset for s in statements(body) if isinstance(s, (Store, Update))]
-    return any(True for at in offsets for _ in data_of(at))
+    private = {s.buffer for s in statements(body) if isinstance(s, Alloc)}
+    written = [s for s in statements(body) if isinstance(s, (Store, Update)) and s.buffer not in private]
+    return any(True for s in written for _ in data_of(s.offset))
 
 
 def _share(s: For) -> For:

@@ -10,7 +10,7 @@ import numpy as np
 
 from graphc.dims import Dim, unknown
 from graphc.errors import ExecutionError
-from graphc.expr import Element, Expr, Source, call, constant, equal, over, position, select, wide
+from graphc.expr import Element, Expr, Ordering, Source, call, constant, equal, over, position, select, wide
 from graphc.index import Linear
 from graphc.ir import OPERATORS, Cost, elements, traffic
 from graphc.limits import check_tensor, current_limits
@@ -27,10 +27,10 @@ from graphc.ops.base import (
 )
 from graphc.ops.elementwise import widen
 from graphc.ops.generate import zeros_like
-from graphc.ops.indexing import Gather
+from graphc.ops.indexing import Gather, GatherElements
 from graphc.ops.scatter import ScatterElements
-from graphc.ops.shape import COMMON, at_run_time, shape_of
-from graphc.types import NUMBERS, bool_, int64
+from graphc.ops.shape import COMMON, at_run_time, constants, shape_of
+from graphc.types import NUMBERS, bool_, float32, int32, int64
 
 
 # -- extrema ----------------------------------------------------------------------------------------------------------
@@ -180,6 +180,23 @@ class TopK(Op):
         indices = np.take(order, np.arange(count), axis=axis).astype(np.int64, copy=False)
         return np.take_along_axis(x, indices, axis), indices
 
+    def decompose(self, x: Value, k: Value) -> tuple[Value, Value] | None:
+        """ArgMax where k = 1, and ArgMin of integers: of floats it takes a NaN for the least."""
+        if k.const is None or k.const.item() != 1 or not (self.largest or x.dtype.is_integer):
+            return None
+        (index,) = (ArgMax if self.largest else ArgMin)(self.axis).apply((x,))
+        return GatherElements(self.axis).apply((x, index))[0], index
+
+    def element(self, y: tuple[TensorType, TensorType], x: Source, k: Source) -> tuple[Ordering, Ordering]:
+        constants(k, "k")
+        axis = normalize_axis(self.axis, len(x.shape))
+
+        def key(*i: Linear) -> Expr:
+            return ~ascending(x[i]) if self.largest else ascending(x[i])
+
+        form = Ordering(axis, x.shape[axis], key, (lambda *i: x[i], lambda *i: position(i[axis])))
+        return form, form
+
     def grad(self, dy: Sequence[Value | None], y: Sequence[Value], x: Value, k: Value) -> Sequence[Value | None]:
         if dy[0] is None:
             return [None, None]
@@ -187,6 +204,18 @@ class TopK(Op):
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return Cost(elements(xs[0]), traffic(xs, ys))
+
+
+def ascending(x: Expr) -> Expr:
+    """x as an integer in the order of numbers: −0 is 0, and NaN the greatest."""
+    if not x.dtype.is_float:
+        return x
+    x = wide(x)
+    integer = int32 if x.dtype is float32 else int64
+    greatest = int(np.iinfo(integer.numpy).max)
+    bits = call("bitcast", x + 0.0, dtype=integer)  # −0 + 0 is 0
+    # As a number, the bits below the sign say how far from 0 it is, on either side.
+    return select(call("isnan", x, dtype=bool_), greatest, bits ^ (call("shr", bits, integer.bits - 1) & greatest))
 
 
 # -- sets -------------------------------------------------------------------------------------------------------------

@@ -12,13 +12,15 @@ from graphc.limits import check_deadline
 from graphc.runtime.cpu import cpu_count
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
-def side_by_side(work: Callable[[T], object], items: Sequence[T]) -> None:
-    """Call `work` for each of `items`, on as many threads as there are cores, under the limits in force.
+def side_by_side(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """`work` of each of `items`, called on as many threads as there are cores, under the limits in force.
 
     Raises what the first call that failed did, when the calls that had begun are done; no others are made then.
     """
+    results: dict[int, R] = {}
     turns = count()
     failed: list[BaseException] = []
 
@@ -26,7 +28,7 @@ def side_by_side(work: Callable[[T], object], items: Sequence[T]) -> None:
         while not failed and (i := next(turns)) < len(items):
             try:
                 check_deadline()
-                work(items[i])
+                results[i] = work(items[i])
             except BaseException as e:
                 failed.append(e)
 
@@ -39,3 +41,4 @@ def side_by_side(work: Callable[[T], object], items: Sequence[T]) -> None:
         t.join()
     if failed:
         raise failed[0]
+    return [results[i] for i in range(len(items))]

@@ -61,11 +61,19 @@ CASES = [
       for dtype in (np.int8, np.uint8, np.int16, np.uint32, np.int64, np.uint64, np.float64, np.float16)
       for largest in (True, False)),
     *(Case(op.TopK(largest=largest), [np.array([-128, 127, -128, 0], np.int8), count(3)], id=f"extreme-{largest}",
-           oracle=top(*(([127, 0, -128], [1, 3, 0]) if largest else ([-128, -128, 0], [0, 2, 3]))))
+           const=(1,), oracle=top(*(([127, 0, -128], [1, 3, 0]) if largest else ([-128, -128, 0], [0, 2, 3]))))
       for largest in (True, False)),
-    Case(op.TopK(), [np.array([1, 3, 2], ml_dtypes.bfloat16), count(2)], id="bfloat16", oracle=top([3, 2], [1, 2])),
-    Case(op.TopK(), [NAN[0], count(2)], id="nan", oracle=top([np.nan, 3], [1, 2]), grad=False),  # NaN
+    Case(op.TopK(), [np.array([1, 3, 2], ml_dtypes.bfloat16), count(2)], id="bfloat16", const=(1,),
+         oracle=top([3, 2], [1, 2])),
+    Case(op.TopK(), [NAN[0], count(2)], id="nan", const=(1,), oracle=top([np.nan, 3], [1, 2]), grad=False),  # NaN
     Case(op.TopK(), [random(0, 3), count(2)], id="empty", const=(1,)),
+    Case(op.TopK(), [random(2, 3), count(0)], id="none", const=(1,)),
+    # Of one, as the arg-extremum; of many, in chunks, with a reservoir that is sorted again and again.
+    *(Case(op.TopK(-1, largest), [distinct(3, 5), count(1)], id=f"one-{largest}", const=(1,))
+      for largest in (True, False)),
+    *(Case(op.TopK(axis, largest), [random(3, 200, 2), count(k)], id=f"many-{axis}-{k}-{largest}", const=(1,),
+           grad=False)  # differences so small that steps swap them
+      for axis, k in ((1, 7), (1, 40), (1, 200), (0, 2)) for largest in (True, False)),
     # Distinct elements and slices.
     *(Case(op.Unique(sorted=s, outputs=4), [np.array([2, 1, 1, 3, 4, 3], np.float32)], id=f"{s}", grad=False)
       for s in (True, False)),  # equal elements do not stay equal
