@@ -20,6 +20,7 @@ from graphc.backends.llvm.backend import MAX_NESTING, LlvmExecutable
 from graphc.interpret import interpret
 from graphc.ir import Graph, Value
 from graphc.loops import schedule as schedules
+from graphc.ops import unroll
 from graphc.ops.arithmetic import Div
 from graphc.ops.base import const
 from graphc.ops.bitwise import BitwiseXor
@@ -126,6 +127,17 @@ def counted_with_slices() -> tuple[Graph, list[Array]]:
     return graph_of(lambda a, w: Loop(trip, captured=1)(const(700), None, a, w), A, B), [A, B]
 
 
+def nothing() -> tuple[Graph, list[Array]]:
+    """No trips, with slices; and trips over tensors without elements."""
+    trip = body(lambda i, go, a: (go, a + a, a), STEP, TRUE, A)
+    empty = body(lambda i, go, a: (go, a + a, a), STEP, TRUE, A[:0])
+
+    def network(a: Value, b: Value) -> list[Value]:
+        return [*Loop(trip)(const(0), None, a), *Loop(empty)(const(700), None, b)]
+
+    return graph_of(network, A, A[:0]), [A, A[:0]]
+
+
 def long_scan() -> tuple[Graph, list[Array]]:
     """Backwards along the last axis of one input, forwards along another; slices stacked in both directions."""
     x, y = np.random.default_rng(0).standard_normal((2, 3, 600)).astype(np.float32), np.ones((600, 2, 3), np.float32)
@@ -187,7 +199,7 @@ def images() -> tuple[Graph, list[Array]]:
 CASES: dict[str, Callable[[], tuple[Graph, list[Array]]]] = {
     f.__name__: f
     for f in (fibonacci, rotation, copies, early_exit, no_trips, negative_trips, false_at_first, counted_with_slices,
-              long_scan, nested, images)
+              nothing, long_scan, nested, images)
 } | {"then": lambda: choice(True), "otherwise": lambda: choice(False)}  # fmt: skip
 
 
@@ -234,7 +246,7 @@ def statements(draw: st.DrawFn, given: Sequence[Value], depth: int) -> list[Valu
         return [known[draw(st.integers(0, len(known) - 1))] for _ in range(count)]
 
     for _ in range(draw(st.integers(1, 4))):
-        kind = draw(st.sampled_from(["if", "loop", "op", "op"] if depth else ["op"]))
+        kind = draw(st.sampled_from(["if", "loop", "scan", "op", "op"] if depth else ["op"]))
         if kind == "op":
             known.append(computed(draw, *some(2)))
             continue
@@ -245,6 +257,14 @@ def statements(draw: st.DrawFn, given: Sequence[Value], depth: int) -> list[Valu
             known += If(*branches).apply([condition(draw, *some(1)), *captured])
             continue
         carried = some(draw(st.integers(1, 3)))
+        if kind == "scan":
+            rows = [x.reshape([1, SIZE]) for x in some(3)]
+            step = block(draw, [*carried, known[0], *captured], depth - 1, len(carried) + 1)
+            backwards, reverse = draw(st.integers(0, 1)), draw(st.integers(0, 1))
+            scan = Scan(step, 1, None, (backwards,), None, (reverse,), len(captured))
+            *last, stacked = scan.apply([*carried, Concat(0)(*rows), *captured])
+            known += [*last, Gather(0)(stacked, const(draw(st.integers(0, 2))))]
+            continue
         trips = draw(st.sampled_from([0, 1, 2, 5]))
         trip = loop_body(draw, carried, captured, depth - 1)
         bounded = Max()(const(trips, int64), element(draw, *some(1)).cast(int64))  # 0 to 3, known at run time only
@@ -297,6 +317,7 @@ def test_random_programs(graph: Graph, seed: int):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(program, "WORTH_SHARING", 0.0)
         patch.setattr(schedules, "GRAIN", 1)
+        patch.setattr(unroll, "MAX_NODES", 0)
         for count in (1, 2):
             executable = native(graph, count)
             for _ in range(2):

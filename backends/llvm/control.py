@@ -195,7 +195,8 @@ class _Region:
             self.lower(form.body.nodes)
             slices = zip(form.body.outputs[len(cells) :], stacked, form.form.axes, form.form.reverse, strict=True)
             for x, y, axis, reverse in slices:
-                lowering.move_slice(x, y, axis, number, reverse=reverse)
+                if 0 not in sizes(y):
+                    lowering.move_slice(x, y, axis, number, reverse=reverse)
             self._deliver(form.body.outputs[: len(cells)], cells)
         trips = form.form.trips if isinstance(form.form.trips, int) else None
         lowering.kernels.append(Repeat(going, number, body, trips, stacked))

@@ -228,12 +228,8 @@ class _Writer:
 
     def _branch(self, step: Branch[Call, Place], turn: str) -> tuple[list[str], str]:
         n = next(self.numbers)
-        lines = [
-            *self._await(turn),
-            *_unless_cancelled(n),
-            *_flag(n, step.condition),
-            f"%way{n} = zext i1 %on{n} to i64",
-        ]
+        lines = [*self._await(turn), *_unless_cancelled(n), *_flag(n, step.condition)]
+        lines.append(f"%way{n} = zext i1 %on{n} to i64")
         decided, turn, way = self._decided(n, turn)
         lines += [*decided, f"%holds{n} = icmp ne i64 {way}, 0"]
         lines.append(f"br i1 %holds{n}, label %then{n}, label %otherwise{n}")
@@ -241,8 +237,8 @@ class _Writer:
             name = self.function(body)
             lines += [f"{label}:", f"%after.{label} = call i64 @{name}(ptr %block, i64 %thread, i64 {turn})"]
             lines.append(f"br label %joined{n}")
-        after = ", ".join(f"[ %after.{label}, %{label} ]" for label in (f"then{n}", f"otherwise{n}"))
-        lines += [f"joined{n}:", f"%turn{n} = phi i64 {after}", *_go(n, f"%turn{n}"), *self._await(f"%turn{n}")]
+        after = f"[ %after.then{n}, %then{n} ], [ %after.otherwise{n}, %otherwise{n} ]"
+        lines += [f"joined{n}:", f"%turn{n} = phi i64 {after}", *_go(n, f"%turn{n}")]
         return lines, f"%turn{n}"
 
     def _repeat(self, step: Repeat[Call, Place], turn: str) -> tuple[list[str], str]:
@@ -251,27 +247,18 @@ class _Writer:
         body = self.function(step.body)
         lines = [f"br label %enter{n}", f"enter{n}:", f"br label %again{n}", f"again{n}:"]
         lines.append(f"%turn{n} = phi i64 [ {turn}, %enter{n} ], [ %after{n}, %trip{n} ]")
-        lines += [*self._await(f"%turn{n}"), *_unless_cancelled(n)]
-        lines += [
-            at(f"%status.at{n}", "%block", STATUS),
-            f"%status{n} = load atomic i32, ptr %status.at{n} monotonic, align 4",
-        ]
+        lines += [*self._await(f"%turn{n}"), *_unless_cancelled(n), *_load(f"status{n}", "i32", "%block", STATUS)]
         lines += [f"%well{n} = icmp eq i32 %status{n}, 0", f"br i1 %well{n}, label %look{n}, label %end", f"look{n}:"]
-        lines += [*_flag(n, step.condition), *_pointer(f"%trip.at{n}", step.trip)]
-        lines += [
-            f"%trips{n} = load atomic i64, ptr %trip.at{n} monotonic, align 8",
-            at(f"%most.at{n}", "%block", TRIPS),
-        ]
-        lines += [f"%most{n} = load i64, ptr %most.at{n}, align 8", f"%over{n} = icmp sge i64 %trips{n}, %most{n}"]
-        lines += [f"%more{n} = select i1 %over{n}, i64 2, i64 1", f"%way{n} = select i1 %on{n}, i64 %more{n}, i64 0"]
+        lines += _load(f"trips{n}", "i64", f"%p{step.trip.slot}", step.trip.offset)
+        lines += [*_load(f"most{n}", "i64", "%block", TRIPS), f"%spent{n} = icmp sge i64 %trips{n}, %most{n}"]
+        lines += [*_flag(n, step.condition), f"%more{n} = select i1 %spent{n}, i64 2, i64 1"]
+        lines.append(f"%way{n} = select i1 %on{n}, i64 %more{n}, i64 0")
         decided, turn, way = self._decided(n, f"%turn{n}")
-        lines += [*decided, f"switch i64 {way}, label %over{n}.end [ i64 0, label %next{n} i64 1, label %trip{n} ]"]
-        lines += [
-            f"over{n}.end:",
-            f"store atomic i32 {TOO_MANY_TRIPS}, ptr %status.at{n} monotonic, align 4",
-            "br label %end",
-        ]
-        lines += [f"trip{n}:", f"%after{n} = call i64 @{body}(ptr %block, i64 %thread, i64 {turn})"]
+        lines += [*decided, f"switch i64 {way}, label %stop{n} [ i64 0, label %next{n} i64 1, label %trip{n} ]"]
+        lines.append(f"stop{n}:")
+        lines.append(f"store atomic i32 {TOO_MANY_TRIPS}, ptr %status{n}.at monotonic, align 4")
+        lines += ["br label %end", f"trip{n}:"]
+        lines.append(f"%after{n} = call i64 @{body}(ptr %block, i64 %thread, i64 {turn})")
         lines += [f"%back{n} = icmp ne i64 %after{n}, 0", f"br i1 %back{n}, label %again{n}, label %end", f"next{n}:"]
         return lines, turn
 
@@ -309,14 +296,15 @@ def _places(unit: Unit | Control) -> list[Place]:
     return [unit.condition, unit.trip] if isinstance(unit, Repeat) else [unit.condition]
 
 
-def _pointer(name: str, place: Place) -> list[str]:
-    return [at(name, f"%p{place.slot}", place.offset)]
+def _load(name: str, kind: str, base: str, offset: int) -> list[str]:
+    """%name = what is in memory that others may write to at the same time."""
+    word = f"load atomic {kind}, ptr %{name}.at monotonic, align {int(kind[1:]) // 8}"
+    return [at(f"%{name}.at", base, offset), f"%{name} = {word}"]
 
 
 def _flag(n: int, place: Place) -> list[str]:
     """%on: whether the bool in `place` is true."""
-    lines = [*_pointer(f"%flag.at{n}", place), f"%flag{n} = load atomic i8, ptr %flag.at{n} monotonic, align 1"]
-    return [*lines, f"%on{n} = icmp ne i8 %flag{n}, 0"]
+    return [*_load(f"flag{n}", "i8", f"%p{place.slot}", place.offset), f"%on{n} = icmp ne i8 %flag{n}, 0"]
 
 
 def _go(n: int, turn: str) -> list[str]:

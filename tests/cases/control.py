@@ -78,6 +78,37 @@ def _until(n: int) -> Case:
     )
 
 
+def _only_carried(trips: int) -> Case:
+    """a, b = b, a·b, without slices: what a compiled backend does in place however many trips there are."""
+    graph = body(lambda i, c, a, b: (c, b, a * b), STEP, TRUE, x, w)
+
+    def oracle(m: np.ndarray, c: None, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        for _ in range(int(m)):
+            a, b = b, a * b
+        return a, b
+
+    return Case(op.Loop(graph), [np.array(trips), None, x, w], oracle, f"only-carried-{trips}", grad=trips < 4)
+
+
+def _early_exit() -> Case:
+    """Until the sum is large, ten trips at most; in each, one branch of two."""
+    branches = body(lambda a: a + a, x), body(lambda a: a * a, x)
+
+    def step(i: Value, c: Value, a: Value) -> tuple[Value, ...]:
+        made = op.If(*branches)(Less()(i, const(3)), a)
+        return Less()(made.sum(), const(np.float32(1000))), made
+
+    def oracle(m: np.ndarray, c: np.ndarray, a: np.ndarray) -> np.ndarray:
+        for i in range(int(m)):
+            a = a + a if i < 3 else a * a
+            if a.sum() >= 1000:
+                break
+        return a
+
+    graph = body(step, STEP, TRUE, x)
+    return Case(op.Loop(graph), [np.array(10), TRUE, np.abs(x) + 0.5], oracle, "early-exit", grad=False)
+
+
 def _growing() -> Case:
     """The carried value changes its shape."""
     graph = body(lambda i, c, a: (c, Concat(axis=0)(a, a)), STEP, TRUE, x)
@@ -100,6 +131,9 @@ CASES = [
     _loop(2, None, "const-trips", (0,)),
     _until(0),
     _until(3),
+    _only_carried(3),
+    _only_carried(0),
+    _early_exit(),
     _growing(),
     _scan("plain", steps, recurrence),
     _scan("axis", steps.T.copy(), lambda h, xs: recurrence(h, xs.T), scan_input_axes=(1,)),
