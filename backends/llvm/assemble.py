@@ -53,7 +53,7 @@ def build(
             compile_object(f"{emitter()}\n{name}\n{description}", target, partial(_text, nest, name, target))
         )
     calls = driver([s.call for s in steps], 2 + len(inputs) + len(outputs))
-    objects.append(compile_object(calls, target))
+    objects.append(compile_object(calls, target, quick=True))
     library = link(objects, ["enter", *nests], imported())
     return Program(nodes, inputs, outputs, steps, library, arena, residents, constants, threads, target)
 

@@ -197,7 +197,7 @@ class Program:
         if self._timed is None:
             text = driver([s.call for s in self.steps], self.slots, timed=True)
             known = imported() | {s.call.kernel: self.code.addresses[s.call.kernel] for s in self.steps}
-            code = link([compile_object(text, self.target)], ["enter"], known)
+            code = link([compile_object(text, self.target, quick=True)], ["enter"], known)
             self._timed = replace(self, code=code, _free=[], _clocks=len(self.steps) + 1)
         clocks = np.zeros(len(self.steps) + 1, np.int64)
         results = self._timed.run(data, clocks=clocks)
