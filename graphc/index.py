@@ -265,3 +265,16 @@ def map_index(index: Linear, visit: Callable[[Atom], Linear | None]) -> Linear:
 def substitute_index(index: Linear, values: Mapping[Index, Linear]) -> Linear:
     """`index` with loop variables replaced; those in data are not looked at."""
     return map_index(index, lambda atom: values.get(atom) if isinstance(atom, Index) else None)
+
+
+def evaluate(index: Linear, values: Mapping[Index, int]) -> int:
+    """The number that `index` is for these values of its loop variables; there is no data in it."""
+    total = index.constant
+    for atom, c in index.terms.items():
+        if isinstance(atom, Index):
+            total += c * values[atom]
+        else:
+            assert isinstance(atom, (Quotient, Remainder)), atom
+            inner = evaluate(atom.index, values)
+            total += c * (inner // atom.divisor if isinstance(atom, Quotient) else inner % atom.divisor)
+    return total
