@@ -85,6 +85,10 @@ class Executable(Protocol):
         """The graph for the input shapes that ran last; None where it is the graph itself, or there were none."""
         return None
 
+    def left_out(self, node: Node, backend: Backend) -> str | None:
+        """Why the NumPy kernels run `node` of that graph, which `backend` compiled; None where they do not."""
+        return backend.supports(node)
+
     def direct(self, inputs: Sequence[Data]) -> Callable[[], object] | None:
         """A function that runs a peer on `inputs` with nothing of ours around it; None for graphc's own backends."""
         return None
