@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from graphc.index import Index, Linear, Quotient, Remainder, evaluate, index_variables
-from graphc.traverse import data_of
 
 
 def mixed_places(at: Linear, lane: Index, bound: Mapping[Index, object]) -> list[int] | None:
@@ -13,7 +12,7 @@ def mixed_places(at: Linear, lane: Index, bound: Mapping[Index, object]) -> list
     if not any(isinstance(a, (Quotient, Remainder)) and lane in index_variables(a.index) for a in at.terms):
         return None
     known = {i: v for i, v in bound.items() if isinstance(v, int)}
-    if not index_variables(at) <= known.keys() | {lane} or any(True for _ in data_of(at)):
+    if not index_variables(at) <= known.keys() | {lane} or at.data:
         return None
     return [evaluate(at, {**known, lane: k}) for k in range(lane.extent)]
 
