@@ -95,12 +95,13 @@ def test_strides(target: str, dtype: type) -> None:
     """Lanes that are 2, 3, 4 or 5 elements apart, up to the last element of what is read."""
     for n in (7, 16, 37, 130):
         x = (100 * floats(3, n)).astype(dtype)
-        for step in (2, 3, 4, 5):
-            for start in range(step):
-                ends = [np.array(v) for v in ([start], [n], [1], [step])]
-                graph = graph_of(op("Slice"), [x], ends)
-                (got,) = LlvmBackend(target).compile(graph, Options()).run([x])
-                np.testing.assert_array_equal(got, x[:, start::step])
+        places = [(start, step) for step in (2, 3, 4, 5) for start in range(step)]
+        value = Value(TensorType(dtype_of(x.dtype), x.shape), name="x")
+        ends = [[const(np.array([k])) for k in (start, n, 1, step)] for start, step in places]
+        slices = [op("Slice")(value, *end) for end in ends]
+        got = LlvmBackend(target).compile(Graph([value], slices), Options()).run([x])
+        for y, (start, step) in zip(got, places, strict=True):
+            np.testing.assert_array_equal(y, x[:, start::step])
 
 
 def test_slice() -> None:
