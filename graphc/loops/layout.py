@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise, product
@@ -140,32 +140,39 @@ class Layout:
 
     def pack(self, array: Array, out: Array) -> None:
         """Lay `array` into the flat `out`, with zeros for padding."""
-        if self.size > array.size:
-            out.fill(0)
         order = [i for axis in range(len(self.shape)) for i, p in enumerate(self.parts) if p.axis == axis]
         split = out.reshape([p.extent for p in self.parts]).transpose(order)
-        for box in product(*(self._pieces(axis) for axis in range(len(self.shape)))):
+        inside = [range(before, before + n) for n, (before, _) in zip(self.shape, self.halo, strict=True)]
+        whole = [range(self._padded(axis)) for axis in range(len(self.shape))]
+        for axis, own in enumerate(inside):
+            for rest in (range(own.start), range(own.stop, whole[axis].stop)):
+                for box in self._boxes([*whole[:axis], rest, *whole[axis + 1 :]]):
+                    split[tuple(place for _, places in box for place in places)] = 0
+        for box in self._boxes(inside):
             at: tuple[Any, ...] = (*(place for _, places in box for place in places), ...)
             to = split[at]  # an array also where there are no axes
             to[...] = array[tuple(piece for piece, _ in box)].reshape(to.shape)
 
-    def _pieces(self, axis: int) -> list[tuple[slice, tuple[slice, ...]]]:
-        """What of an axis lies side by side, and its place along each of the axis's parts: whole blocks, and the rest.
+    def _boxes(self, positions: Sequence[range]) -> Iterator[tuple[tuple[slice, tuple[slice, ...]], ...]]:
+        """What lies side by side: for each axis which of `positions`, and their places along each of its parts.
 
-        Copying these takes half the time of padding the tensor first.
+        To copy these takes half the time of padding the tensor first.
         """
-        n, before = self.shape[axis], self.halo[axis][0]
+        return product(*(self._pieces(axis, p) for axis, p in enumerate(positions)))
+
+    def _pieces(self, axis: int, positions: range) -> list[tuple[slice, tuple[slice, ...]]]:
+        """Whole blocks, and what is in front of them and behind them."""
+        start, stop = positions.start, positions.stop
         parts = [p for p in self.parts if p.axis == axis]
-        if len(parts) == 1:
-            return [(slice(0, n), (slice(before, before + n),))]
         block = max(p.step for p in parts)
-        ends = sorted({0, n, min(-before % block, n), max((before + n) // block * block - before, 0)})
+        if len(parts) == 1:
+            return [(slice(0, stop - start), (slice(start, stop),))] if start < stop else []
+        ends = sorted({start, stop, min(-(-start // block) * block, stop), max(stop // block * block, start)})
         pieces = []
-        for start, end in pairwise(ends):
-            at, count = before + start, end - start
-            whole = slice(at // block, (at + max(count, block)) // block)
-            within = slice(at % block, at % block + min(count, block))
-            pieces.append((slice(start, end), tuple(within if p.step == 1 else whole for p in parts)))
+        for a, b in pairwise(ends):
+            blocks = slice(a // block, -(-b // block))
+            within = slice(a % block, a % block + min(b - a, block))
+            pieces.append((slice(a - start, b - start), tuple(within if p.step == 1 else blocks for p in parts)))
         return pieces
 
     def unpack(self, buffer: Array) -> Array:
