@@ -5,7 +5,9 @@ from __future__ import annotations
 
 def escape(text: str, limit: int = 200) -> str:
     """`text` made safe for a terminal: control characters escaped, and cut after `limit` characters."""
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: limit + 1])
+    safe = text[: limit + 1]
+    if not safe.isprintable():  # nearly all are, and every node's name comes by here
+        safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in safe)
     return safe if len(text) <= limit else f"{safe[:limit]}… ({len(text)} characters)"
 
 

@@ -87,12 +87,13 @@ Atom = Index | Quotient | Remainder | Datum
 class Linear:
     """c + Σ cₖ · atomₖ with integer coefficients other than 0. Equal sums compare equal."""
 
-    __slots__ = ("_hash", "_range", "constant", "terms")
+    __slots__ = ("_data", "_hash", "_range", "constant", "terms")
 
     def __init__(self, terms: Mapping[Atom, int], constant: int):
         self.terms, self.constant = terms, constant
         self._hash: int | None = None
         self._range: tuple[float, float] | None = None
+        self._data: tuple[Expr, ...] | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Linear) and self.constant == other.constant and self.terms == other.terms
@@ -116,6 +117,19 @@ class Linear:
                 low, high = low + min(c * a, c * b), high + max(c * a, c * b)
             self._range = (low, high)
         return self._range
+
+    @property
+    def data(self) -> tuple[Expr, ...]:
+        """The data that it depends on."""
+        if self._data is None:
+            found: list[Expr] = []
+            for atom in self.terms:
+                if isinstance(atom, Datum):
+                    found.append(atom.expr)
+                elif isinstance(atom, (Quotient, Remainder)):
+                    found += atom.index.data
+            self._data = tuple(found)
+        return self._data
 
     def __add__(self, other: IndexLike) -> Linear:
         other = linear(other)
@@ -265,3 +279,16 @@ def map_index(index: Linear, visit: Callable[[Atom], Linear | None]) -> Linear:
 def substitute_index(index: Linear, values: Mapping[Index, Linear]) -> Linear:
     """`index` with loop variables replaced; those in data are not looked at."""
     return map_index(index, lambda atom: values.get(atom) if isinstance(atom, Index) else None)
+
+
+def evaluate(index: Linear, values: Mapping[Index, int]) -> int:
+    """The number that `index` is for these values of its loop variables; there is no data in it."""
+    total = index.constant
+    for atom, c in index.terms.items():
+        if isinstance(atom, Index):
+            total += c * values[atom]
+        else:
+            assert isinstance(atom, (Quotient, Remainder)), atom
+            inner = evaluate(atom.index, values)
+            total += c * (inner // atom.divisor if isinstance(atom, Quotient) else inner % atom.divisor)
+    return total

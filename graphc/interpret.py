@@ -27,26 +27,31 @@ def interpret(graph: Graph, inputs: Sequence[Data], observe: Observer | None = N
     """
     data: dict[Value, Data] = dict(zip(graph.inputs, inputs, strict=True))
     checked = debug.check() >= 1
-    for node, dead in zip(graph.nodes, graph.last_uses, strict=True):
-        check_deadline()
-        arguments = [None if x is None else data[x] for x in node.inputs]
-        results = evaluate(node, arguments)
-        if checked:
-            _check_types(node, results)
-        if observe is not None:
-            observe(node, arguments, results)
-        data.update(zip(node.outputs, results, strict=True))
-        for value in dead:
-            data.pop(value, None)
+    with np.errstate(all="ignore"):  # once: for small arrays it takes longer than the arithmetic
+        for node, dead in zip(graph.nodes, graph.last_uses, strict=True):
+            check_deadline()
+            arguments = [None if x is None else data[x] for x in node.inputs]
+            results = _evaluate(node, arguments)
+            if checked:
+                _check_types(node, results)
+            if observe is not None:
+                observe(node, arguments, results)
+            data.update(zip(node.outputs, results, strict=True))
+            for value in dead:
+                data.pop(value, None)
     return [data[v] for v in graph.outputs]
 
 
 def evaluate(node: Node, arguments: Sequence[Data]) -> tuple[Data, ...]:
     """The outputs of one node; every failure is a `GraphcError` that names the node."""
+    with np.errstate(all="ignore"):
+        return _evaluate(node, arguments)
+
+
+def _evaluate(node: Node, arguments: Sequence[Data]) -> tuple[Data, ...]:
     _check_sizes(node)
     try:
-        with np.errstate(all="ignore"):
-            result = node.op.eval(*arguments)
+        result = node.op.eval(*arguments)
     except GraphcError as e:
         if e.node is None:
             e.node = node.label

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Hashable, Iterator, Mapping
+from collections.abc import Callable, Container, Hashable, Mapping
+from operator import attrgetter
+from typing import Any
 
 from graphc.expr import Call, Const, Expr, Load, Position, Reduce, Select, bounded, call, compare, select
 from graphc.index import (
@@ -11,8 +13,6 @@ from graphc.index import (
     Index,
     IndexLike,
     Linear,
-    Quotient,
-    Remainder,
     index_variables,
     linear,
     map_index,
@@ -20,46 +20,37 @@ from graphc.index import (
 )
 from graphc.types import bool_
 
+# By type rather than by cases: every schedule goes through every expression several times.
+_CHILDREN: dict[type[Expr], Callable[[Any], tuple[Expr, ...]]] = {
+    Const: lambda e: (),
+    Call: attrgetter("args"),
+    Select: attrgetter("condition", "then", "other"),
+    Reduce: lambda e: (e.body,),
+    Load: attrgetter("offset.data"),
+    Position: attrgetter("index.data"),
+}
+
 
 def children(e: Expr) -> tuple[Expr, ...]:
     """The expressions directly inside `e`, those within its indices included."""
-    if isinstance(e, Call):
-        return e.args
-    if isinstance(e, Select):
-        return e.condition, e.then, e.other
-    if isinstance(e, Reduce):
-        return (e.body,)
-    if isinstance(e, Load):
-        return tuple(data_of(e.offset))
-    if isinstance(e, Position):
-        return tuple(data_of(e.index))
-    return ()
+    return _CHILDREN[type(e)](e)
 
 
-def data_of(index: Linear) -> Iterator[Expr]:
-    """The data that `index` depends on."""
-    for atom in index.terms:
-        if isinstance(atom, Datum):
-            yield atom.expr
-        elif isinstance(atom, (Quotient, Remainder)):
-            yield from data_of(atom.index)
-
-
-def walk(*roots: Expr, skip: Container[int] = ()) -> list[Expr]:
-    """Every expression in `roots`, each once, children first; not those (by identity) in `skip`. Iterative."""
-    done: dict[int, Expr] = {}
-    stack: list[tuple[Expr, bool]] = [(r, False) for r in reversed(roots)]
+def walk(*roots: Expr, skip: Container[Expr] = ()) -> list[Expr]:
+    """Every expression in `roots`, each once, children first; not those in `skip`. Iterative."""
+    done: dict[Expr, None] = {}
+    stack = [*reversed(roots)]
     while stack:
-        e, ready = stack.pop()
-        if id(e) in done or id(e) in skip:
+        e = stack[-1]
+        if e in done or e in skip:
+            stack.pop()
             continue
-        inner = () if ready else children(e)
-        if not inner:
-            done[id(e)] = e
-            continue
-        stack.append((e, True))
-        stack += [(c, False) for c in reversed(inner) if id(c) not in done]
-    return list(done.values())
+        left = [c for c in _CHILDREN[type(e)](e) if c not in done and c not in skip]
+        if left:
+            stack += reversed(left)
+        else:
+            done[stack.pop()] = None
+    return list(done)
 
 
 def structure(e: Expr) -> Hashable:
@@ -102,37 +93,37 @@ def structure(e: Expr) -> Hashable:
 
 def variables(e: Expr) -> frozenset[Index]:
     """The loop variables that `e` depends on; those that reductions inside it bind are not free."""
-    free: dict[int, frozenset[Index]] = {}
+    free: dict[Expr, frozenset[Index]] = {}
     for x in walk(e):
-        inner = frozenset().union(*(free[id(c)] for c in children(x)))
+        inner = frozenset().union(*(free[c] for c in children(x)))
         if isinstance(x, (Load, Position)):
             inner |= index_variables(x.offset if isinstance(x, Load) else x.index)
         elif isinstance(x, Reduce):
             inner -= frozenset(x.axes)
-        free[id(x)] = inner
-    return free[id(e)]
+        free[x] = inner
+    return free[e]
 
 
-def rewrite(e: Expr, visit: Callable[[Expr], Expr | None], given: Mapping[int, Expr] | None = None) -> Expr:
+def rewrite(e: Expr, visit: Callable[[Expr], Expr | None], given: Mapping[Expr, Expr] | None = None) -> Expr:
     """`e` with each expression replaced by what `visit` makes of it once its children are; None keeps it.
 
-    `given` has replacements by the identity of the expression; nothing below those is looked at.
+    `given` has replacements that are there already; nothing below those is looked at.
     """
-    new: dict[int, Expr] = dict(given or {})
+    new: dict[Expr, Expr] = dict(given or {})
 
     def index(i: Linear) -> Linear:
-        return map_index(i, lambda atom: _datum(atom, new))
+        return map_index(i, lambda atom: _datum(atom, new)) if i.data else i
 
     for x in walk(e, skip=new):
         y: Expr = x
         if isinstance(x, Call):
-            args = tuple(new[id(a)] for a in x.args)
+            args = tuple([new[a] for a in x.args])
             y = x if all(a is b for a, b in zip(args, x.args, strict=True)) else Call(x.function, args, x.dtype)
         elif isinstance(x, Select):
-            parts = new[id(x.condition)], new[id(x.then)], new[id(x.other)]
+            parts = new[x.condition], new[x.then], new[x.other]
             y = x if parts == (x.condition, x.then, x.other) else select(*parts)
         elif isinstance(x, Reduce):
-            y = x if new[id(x.body)] is x.body else Reduce(x.function, x.axes, new[id(x.body)])
+            y = x if new[x.body] is x.body else Reduce(x.function, x.axes, new[x.body])
         elif isinstance(x, Load):
             at = index(x.offset)
             y = x if at is x.offset else Load(x.buffer, at)
@@ -140,13 +131,13 @@ def rewrite(e: Expr, visit: Callable[[Expr], Expr | None], given: Mapping[int, E
             at = index(x.index)
             y = x if at is x.index else Position(at)
         changed = visit(y)
-        new[id(x)] = y if changed is None else changed
-    return new[id(e)]
+        new[x] = y if changed is None else changed
+    return new[e]
 
 
-def _datum(atom: Atom, new: Mapping[int, Expr]) -> Linear | None:
-    if isinstance(atom, Datum) and new[id(atom.expr)] is not atom.expr:
-        return bounded(new[id(atom.expr)], atom.low, atom.high)
+def _datum(atom: Atom, new: Mapping[Expr, Expr]) -> Linear | None:
+    if isinstance(atom, Datum) and new[atom.expr] is not atom.expr:
+        return bounded(new[atom.expr], atom.low, atom.high)
     return None
 
 

@@ -27,10 +27,6 @@ from graphc.frontends.onnx.backend import GraphcBackend
 SUITES = ("node", "simple", "pytorch-converted", "pytorch-operator")
 FAILURES = Path(__file__).with_name("official_failures.txt")
 BACKENDS = ("numpy", "llvm")
-# What only the LLVM backend gives another result for, and why.
-LLVM_FAILURES = {
-    "node/test_dft_inverse_opset19": "zeros, where 2e-7 is expected, NumPy's rounding error; the tolerance is 1e-7",
-}
 RANDOM = "random"  # how the reason begins where any result has a chance: only dtypes and shapes are compared
 
 

@@ -20,7 +20,6 @@ from graphc.ops.normalization import BatchNormalization, GroupNormalization, Ins
 from graphc.ops.pool import AveragePool, GlobalAveragePool, LpPool
 from graphc.ops.recurrent import GRU, LSTM
 from graphc.ops.reduction import ReduceL2, ReduceLogSumExp
-from graphc.ops.signal import DFT
 from graphc.ops.softmax import LogSoftmax, Softmax
 from graphc.runtime.backend import Options
 from graphc.types import TensorType, dtype_of, float32
@@ -55,7 +54,6 @@ ROWS: dict[str, tuple[Op, Sequence[tuple[int, ...]]]] = {
     "long-mean": (GlobalAveragePool(), [(1, 32, 300, 301)]),
     "l2": (ReduceL2(), [(4, 100_000)]),
     "log-sum-exp": (ReduceLogSumExp(), [(4, 10_000)]),
-    "dft": (DFT(), [(4, 400, 1)]),
 }
 
 

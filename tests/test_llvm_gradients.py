@@ -26,6 +26,7 @@ from graphc.types import TensorType, float32, float64, int64
 # Ops whose gradients need something that is not native yet, each with the node and its reason.
 NOT_NATIVE = {
     "Unique": "its sizes depend on data", "Range": "its size depends on data",
+    "DFT": "a fast transform is not a loop nest", "STFT": "a fast transform is not a loop nest",
     "RoiAlign": "the number of samples depends on data", "Det": "Det has no loop-level form",
     "Loop": "the number of trips, and so of slices, depends on data",
 }  # fmt: skip

@@ -20,7 +20,7 @@ from graphc.loops import functions, halves, polynomials
 from graphc.loops import nest as nest_
 from graphc.loops.functions import expand
 from graphc.loops.nest import STRIDES, Alloc, Block, For, If, Nest, Prefetch, Stmt, Store, Update, map_exprs
-from graphc.traverse import data_of, walk
+from graphc.traverse import walk
 from graphc.types import DType, bool_
 
 from . import lanes as lanes_
@@ -447,7 +447,7 @@ class Emitter(Writer):
             if e in self.scopes[-1].values:
                 return False
             low, high = e.offset.range()
-            return low < 0 or high >= e.buffer.size or any(True for _ in data_of(e.offset))
+            return low < 0 or high >= e.buffer.size or bool(e.offset.data)
         if not isinstance(e, Call) or e.function == "guard":
             return isinstance(e, Call)
         divides = e.function in ("div", "floordiv", "mod", "fmod") and e.dtype.is_integer

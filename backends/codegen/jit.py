@@ -33,15 +33,27 @@ def _pipeline(target: Target) -> tuple[Any, Any]:
     return machine, binding.create_pass_builder(machine, binding.create_pipeline_tuning_options(speed_level=2))
 
 
+@cache
+def _quick_machine(target: Target) -> Any:
+    """The target machine that makes code in the least time, whatever the code's own time is."""
+    return target.machine(speed=0)
+
+
+def _parse(text: str, target: Target) -> Any:
+    """The module that `text` describes, checked. Raises `CompileError` for text that is not LLVM IR."""
+    try:
+        module = llvm().parse_assembly(f'target triple = "{target.triple}"\n{text}')
+        module.verify()
+    except RuntimeError as e:
+        raise CompileError(f"the emitter wrote invalid LLVM IR: {e}") from e
+    return module
+
+
 def optimize(text: str, target: Target) -> Any:
     """The module that `text` describes, checked and optimised. Raises `CompileError` for text that is not LLVM IR."""
     binding = llvm()
     _, builder = _pipeline(target)
-    try:
-        module = binding.parse_assembly(f'target triple = "{target.triple}"\n{text}')
-        module.verify()
-    except RuntimeError as e:
-        raise CompileError(f"the emitter wrote invalid LLVM IR: {e}") from e
+    module = _parse(text, target)
     # The emitter has hoisted, merged and unrolled already. What is left is to put register buffers into registers and
     # to tidy up; LLVM's whole O2 makes the same code of it in eight times the time.
     passes = binding.create_new_function_pass_manager()
@@ -57,27 +69,28 @@ def optimize(text: str, target: Target) -> Any:
     return module
 
 
-def compile_object(text: str, target: Target, write: Callable[[], str] | None = None) -> bytes:
+def compile_object(text: str, target: Target, write: Callable[[], str] | None = None, *, quick: bool = False) -> bytes:
     """The object code of the module that `text` is, from the cache on disk if it is there.
 
     With `write`, which writes the module, `text` only has to determine it: then a hit does not need the module.
+    With `quick` the code is made in a quarter of the time and is not optimised: right for what only calls other code.
     """
     with COMPILING:
         kept = store()
         if kept is None or debug.level() >= 4:
-            return _compile(write() if write else text, target)
-        parts = [_VERSION, *map(str, llvm_version()), target.triple, target.cpu, target.features, text]
-        key = "\0".join(parts).encode()
+            return _compile(write() if write else text, target, quick)
+        how = "quick" if quick else _VERSION
+        key = "\0".join([how, *map(str, llvm_version()), target.triple, target.cpu, target.features, text]).encode()
         code = kept.get(key)
         if code is None:
-            code = _compile(write() if write else text, target)
+            code = _compile(write() if write else text, target, quick)
             kept.put(key, code)
         return code
 
 
-def _compile(text: str, target: Target) -> bytes:
-    machine, _ = _pipeline(target)
-    module = optimize(text, target)
+def _compile(text: str, target: Target, quick: bool) -> bytes:
+    machine = _quick_machine(target) if quick else _pipeline(target)[0]
+    module = _parse(text, target) if quick else optimize(text, target)
     if debug.level() >= 4:
         debug.log(4, machine.emit_assembly(module))
     code: bytes = machine.emit_object(module)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from graphc.index import Index, Linear, Quotient, Remainder, index_variables, linear, substitute_index
-from graphc.traverse import data_of
+from graphc.index import Index, Linear, Quotient, Remainder, evaluate, index_variables
 
 
 def mixed_places(at: Linear, lane: Index, bound: Mapping[Index, object]) -> list[int] | None:
     """Where each lane is at `at`, if digits of the lane say so and all else is a number in `bound`."""
-    digits = [a for a in at.terms if isinstance(a, (Quotient, Remainder)) and lane in index_variables(a.index)]
-    known = {i: linear(v) for i, v in bound.items() if isinstance(v, int)}
-    if not digits or not index_variables(at) <= known.keys() | {lane} or any(True for _ in data_of(at)):
+    if not any(isinstance(a, (Quotient, Remainder)) and lane in index_variables(a.index) for a in at.terms):
         return None
-    return [substitute_index(at, {**known, lane: linear(k)}).constant for k in range(lane.extent)]
+    known = {i: v for i, v in bound.items() if isinstance(v, int)}
+    if not index_variables(at) <= known.keys() | {lane} or at.data:
+        return None
+    return [evaluate(at, {**known, lane: k}) for k in range(lane.extent)]
 
 
 def windows(places: Sequence[int], *, aligned: bool) -> list[int]:

@@ -63,11 +63,11 @@ class Target:
         """What schedules need to know of it."""
         return Machine(self.vector_bytes, self.registers, self.cache)
 
-    def machine(self) -> Any:
-        """LLVM's target machine."""
+    def machine(self, speed: int = 3) -> Any:
+        """LLVM's target machine; `speed` is what its code is worth, from 0 to 3."""
         binding = llvm()
         found = binding.Target.from_triple(self.triple)
-        return found.create_target_machine(cpu=self.cpu, features=self.features, opt=3, jit=True)
+        return found.create_target_machine(cpu=self.cpu, features=self.features, opt=speed, jit=True)
 
 
 # Instruction sets that can be asked for by name: LLVM's CPU name, vector bytes, registers, FMA, float16 conversions.

@@ -54,7 +54,7 @@ def build(
         objects.append(
             compile_object(f"{emitter()}\n{name}\n{description}", target, partial(_text, nest, name, target))
         )
-    objects.append(compile_object(driver(calls(steps)), target))
+    objects.append(compile_object(driver(calls(steps)), target, quick=True))
     library = link(objects, ["enter", *nests], imported())
     return Program(nodes, inputs, outputs, steps, library, arena, residents, constants, threads, target)
 

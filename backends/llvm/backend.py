@@ -17,7 +17,7 @@ from graphc.limits import check_deadline
 from graphc.names import quote
 from graphc.ops.base import Constant
 from graphc.passes.decompose import decompose, parts_of
-from graphc.runtime.backend import Executable, KernelRun, MachineLimits, Options
+from graphc.runtime.backend import Backend, Executable, KernelRun, MachineLimits, Options
 from graphc.runtime.signatures import CacheInfo, Signatures
 from graphc.types import Array, TensorType
 
@@ -123,6 +123,10 @@ class LlvmExecutable(Executable):
         kept = self.signatures.values()
         return kept[-1].source if kept else None
 
+    def left_out(self, node: Node, backend: Backend) -> str | None:
+        kept = self.signatures.values()  # whose code need not be written again to know that it can be
+        return why_not(node, self.target, kept[-1].check) if kept else backend.supports(node)
+
     def time_kernels(self, inputs: Sequence[Data]) -> list[KernelRun] | None:
         if sys.platform == "win32":  # the driver's clock is that of POSIX
             return None
@@ -186,10 +190,12 @@ class _Compiled:
 
     def __init__(self, graph: Graph, target: Target, threads: int, winograd: bool | None):
         self.source, self.graph, self.threads, self.winograd = graph, in_parts(graph), threads, winograd
+        self.check: Check = check
         try:
-            self.regions = self._regions(target, check)
+            self.regions = self._regions(target)
         except CompileError:  # for a few nodes this shows only when code is written
-            self.regions = self._regions(target, check_code)
+            self.check = check_code
+            self.regions = self._regions(target)
         # The program that is the whole graph, if there is one.
         self.whole = None
         if len(self.regions) == 1 and (program := self.regions[0].program) is not None:
@@ -197,8 +203,8 @@ class _Compiled:
             self.whole = program if same else None
         self.constants = {n.output: n.op.value.array for n in self.graph.nodes if isinstance(n.op, Constant)}
 
-    def _regions(self, target: Target, check: Check) -> list[_Region]:
-        native = {n: why_not(n, target, check) is None for n in self.graph.nodes}
+    def _regions(self, target: Target) -> list[_Region]:
+        native = {n: why_not(n, target, self.check) is None for n in self.graph.nodes}
         found = regions(self.graph, native)
         # Where there is one region, it returns constants as well, and is the whole graph.
         constants = [v for v in self.graph.outputs if v.node is not None and isinstance(v.node.op, Constant)]

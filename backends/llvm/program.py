@@ -214,7 +214,7 @@ class Program:
         if self._timed is None:
             text = driver(timed(calls(self.steps)))
             known = imported() | {s.call.kernel: self.code.addresses[s.call.kernel] for s in self.kernels}
-            code = link([compile_object(text, self.target)], ["enter"], known)
+            code = link([compile_object(text, self.target, quick=True)], ["enter"], known)
             self._timed = replace(self, code=code, _free=[], _times=size)
         times = np.zeros(size, np.int64)
         results = self._timed.run(data, times=times)

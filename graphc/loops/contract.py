@@ -240,7 +240,7 @@ class _Core:
             )
 
         sums = self._sums(total.axes, steps)
-        result = rewrite(expr, lambda e: None, {id(total): Load(acc, place)})
+        result = rewrite(expr, lambda e: None, {total: Load(acc, place)})
         store = Store(self.target, self.layout.offset(logical), result)
         return (
             Alloc(acc),

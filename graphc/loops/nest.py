@@ -19,7 +19,7 @@ from typing import Literal
 from graphc.expr import Buffer, Const, Expr, Load, Position
 from graphc.index import Index, IndexLike, Linear, linear, substitute_index
 from graphc.show import show, show_index, show_number
-from graphc.traverse import children, data_of, substitute, walk
+from graphc.traverse import children, substitute, walk
 
 Kind = Literal["serial", "parallel", "unrolled", "vector"]
 STRIDES = 4  # of elements that lanes may read as whole vectors, from which they are sorted out
@@ -143,7 +143,7 @@ def statements(body: Block) -> Iterator[Stmt]:
 def exprs(s: Stmt) -> list[Expr]:
     """The expressions of one statement, each once; those of statements inside it not included."""
     if isinstance(s, (Store, Update)):
-        return walk(s.value, *children(Position(s.offset)))
+        return walk(s.value, *s.offset.data)
     return walk(s.condition) if isinstance(s, If) else []
 
 
@@ -212,7 +212,7 @@ def _lines(body: Block, depth: int, outer: Mapping[object, str]) -> Iterator[str
         elif isinstance(s, Prefetch):
             yield f"{pad}prefetch {names[s.buffer]}[{show_index(s.offset, names)}]"
         else:
-            yield from (f"{pad}{line}" for line in _shared([*data_of(s.offset), s.value], names))
+            yield from (f"{pad}{line}" for line in _shared([*s.offset.data, s.value], names))
             e = s.value
             value = show_number(e) if isinstance(e, Const) and e.dtype is s.buffer.dtype else show(e, names)
             function = "" if isinstance(s, Store) else s.function

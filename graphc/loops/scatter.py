@@ -10,7 +10,7 @@ from graphc.expr import REDUCTIONS, Buffer, Const, Expr, Load, Prefix, Reduce, S
 from graphc.index import Index, Linear, linear
 from graphc.loops.layout import Layout
 from graphc.loops.nest import Alloc, Block, For, Nest, Stmt, Store, Update
-from graphc.traverse import data_of, walk
+from graphc.traverse import walk
 
 # Loops around `finish(expr)`, reductions as early as they can be: `_build` of lower.py.
 Build = Callable[[Sequence[Index], frozenset[Index], Expr, Callable[[Expr], Stmt]], Block]
@@ -22,7 +22,7 @@ def scattered(target: Buffer, layout: Layout, form: Scatter, initial: Nest, buil
     if 0 in form.extents:
         return initial
     offset = layout.offset([linear(i) for i in form.target(*index)])
-    data = list(data_of(offset))
+    data = offset.data
     if any(isinstance(e, Reduce) for e in walk(*data)):
         raise CompileError("the place that is written depends on a reduction")
     value = form.value(*index)

@@ -31,7 +31,7 @@ from graphc.loops.nest import (
     with_index,
 )
 from graphc.loops.transpose import transpose
-from graphc.traverse import data_of, substitute, variables, walk
+from graphc.traverse import substitute, variables, walk
 
 GRAIN = 1 << 15  # operations below which a loop is not worth sharing out
 BLOCK = 64  # numbers that are added up one after the other, beyond which rounding errors would grow
@@ -161,7 +161,7 @@ def _plain(index: Index, at: Linear) -> bool:
     """True if `at` grows evenly with `index`: what it depends on as data must be the same for all lanes."""
     if any(not isinstance(a, Index) and index in _inside(a) for a in at.terms):
         return False
-    return not any(index in variables(e) or _reads_registers(e) for e in data_of(at))
+    return not any(index in variables(e) or _reads_registers(e) for e in at.data)
 
 
 def _reads_registers(e: Expr) -> bool:
@@ -344,7 +344,7 @@ def _scatters(body: Block) -> bool:
     """True if a place that is written is data: what is there must have been written before, by whichever thread."""
     private = {s.buffer for s in statements(body) if isinstance(s, Alloc)}
     written = [s for s in statements(body) if isinstance(s, (Store, Update)) and s.buffer not in private]
-    return any(True for s in written for _ in data_of(s.offset))
+    return any(s.offset.data for s in written)
 
 
 def _share(s: For) -> For:

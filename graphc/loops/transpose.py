@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from graphc.expr import Buffer, Call, Expr, Load, Position, Select
 from graphc.index import Index, Linear, index_variables, linear
 from graphc.loops.nest import Alloc, Block, For, Stmt, Store, with_index
-from graphc.traverse import data_of, rewrite, substitute, walk
+from graphc.traverse import rewrite, substitute, walk
 
 LEAST = 4  # rows and columns of a tile
 
@@ -48,12 +48,12 @@ def transpose(s: For, lanes: int) -> list[Stmt] | None:
 
 def _plain(store: Store) -> bool:
     """True if all that is read may be read at any time, and is where loops say."""
-    if any(True for _ in data_of(store.offset)):
+    if store.offset.data:
         return False
     for e in walk(store.value):
         if isinstance(e, (Select, Position)) or (isinstance(e, Call) and e.function == "guard"):
             return False
-        if isinstance(e, Load) and (e.buffer.space == "register" or any(True for _ in data_of(e.offset))):
+        if isinstance(e, Load) and (e.buffer.space == "register" or e.offset.data):
             return False
     return True
 
@@ -96,7 +96,7 @@ def _tile(store: Store, along: Mapping[Index, Linear], across: Mapping[Index, Li
     if not _neighbours(changed.offset, lane):
         return None
     made: list[Stmt] = []
-    done: dict[int, Expr] = {}
+    done: dict[Expr, Expr] = {}
     for e in walk(store.value):
         if not isinstance(e, Load):
             continue
@@ -104,11 +104,11 @@ def _tile(store: Store, along: Mapping[Index, Linear], across: Mapping[Index, Li
         assert isinstance(straight, Load)
         assert isinstance(crossed, Load)
         if lane not in index_variables(straight.offset) or _neighbours(straight.offset, lane):
-            done[id(e)] = straight
+            done[e] = straight
         elif _neighbours(crossed.offset, lane):
             statements, tile = _transposed(crossed, row, lane, size)
             made += statements
-            done[id(e)] = Load(tile, row * size + lane)
+            done[e] = Load(tile, row * size + lane)
         else:
             return None
     if not made:

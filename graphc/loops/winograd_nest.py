@@ -136,7 +136,7 @@ class _Nest:
             expr = element(*logical)
             found = find_sum(expr)
             assert found is not None
-            value = rewrite(expr, lambda e: None, {id(found[0]): Load(results, row * OUTPUTS + column)})
+            value = rewrite(expr, lambda e: None, {found[0]: Load(results, row * OUTPUTS + column)})
             # A long function is written once.
             kind: Kind = "serial" if any(is_long(e) for e in walk(value)) else "unrolled"
             store = where(inside, (Store(target, layout.offset(logical), value),))

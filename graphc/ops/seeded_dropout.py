@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 from graphc.interpret import interpret
@@ -63,21 +64,16 @@ class SeededDropout(Op):
         return x.tensor
 
     def eval(self, x: Array, seed: Array, step: Array) -> Array:
-        body = self._body(TensorType(dtype_of(x.dtype), x.shape))
+        body = _body(self, TensorType(dtype_of(x.dtype), x.shape))
         result: Array = interpret(body, (x, seed, step))[0]
         return result
 
     def decompose(self, x: Value, seed: Value, step: Value) -> Value:
         """One node, so that backends that compile make one loop of it."""
-        y: Value = Fused(self._body(x.tensor))(x, seed, step)
+        y: Value = Fused(_body(self, x.tensor))(x, seed, step)
         return y
 
-    def _body(self, type: TensorType) -> Graph:
-        types = {"x": type, "seed": TensorType(int64, ()), "step": TensorType(int64, ())}
-        inputs = [Value(t, name=name) for name, t in types.items()]
-        return Graph(inputs, [self._dropped(*inputs)], ["y"])
-
-    def _dropped(self, x: Value, seed: Value, step: Value) -> Value:
+    def dropped(self, x: Value, seed: Value, step: Value) -> Value:
         """The definition."""
         count: Value = Size()(x)
         position: Value = Range()(const(0, int64), count, const(1, int64))
@@ -90,6 +86,13 @@ class SeededDropout(Op):
 
     def cost(self, xs: Sequence[Value | None], ys: Sequence[Value]) -> Cost:
         return Cost(60 * elements(xs[0]), traffic(xs, ys))
+
+
+@lru_cache(maxsize=64)  # in each step of a training the same, and slower to build than to evaluate
+def _body(op: SeededDropout, type: TensorType) -> Graph:
+    types = {"x": type, "seed": TensorType(int64, ()), "step": TensorType(int64, ())}
+    inputs = [Value(t, name=name) for name, t in types.items()]
+    return Graph(inputs, [op.dropped(*inputs)], ["y"])
 
 
 def _xor(a: Value, b: Value) -> Value:

@@ -16,7 +16,6 @@ from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
 from graphc.ops.base import (
     Array,
-    Tensor,
     TensorType,
     Value,
     check_dtype,
@@ -24,7 +23,6 @@ from graphc.ops.base import (
     check_same_dtype,
     const,
     normalize_axis,
-    static_shape,
 )
 from graphc.ops.elementwise import widen
 from graphc.ops.indexing import Gather
@@ -32,8 +30,6 @@ from graphc.ops.padding import Pad
 from graphc.ops.slicing import Slice
 from graphc.ops.vjp import decomposed_grad
 from graphc.types import FLOATS, NUMBERS, DType, Shape, float32, float64, int32, int64
-
-MOST_WEIGHTS = 1 << 20  # of a transform as a matrix: beyond, a fast transform wins
 
 
 # -- what they share --------------------------------------------------------------------------------------------------
@@ -162,47 +158,8 @@ class DFT(Op):
             return _parted(np.fft.rfft(x, length, at), input.dtype)
         return _parted((np.fft.ifft if self.inverse else np.fft.fft)(x, length, at), input.dtype)
 
-    def decompose(
-        self, input: Value, dft_length: Value | None = None, axis: Value | None = None
-    ) -> tuple[Value] | None:
-        """A product with the matrix of the transform, where that is small enough to beat a fast one.
-
-        In float64: sums of all points are less exact than those of a fast transform, which are short.
-        """
-        at, length = self._known(input, dft_length, axis)
-        sizes = static_shape(input)
-        if sizes is None:
-            return None
-        points = min(sizes[at], length // 2 + 1 if self.onesided and self.inverse else length)
-        matrix = self._matrix(points, sizes[-1], length)
-        if matrix.size > MOST_WEIGHTS or not points:
-            return None
-        x = _slice(input, at, points) if points < sizes[at] else input
-        rank = len(sizes)
-        order = [*(i for i in range(rank - 1) if i != at), at, rank - 1]
-        rows = (x if x.dtype is float64 else x.cast(float64)).transpose(order).reshape([-1, points * sizes[-1]])
-        parts = 1 if self.onesided and self.inverse else 2
-        product = rows @ const(Tensor(matrix, float64))
-        others = [sizes[i] for i in order[:-2]]
-        y = product.reshape([*others, matrix.shape[1] // parts, parts]).transpose([order.index(i) for i in range(rank)])
-        return (y if input.dtype is float64 else y.cast(input.dtype),)
-
-    def _matrix(self, points: int, given: int, length: int) -> Array:
-        """The transform of `points` real (`given` = 1) or complex numbers as a matrix of real ones."""
-        outputs = length // 2 + 1 if self.onesided and not self.inverse else length
-        turns = np.arange(points)[:, None] * np.arange(outputs) % length
-        angle = 2 * math.pi / length * turns
-        cos, sin = np.cos(angle), np.sin(angle) if self.inverse else -np.sin(angle)
-        scale = np.full((points, 1), 1 / length if self.inverse else 1.0)
-        if self.onesided and self.inverse:  # what is between the two ends of the spectrum stands for its conjugate too
-            scale[1 : (length + 1) // 2] *= 2
-            weights = np.stack([cos, -sin], 1)[:, :, :, None]
-        elif given == 1:
-            weights = np.stack([cos, sin], -1)[:, None]
-        else:
-            weights = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], 1)
-        weights = weights * scale[:, None, :, None]
-        return np.asarray(weights.reshape(points * given, -1))
+    def element(self, y: TensorType, *xs: Source | None) -> Element:
+        raise CompileError("a fast transform is not a loop nest: NumPy's takes it")
 
     def grad(
         self, dy: Value, y: Value, input: Value, dft_length: Value | None = None, axis: Value | None = None

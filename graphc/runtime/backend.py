@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +12,7 @@ from graphc.errors import BackendUnavailable, CompileError
 from graphc.interpret import Data
 from graphc.ir import Graph, Node
 from graphc.names import did_you_mean, quote
+from graphc.runtime.plugins import find_plugin, plugin_names
 from graphc.runtime.signatures import CacheInfo
 from graphc.types import Array
 
@@ -87,6 +87,10 @@ class Executable(Protocol):
         """The graph for the input shapes that ran last; None where it is the graph itself, or there were none."""
         return None
 
+    def left_out(self, node: Node, backend: Backend) -> str | None:
+        """Why the NumPy kernels run `node` of that graph, which `backend` compiled; None where they do not."""
+        return backend.supports(node)
+
     def direct(self, inputs: Sequence[Data]) -> Callable[[], object] | None:
         """A function that runs a peer on `inputs` with nothing of ours around it; None for graphc's own backends."""
         return None
@@ -139,17 +143,18 @@ class Backend(Protocol):
 
 def backend_names() -> list[str]:
     """Every backend that is installed as an entry point, whether or not what it needs is there."""
-    return sorted({e.name for e in entry_points(group=GROUP)})
+    return plugin_names(GROUP)
 
 
 def get_backend(name: str) -> Backend:
     """The backend called `name`. Raises `BackendUnavailable` with the reason and what there is instead."""
-    found = list(entry_points(group=GROUP, name=name))
-    if not found:
-        hint = f"{did_you_mean(name, backend_names())}{_available()}"
-        raise BackendUnavailable(f"there is no backend {quote(name)}", hint=hint)
     try:
-        backend: Backend = found[0].load()()
+        found = find_plugin(GROUP, name)
+    except LookupError as e:
+        hint = f"{did_you_mean(name, backend_names())}{_available()}"
+        raise BackendUnavailable(f"there is no backend {quote(name)}", hint=hint) from e
+    try:
+        backend: Backend = found.load()()
     except (ImportError, AttributeError) as e:
         raise BackendUnavailable(f"backend '{name}' cannot be loaded: {e}", hint=_available(without=name)) from e
     except BackendUnavailable as e:
@@ -161,8 +166,7 @@ def get_backend(name: str) -> Backend:
 def unavailable_reason(name: str) -> str | None:
     """Why the backend cannot be used, or None when it can."""
     try:
-        found = next(iter(entry_points(group=GROUP, name=name)))
-        found.load()()
+        find_plugin(GROUP, name).load()()
     except BackendUnavailable as e:
         return str(e)
     except Exception as e:  # whatever somebody else's package raises is the answer

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 from graphc.errors import CompileError
 from graphc.ir import Graph, expect_graph
 from graphc.limits import Limits
 from graphc.names import quote
+from graphc.runtime.plugins import find_plugin, plugin_names
 
 GROUP = "graphc.frontends"
 
@@ -27,11 +27,12 @@ class Frontend(Protocol):
 
 def get_frontend(format: str) -> Frontend:
     """The frontend for `format`. Raises `CompileError` listing those there are."""
-    found = list(entry_points(group=GROUP, name=format))
-    if not found:
-        names = ", ".join(sorted({e.name for e in entry_points(group=GROUP)})) or "none"
-        raise CompileError(f"there is no frontend for {quote(format)}", hint=f"Installed: {names}")
-    frontend: Frontend = found[0].load()()
+    try:
+        found = find_plugin(GROUP, format)
+    except LookupError as e:
+        names = ", ".join(plugin_names(GROUP)) or "none"
+        raise CompileError(f"there is no frontend for {quote(format)}", hint=f"Installed: {names}") from e
+    frontend: Frontend = found.load()()
     return frontend
 
 

@@ -113,7 +113,8 @@ class CompiledModel:
 
     def placement(self) -> Placement:
         """Where each node runs, and why: for the input shapes that ran last, where shapes are not known before."""
-        return place(self._open().specialized() or self.graph, self._backend)
+        executable = self._open()
+        return place(executable.specialized() or self.graph, self._backend, executable)
 
     def explain(self) -> Report:
         """What each pass did: nodes before and after, rewrites made and declined. Print it, or read its fields."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from graphc.ir import Graph
-from graphc.runtime.backend import Backend
+from graphc.runtime.backend import Backend, Executable
 from graphc.runtime.table import format_table
 
 FALLBACK = "numpy"  # its kernels run what a compiled backend cannot express
@@ -40,12 +40,12 @@ class Placement:
         )
 
 
-def place(graph: Graph, backend: Backend) -> Placement:
-    """Ask `backend` about each node; constants are data and run nowhere."""
+def place(graph: Graph, backend: Backend, executable: Executable) -> Placement:
+    """Where the nodes of `graph` run, which `backend` made an executable of; constants are data and run nowhere."""
     rows = []
     for node in graph.nodes:
         if not node.inputs and node.op.name == "Constant":
             continue
-        reason = backend.supports(node)
+        reason = executable.left_out(node, backend)
         rows.append(Placed(node.label, node.op.name, backend.name if reason is None else FALLBACK, reason or ""))
     return Placement(tuple(rows))
