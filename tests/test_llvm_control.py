@@ -473,6 +473,15 @@ class TestProfile:
             assert t.bytes is None or t.bytes % t.calls == 0
         assert model(*feeds).tobytes() == want.tobytes()
 
+    def test_bytes_are_those_of_the_slices(self):
+        rows = np.ones((600, 48), np.float32)
+        scan = Scan(body(lambda h, s: h * s + s, rows[0], rows[0]), 1)
+        found = graphc.compile(graph_of(scan, rows[0], rows), backend="llvm").profile([rows[0], rows], repeat=1)
+        assert {t.op: t.bytes for t in found if t.op in ("Gather", "Mul+Add")} == {
+            "Gather": 600 * (2 * 192 + 8),
+            "Mul+Add": 600 * 3 * 192,
+        }
+
 
 def test_memory_is_shared_within_a_body_and_held_around_it():
     """What is read in every trip outlives the loop; what is made in one does not outlive that."""

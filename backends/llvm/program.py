@@ -46,8 +46,8 @@ class Step:
 
     @property
     def moved(self) -> int:
-        """Bytes that it reads and writes, each argument once."""
-        return sum(p.size for p in self.call.places[: len(self.nest.arguments)])
+        """Bytes that it reads and writes, each element once."""
+        return sum(n * b.dtype.numpy.itemsize for b, n in self.nest.touched().items())
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ def work(steps: Steps[Step, Place]) -> tuple[float, float]:
     for s in steps:
         if isinstance(s, Step):
             nodes.update({} if s.node is None else {s.node: None})
-            moved += s.moved
+            moved += sum(p.size for p in s.call.places[: len(s.nest.arguments)])
             continue
         times = 1 if isinstance(s, Branch) else UNKNOWN_TRIPS if s.trips is None else s.trips
         for body in bodies(s):

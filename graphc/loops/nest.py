@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from graphc.expr import Buffer, Const, Expr, Position
+from graphc.expr import Buffer, Const, Expr, Load, Position
 from graphc.index import Index, IndexLike, Linear, linear, substitute_index
 from graphc.show import show, show_index, show_number
 from graphc.traverse import children, substitute, walk
@@ -97,6 +97,21 @@ class Nest:
         """What a thread needs memory for while it runs the kernel."""
         found = (s.buffer for s in statements(self.body) if isinstance(s, Alloc))
         return tuple(b for b in found if b.space == "scratch")
+
+    def touched(self) -> dict[Buffer, int]:
+        """How many elements of each argument are read or written, at most."""
+        found: Counter[Buffer] = Counter()
+        pending: list[tuple[Stmt, int]] = [(s, 1) for s in self.body]
+        while pending:
+            s, times = pending.pop()
+            if isinstance(s, (For, If)):
+                pending += [(inner, times * s.index.extent if isinstance(s, For) else times) for inner in s.body]
+            elif isinstance(s, (Store, Update)):
+                found[s.buffer] += times
+            for e in exprs(s):
+                if isinstance(e, Load):
+                    found[e.buffer] += times
+        return {b: min(found[b], b.size) for b in self.arguments}
 
     def __str__(self) -> str:
         return format_nest(self)

@@ -231,8 +231,9 @@ class Loop(Op):
             _, *made = self.body(const(i, int64), const(True, bool_), *carried, *captured)
             carried = made[: len(carried)]
             scans.append(made[len(carried) :])
-        slices = [stacked(column, 0) for column in zip(*scans, strict=True)]
-        return [*carried, *slices] if trips or len(self.body.outputs) == 1 + len(carried) else None
+        if not trips:
+            return _without_trips(carried, self.infer(trip_count, cond, *xs))
+        return [*carried, *(stacked(column, 0) for column in zip(*scans, strict=True))]
 
     def grad(self, dy: Any, y: Any, *xs: Value | None) -> Sequence[Value | None]:
         """Runs again, recording what each trip starts from, and then scans the records backwards."""
@@ -378,8 +379,10 @@ class Scan(Op):
         """Trip after trip, where their number is known and small."""
         states, scanned, captured = self._split(xs)
         trips = self._trips(scanned)
-        if not isinstance(trips, int) or not trips or not fits(self.body, trips) or not _are_tensors(states):
+        if not isinstance(trips, int) or not fits(self.body, trips) or not _are_tensors(states):
             return None
+        if not trips:
+            return _without_trips(states, self.infer(*xs))
         read = list(zip(scanned, self._input_axes, self._directions(True), strict=True))
         scans: list[Sequence[Value]] = []
         for i in range(trips):
@@ -532,6 +535,14 @@ def _place(positions: Sequence[int], values: Sequence[Value], count: int) -> lis
     """`values` at `positions` in a list of `count`, None elsewhere."""
     placed = dict(zip(positions, values, strict=False))
     return [placed.get(i) for i in range(count)]
+
+
+def _without_trips(carried: Sequence[Value], types: Sequence[Type]) -> Sequence[Value] | None:
+    """The outputs, which have these types, of a loop that ends before it begins; None where a size is not known."""
+    slices = [t for t in types[len(carried) :] if isinstance(t, TensorType) and t.is_static]
+    if len(carried) + len(slices) < len(types):
+        return None
+    return [*carried, *(const(np.empty(t.shape or (), t.dtype.numpy), t.dtype) for t in slices)]
 
 
 def _are_tensors(values: Iterable[Value]) -> bool:

@@ -38,7 +38,7 @@ class KernelRun:
         node: the node that it computes, or part of it; None for what belongs to none, as the copy of an input.
         kernel: what generated code calls it; empty for NumPy's kernels.
         start, seconds: when it started first, after the run did, and how long it took in all calls.
-        bytes: what one call reads and writes, each of its arguments once; None where that is not known.
+        bytes: what one call reads and writes, each element once; None where that is not known.
         calls: how many there were.
     """
 
