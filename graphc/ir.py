@@ -337,8 +337,15 @@ class Op:
 
     def graphs(self) -> dict[str, Graph]:
         """The attributes that are sub-graphs."""
-        # Asked of each node in each walk, and `dataclasses.fields` is slow.
-        return {name: g for name, g in vars(self).items() if isinstance(g, Graph)}
+        op: type = type(self)
+        names = _graph_attributes(op)
+        return {name: g for name in names if (g := getattr(self, name)) is not None} if names else {}
+
+
+@cache
+def _graph_attributes(op: type) -> tuple[str, ...]:
+    """Which attributes are sub-graphs: asked of each node in each walk."""
+    return tuple(f.name for f in dataclasses.fields(op) if "Graph" in str(f.type).split(" | "))
 
 
 def same_attribute(a: object, b: object) -> bool:
