@@ -116,12 +116,17 @@ class Case:
         return helper.make_model(proto, opset_imports=opsets, ir_version=11)
 
 
+@functools.cache
+def schemas() -> list[onnx.defs.OpSchema]:
+    """Every version of every op of ONNX."""
+    return list(onnx.defs.get_all_schemas_with_history())
+
+
 def current_version(op: Op) -> int:
     """The newest version of an op in its domain in which it is not deprecated."""
-    if op.domain not in {s.domain for s in onnx.defs.get_all_schemas_with_history()}:
+    if op.domain not in {s.domain for s in schemas()}:
         return 1
-    history = onnx.defs.get_all_schemas_with_history()
-    named = [s for s in history if (s.domain, s.name) == (op.domain, op.name)]
+    named = [s for s in schemas() if (s.domain, s.name) == (op.domain, op.name)]
     return max(s.since_version for s in named if not s.deprecated)
 
 

@@ -39,6 +39,7 @@ def cases() -> dict[str, TestCase]:
     return dict(sorted(found.items()))
 
 
+@cache
 def expected_failures() -> dict[str, str]:
     """suite/name -> reason, for the cases that are known to fail."""
     failures: dict[str, str] = {}

@@ -104,6 +104,7 @@ def module_name(path: str) -> str:
     return ".".join(parts if parts[0] == "graphc" else ["graphc", *parts])
 
 
+@cache  # five tests ask for all of them
 def imports_of(path: str, source: str) -> list[Import]:
     visitor = Imports(module_name(path), is_package=path.endswith("/__init__.py"))
     visitor.visit(ast.parse(source, path))
