@@ -44,19 +44,19 @@ def oracle(name: str) -> graphc.CompiledModel:
     return graphc.compile(zoo(name), backend="onnxruntime", level=0, threads=1)
 
 
-def check(source: object, batch: int, oracle: graphc.CompiledModel | None = None) -> None:
+def check(graph: Graph, batch: int, oracle: graphc.CompiledModel | None = None) -> None:
     """onnxruntime, graphc without passes, with all of them, and native code for every node agree on random inputs.
 
     Native code gives the same bits for any number of threads.
     """
-    feeds = random_feeds(source if isinstance(source, Graph) else graphc.load(source), seed=batch)
-    oracle = oracle or graphc.compile(source, backend="onnxruntime", level=0, threads=1)
+    feeds = random_feeds(graph, seed=batch)
+    oracle = oracle or graphc.compile(graph, backend="onnxruntime", level=0, threads=1)
     expected = oracle.run(feeds)
     for level in (0, 2):
-        results = graphc.compile(source, backend="numpy", level=level).run(feeds)
+        results = graphc.compile(graph, backend="numpy", level=level).run(feeds)
         for name, y in expected.items():
             np.testing.assert_allclose(results[name], y, rtol=1e-3, atol=1e-5 * np.abs(y).max())
-    model = graphc.compile(source, backend="llvm", threads=3)
+    model = graphc.compile(graph, backend="llvm", threads=3)
     results = model.run(feeds)
     for name, y in expected.items():
         np.testing.assert_allclose(results[name], y, rtol=1e-3, atol=1e-4 * np.abs(y).max())
@@ -77,4 +77,4 @@ def test_zoo(name: str, batch: int) -> None:
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("name", NAMES)
 def test_light(name: str, batch: int) -> None:
-    check(light(name, batch=batch), batch)
+    check(graphc.load(light(name, batch=batch)), batch)
