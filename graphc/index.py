@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -235,10 +236,15 @@ def divide(x: IndexLike, n: int) -> tuple[Linear, Linear]:
 
 def flatten(index: Sequence[IndexLike], shape: Sequence[int]) -> Linear:
     """The row-major position of `index` in `shape`."""
-    position = linear(0)
-    for i, n in zip(index, shape, strict=True):
-        position = position * n + i
-    return position
+    terms: dict[Atom, int] = {}
+    constant = 0
+    strides = [*itertools.accumulate(reversed(shape), operator.mul, initial=1)][-2::-1]
+    for i, stride in zip(index, strides, strict=True):
+        i = linear(i)
+        constant += i.constant * stride
+        for atom, c in i.terms.items():
+            terms[atom] = terms.get(atom, 0) + c * stride
+    return Linear({atom: c for atom, c in terms.items() if c}, constant)
 
 
 def unflatten(position: IndexLike, shape: Sequence[int]) -> tuple[Linear, ...]:

@@ -15,7 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # The core, bottom to top: a unit (a module or package directly under graphc/) imports its own layer and those listed
 # before it, never one listed after. Units of one layer may import each other as long as no circle comes of it.
 LAYERS: list[tuple[str, set[str]]] = [
-    ("facts that know nothing of graphs", {"errors", "names", "types", "limits", "debug", "dims"}),
+    (
+        "facts that know nothing of graphs",
+        {"errors", "names", "types", "limits", "debug", "dims", "cpu", "parallel"},
+    ),
     (
         "the two languages: the graph and scalar index expressions",
         {"ir", "index", "expr", "traverse", "show", "equality"},

@@ -31,6 +31,7 @@ from graphc.backends.llvm.block import Block
 from graphc.backends.llvm.driver import Call, Calls, Place, Unit, barriers, driver, record_count, timed, units
 from graphc.backends.llvm.steps import Branch, Repeat
 from graphc.backends.llvm.threads import Team, aligned, imported, thread_count
+from graphc.cpu import cgroup_quota, cpu_count
 from graphc.interpret import interpret
 from graphc.ir import Graph, Op, Value
 from graphc.loops import contract
@@ -41,7 +42,6 @@ from graphc.ops.base import const
 from graphc.ops.conv import Conv, ConvTranspose
 from graphc.ops.linear import Gemm, MatMul
 from graphc.runtime.backend import Options
-from graphc.runtime.cpu import cgroup_quota, cpu_count
 from graphc.types import TensorType, float32
 
 # `add`: each share adds its number plus one to an element of its own. `sum`: adds those up, after the first `threads`.

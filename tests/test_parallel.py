@@ -6,10 +6,10 @@ import threading
 
 import pytest
 
+from graphc import parallel
 from graphc.errors import Timeout
 from graphc.limits import Limits, current_limits, limited
-from graphc.runtime import parallel
-from graphc.runtime.parallel import side_by_side
+from graphc.parallel import side_by_side
 
 
 @pytest.fixture(autouse=True)

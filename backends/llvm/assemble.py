@@ -15,7 +15,7 @@ from graphc.loops.fingerprint import fingerprint
 from graphc.loops.layout import row_major
 from graphc.loops.memory import ALIGNMENT, Lifetime, plan
 from graphc.loops.nest import For, Nest, statements
-from graphc.runtime.parallel import side_by_side
+from graphc.parallel import side_by_side
 from graphc.types import Array
 
 from ..codegen.emit import emit, emitter

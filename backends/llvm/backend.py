@@ -191,11 +191,7 @@ class _Compiled:
     def __init__(self, graph: Graph, target: Target, threads: int, winograd: bool | None):
         self.source, self.graph, self.threads, self.winograd = graph, in_parts(graph), threads, winograd
         self.check: Check = check
-        try:
-            self.regions = self._regions(target)
-        except CompileError:  # for a few nodes this shows only when code is written
-            self.check = check_code
-            self.regions = self._regions(target)
+        self.regions = self._at_once(target) or self._in_regions(target)
         # The program that is the whole graph, if there is one.
         self.whole = None
         if len(self.regions) == 1 and (program := self.regions[0].program) is not None:
@@ -203,12 +199,33 @@ class _Compiled:
             self.whole = program if same else None
         self.constants = {n.output: n.op.value.array for n in self.graph.nodes if isinstance(n.op, Constant)}
 
+    def _at_once(self, target: Target) -> list[_Region]:
+        """One region, where every node is native: to ask each one first takes longer."""
+        nodes = [n for n in self.graph.nodes if not isinstance(n.op, Constant)]
+        if not all(isinstance(v.type, TensorType) for n in nodes for v in (*n.inputs, *n.outputs) if v is not None):
+            return []
+        try:
+            return [self._region(nodes, True, target, self._constants())] if nodes else []
+        except CompileError:
+            return []
+
+    def _in_regions(self, target: Target) -> list[_Region]:
+        try:
+            return self._regions(target)
+        except CompileError:  # for a few nodes this shows only when code is written
+            self.check = check_code
+            return self._regions(target)
+
     def _regions(self, target: Target) -> list[_Region]:
         native = {n: why_not(n, target, self.check) is None for n in self.graph.nodes}
         found = regions(self.graph, native)
         # Where there is one region, it returns constants as well, and is the whole graph.
-        constants = [v for v in self.graph.outputs if v.node is not None and isinstance(v.node.op, Constant)]
-        return [self._region(nodes, native[nodes[0]], target, constants if len(found) == 1 else ()) for nodes in found]
+        constants = self._constants() if len(found) == 1 else []
+        return [self._region(nodes, native[nodes[0]], target, constants) for nodes in found]
+
+    def _constants(self) -> list[Value]:
+        """The outputs that are constants."""
+        return [v for v in self.graph.outputs if v.node is not None and isinstance(v.node.op, Constant)]
 
     def _region(self, nodes: list[Node], native: bool, target: Target, constants: Sequence[Value]) -> _Region:
         if not native:

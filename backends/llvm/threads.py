@@ -15,8 +15,8 @@ from functools import cache
 
 import numpy as np
 
+from graphc.cpu import cpu_count
 from graphc.loops.memory import ALIGNMENT
-from graphc.runtime.cpu import cpu_count
 from graphc.types import Array
 
 from ..codegen.jit import COMPILING, Library, compile_object, link

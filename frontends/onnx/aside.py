@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import onnx
 
-from graphc.runtime.parallel import side_by_side
 from graphc.types import Array
 
-from .contents import Contents, copy
+from .contents import Contents, copies
 from .wire import BYTES, field_end, varint
 
 MIN_BYTES = 1 << 12  # of a weight that is worth it
@@ -48,7 +47,7 @@ def set_aside(data: Contents) -> tuple[bytes | memoryview, dict[int, Array]]:
         parts = [_graph(data, f, weights) if f.number == _GRAPH else data[f.begin : f.end] for f in fields]
     except _Unusual:
         return data[:], {}
-    arrays = side_by_side(lambda raw: copy(data, raw.value, raw.end), list(weights.values()))
+    arrays = copies(data, [(raw.value, raw.end) for raw in weights.values()])
     return b"".join(parts), dict(zip(weights, arrays, strict=True))
 
 

@@ -16,9 +16,9 @@ from .survey import standard_domain, text
 Schema = defs.OpSchema
 _HISTORY = defs.get_all_schemas_with_history()
 # Domain -> its newest version, for the domains that ONNX defines.
-DOMAINS: dict[str, int] = {
-    d: max(s.since_version for s in _HISTORY if s.domain == d) for d in {s.domain for s in _HISTORY}
-}
+DOMAINS: dict[str, int] = {}
+for _schema in _HISTORY:
+    DOMAINS[_schema.domain] = max(_schema.since_version, DOMAINS.get(_schema.domain, 0))
 FOREIGN = {"com.microsoft": 1}  # domains without schemas here, of which graphc has operators
 NEWEST = defs.onnx_opset_version()
 

@@ -7,8 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from graphc.cli.console import say, say_json, say_table
 from graphc.cli.options import Json
+from graphc.cpu import cpu_count, cpu_name
 from graphc.runtime.backend import backend_names, unavailable_reason
-from graphc.runtime.cpu import cpu_count, cpu_name
 
 PACKAGES = ("graphc", "numpy", "onnx", "ml_dtypes", "llvmlite", "networkx")
 EXTRAS = {

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.index import Index, IndexLike, Linear, divide, linear
+from graphc.index import Index, IndexLike, Linear, divide, flatten, linear
 from graphc.types import Array
 
 
@@ -53,14 +53,14 @@ class Layout:
 
     def offset(self, index: Sequence[IndexLike]) -> Linear:
         """Where the element at `index` lies."""
-        at = linear(0)
         shifted = [linear(i) + h[0] for i, h in zip(index, self.halo, strict=True)]
+        digits = []
         for p in self.parts:
             digit = divide(shifted[p.axis], p.step)[0]
             if p.step * p.extent < self._padded(p.axis):  # not the outermost part of its axis
                 digit = divide(digit, p.extent)[1]
-            at = at * p.extent + digit
-        return at
+            digits.append(digit)
+        return flatten(digits, [p.extent for p in self.parts])
 
     def _padded(self, axis: int) -> int:
         """The axis's size with halo, rounded up to whole blocks."""

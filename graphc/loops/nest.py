@@ -134,10 +134,12 @@ def map_exprs(body: Block, visit: Callable[[Expr], Expr], index: Callable[[Linea
 
 def statements(body: Block) -> Iterator[Stmt]:
     """Every statement, outer ones first."""
-    for s in body:
+    left = [*reversed(body)]
+    while left:
+        s = left.pop()
         yield s
         if isinstance(s, (For, If)):
-            yield from statements(s.body)
+            left += reversed(s.body)
 
 
 def exprs(s: Stmt) -> list[Expr]:

@@ -11,13 +11,13 @@ from graphc.errors import CompileError
 from graphc.ir import Graph
 from graphc.limits import Limits, limited
 from graphc.ops.base import Constant
+from graphc.parallel import side_by_side
 from graphc.passes.bodies import all_nodes
 from graphc.passes.manager import optimize
 from graphc.passes.specialize import Bindings, specialize
 from graphc.runtime.backend import Backend, Options, get_backend
 from graphc.runtime.frontends import load
 from graphc.runtime.model import CompiledModel
-from graphc.runtime.parallel import side_by_side
 
 
 def compile(

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import TypeVar
 
+from graphc.cpu import cpu_count
 from graphc.limits import check_deadline
-from graphc.runtime.cpu import cpu_count
 
 T = TypeVar("T")
 R = TypeVar("R")
