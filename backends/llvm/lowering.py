@@ -19,7 +19,7 @@ from graphc.loops.nest import Block, For, Nest, Store
 from graphc.loops.schedule import schedule
 from graphc.loops.winograd import PRODUCTS, Plan
 from graphc.loops.winograd_nest import minimal_filtering
-from graphc.ops.base import Constant
+from graphc.ops.base import Constant, const
 from graphc.traverse import walk
 from graphc.types import Array, TensorType
 
@@ -209,11 +209,12 @@ class Lowering:
     def _winograd(self, c: Contraction) -> Plan | None:
         """How the contraction takes fewer multiplications, where that is faster."""
         conv = winograd.find(c) if self.winograd is not False else None
-        if conv is None or contents(c.b.tensor) is None or max(map(max, conv.halo(sizes(c.a.tensor)))) > MAX_HALO:
+        if conv is None or max(map(max, conv.halo(sizes(c.a.tensor)))) > MAX_HALO:
             return None
+        fixed = contents(c.b.tensor) is not None
         lanes = lanes_of(c.a, c.b, self.machine)
         # The bits of the result differ between the two ways, so the choice is one for any number of threads.
-        if self.winograd or winograd.is_faster(winograd.plan(conv, lanes, self.machine, 1), self.machine):
+        if self.winograd or winograd.is_faster(winograd.plan(conv, lanes, self.machine, 1), self.machine, fixed=fixed):
             return winograd.plan(conv, lanes, self.machine, self.threads)
         return None
 
@@ -238,12 +239,19 @@ class Lowering:
             else:
                 names: dict[Buffer, Value] = {}
                 source = self._source(x, layout, names)
-                buffer = Buffer("y", x.dtype, new.size)
-                nest = lower(buffer, new, lambda *i: source[i])
-                nest = schedule(kernel(buffer, (*nest.body, *zero_gaps(buffer, new))), self.machine)
-                # Beside `x`: all that can read `x` finds the copy, and it is not made again in each trip of a loop.
-                self._add(nest, {**names, buffer: copy}, None, self.homes.get(x, self.result.kernels))
+                self._copy(copy, lambda *i: source[i], names, x)
         return self.copies[x, new]
+
+    def _copy(self, copy: Value, element: Element, names: dict[Buffer, Value], x: Value) -> None:
+        """A kernel for `copy`, which is made of `x` alone.
+
+        It stands beside `x`: all that can read `x` finds the copy, and it is not made again in each trip of a loop.
+        """
+        layout = self.result.layouts[copy]
+        buffer = Buffer("y", copy.dtype, layout.size)
+        nest = lower(buffer, layout, element)
+        nest = schedule(kernel(buffer, (*nest.body, *zero_gaps(buffer, layout))), self.machine)
+        self._add(nest, {**names, buffer: copy}, None, self.homes.get(x, self.result.kernels))
 
     def _source(self, x: Value, layout: Layout, names: dict[Buffer, Value]) -> Source:
         if is_number(x):
@@ -383,10 +391,17 @@ class Lowering:
         layout = packed(plan.products, shape, plan.tiling.vectors * plan.lanes, sums)
         if (w, layout) not in self.copies:
             array = contents(w)
-            assert array is not None
             new = self.copies[w, layout] = Value(TensorType(w.dtype, shape), name=w.name)
-            self.result.layouts[new], self.result.constants[new] = layout, array
-            self.result.made[new] = partial(plan.conv.transform, layout)
+            self.result.layouts[new] = layout
+            if array is not None:
+                self.result.constants[new] = array
+                self.result.made[new] = partial(plan.conv.transform, layout)
+            else:
+                names: dict[Buffer, Value] = {}
+                source, table = (
+                    self._source(x, self.result.layout(x), names) for x in (w, const(winograd.transform()))
+                )
+                self._copy(new, plan.conv.transformed(source, table), names, w)
         return self.copies[w, layout]
 
 

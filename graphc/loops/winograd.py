@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from graphc.expr import Expr, call, constant
+from graphc.expr import Element, Expr, Source, call, cast, constant, over
 from graphc.index import Index, IndexLike, Linear, linear, unflatten
 from graphc.loops.contraction import Contraction, Digit, Read, Tiling, steps, tiling, tiling_of
 from graphc.loops.layout import Layout, columns
 from graphc.loops.schedule import Machine, pieces
-from graphc.types import Array, float32
+from graphc.types import Array, float32, float64
 
 TAPS, OUTPUTS = 3, 4
 WINDOW = TAPS + OUTPUTS - 1
@@ -149,10 +149,27 @@ class Winograd:
         taps = replace(layout, shape=shape, parts=(replace(front, extent=shape[0]), *rest))
         packed = np.empty(taps.size, np.float32)
         taps.pack(w.transpose(self.weights).reshape(shape), packed)
-        both = np.kron(_weights(), _weights())
+        both = transform()
         read, written = packed.reshape(shape[0], -1), out.reshape(PRODUCTS, -1)
         for at in range(0, read.shape[1], CHUNK):
             written[:, at : at + CHUNK] = both @ read[:, at : at + CHUNK].astype(np.float64)
+
+    def transformed(self, w: Source, table: Source) -> Element:
+        """G w Gᵀ, (36, channels, maps), of weights that are known only at run time; `table` holds `transform()`."""
+
+        def element(product: Linear, channel: Linear, lane: Linear) -> Expr:
+            def term(k: Linear) -> Expr:
+                index = dict(zip(self.weights, (k // TAPS, k % TAPS, channel, lane), strict=True))
+                return table[(product, k)] * cast(w[[index[axis] for axis in range(len(index))]], float64)
+
+            return cast(over("sum", (TAPS * TAPS,), term), float32)
+
+        return element
+
+
+def transform() -> Array:
+    """What makes the 36 weights of the products of the 9 of a window, float64[36, 9]."""
+    return np.kron(_weights(), _weights())
 
 
 def find(c: Contraction) -> Winograd | None:
@@ -194,6 +211,7 @@ def find(c: Contraction) -> Winograd | None:
 # -- how, and whether -------------------------------------------------------------------------------------------------
 # In the time that a vector's multiply-adds take, measured where vectors have 64 bytes and two are done in a cycle.
 INPUT, OUTPUT = 560, 400  # the transform of one tile for one vector of channels: its lines come from a cache and go
+WEIGHT = 2 * TAPS * TAPS  # to transform a weight: its taps are not neighbours
 STREAM = 3.7  # bytes that come from beyond the second cache meanwhile
 PRODUCT = 1.1  # of a product over that of its multiply-adds
 GAIN = 0.85  # of the time of the sum itself; more is not worth the memory
@@ -293,8 +311,11 @@ def _plans(conv: Winograd, band: int, groups: int, lanes: int, machine: Machine)
     return [Plan(conv, lanes, band, groups, products, t) for t in tilings]
 
 
-def is_faster(p: Plan, machine: Machine) -> bool:
-    """True if the plan for one thread is expected to take less time than the sum itself."""
+def is_faster(p: Plan, machine: Machine, *, fixed: bool) -> bool:
+    """True if the plan for one thread is expected to take less time than the sum itself.
+
+    Weights that are not `fixed` are transformed in each run.
+    """
     c = p.conv.c
     if c.work < LEAST:
         return False
@@ -303,4 +324,5 @@ def is_faster(p: Plan, machine: Machine) -> bool:
     weights = 4 * p.conv.channels * p.conv.maps * TAPS * TAPS
     if weights > machine.cache // 2:
         direct += weights / STREAM
-    return p.cycles(machine, 1) < GAIN * direct
+    transformed = 0 if fixed else WEIGHT * PRODUCTS * p.conv.channels * p.conv.maps
+    return p.cycles(machine, 1) + transformed < GAIN * direct
