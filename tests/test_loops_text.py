@@ -112,7 +112,7 @@ def kernel(*lines: str) -> str:
         ["register t: f32[2]", "unrolled a < 2 {", "  t[a] = 0", "  t[a] add= fma(x[a], x[a + 2], t[a])", "}"],
         ["let v0 = (x[0] + 1.0)", "let v1 = (v0 * v0)", "y[0] = (v1 / (v1 - 2))"],
         ["y[0] = guard((i[0] != 0), x[[i64(3) in -inf..inf]])"],
-        ["for a < 2 {", "  prefetch x[8*a + 16]", "  y[a] = x[a]", "}"],
+        ["for a < 2 {", "  prefetch1 x[a]", "  prefetch2 x[8*a + 16]", "  y[a] = x[a]", "}"],
         ["for t < 2 {", "  for t_1 < 2 {", "    y[2*t + t_1] = 1", "  }", "}", "register t: i64[1]"],
     ],
 )

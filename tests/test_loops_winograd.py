@@ -134,7 +134,7 @@ def test_bands_and_groups(band: int, groups: int, shares: int, monkeypatch: pyte
     monkeypatch.setattr(winograd, "GROUPS", (groups,))
     monkeypatch.setitem(TARGETS, 16, replace(TARGETS[16], cache=1 << 10))  # weights are fetched while others are used
     graph, kernels = lowered(graph, 16, winograd=True)
-    assert "prefetch x" in listed(kernels)
+    assert "prefetch2 x" in listed(kernels)
     assert ("parallel share <" in listed(kernels)) == (shares > 1)
     assert shares == 1 or f"parallel share < {shares} " in listed(kernels)
     (got,) = run_kernels(read_back(kernels), {graph.inputs[0]: x}, graph.outputs, seed=1)

@@ -156,7 +156,8 @@ class Emitter(Writer):
         self.declared.setdefault("llvm.prefetch.p0", "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
         at = self._pointer(s.buffer, self._offset(s.offset))
         write = int(s.buffer not in self.is_read_only)
-        self.line(f"call void @llvm.prefetch.p0(ptr {at}, i32 {write}, i32 2, i32 1)")  # to the second cache, data
+        locality = 4 - s.cache  # LLVM's number for it
+        self.line(f"call void @llvm.prefetch.p0(ptr {at}, i32 {write}, i32 {locality}, i32 1)")  # 1: data, not code
 
     def _nested(self, body: Sequence[Stmt]) -> None:
         """A conditional block: what it computes is forgotten after it."""

@@ -309,7 +309,7 @@ class _Core:
             few = Index("n", -(-t.extent * lines // loop.index.extent))
             line, row = divide(linear(loop.index) * few.extent + few, t.extent)
             start = substitute_index(at, {t: row, u: line * every, lane: linear(0)})
-            made.append(For(few, "unrolled", (Prefetch(buffer, start),)))
+            made.append(For(few, "unrolled", (Prefetch(buffer, start, 1),)))
         return tuple(replace(s, body=(*made, *s.body)) if s is loop else s for s in sums)
 
     def _sums(self, axes: Sequence[Index], steps: Steps) -> Block:

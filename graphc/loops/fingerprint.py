@@ -36,7 +36,7 @@ class _Fingerprint:
                 self.block(s.body)
                 self.lines.append("}")
             elif isinstance(s, Prefetch):
-                self.lines.append(f"prefetch {self.buffers[s.buffer]} [{self.index(s.offset)}]")
+                self.lines.append(f"prefetch{s.cache} {self.buffers[s.buffer]} [{self.index(s.offset)}]")
             else:
                 function = s.function if isinstance(s, Update) else "="
                 at, value = self.index(s.offset), self.expr(s.value)

@@ -1,7 +1,7 @@
 """Loop nests: the IR between index expressions and machine code. The whole grammar:
 
     Stmt = For(index, kind, Stmt…) | If(Expr, Stmt…) | Alloc(buffer) | Store(buffer, offset, Expr)
-         | Update(buffer, offset, function, Expr) | Prefetch(buffer, offset)
+         | Update(buffer, offset, function, Expr) | Prefetch(buffer, offset, cache)
     kind = serial | parallel | unrolled | vector
 
 A `vector` loop runs its iterations as lanes in step: everything in it is done for all lanes before what follows it.
@@ -66,10 +66,14 @@ class Update:
 
 @dataclass(frozen=True, eq=False)
 class Prefetch:
-    """buffer[offset] will be read before long; it may be outside of the buffer, and nothing happens."""
+    """buffer[offset] will be read or written before long; it may be outside of the buffer, and nothing happens.
+
+    It is fetched to the first cache, or where it is needed later to the second.
+    """
 
     buffer: Buffer
     offset: Linear
+    cache: Literal[1, 2] = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,7 +216,7 @@ def _lines(body: Block, depth: int, outer: Mapping[object, str]) -> Iterator[str
             _name(s.buffer, s.buffer.name, block)
             yield f"{pad}{s.buffer.space} {_declare(s.buffer, block)}"
         elif isinstance(s, Prefetch):
-            yield f"{pad}prefetch {names[s.buffer]}[{show_index(s.offset, names)}]"
+            yield f"{pad}prefetch{s.cache} {names[s.buffer]}[{show_index(s.offset, names)}]"
         else:
             yield from (f"{pad}{line}" for line in _shared([*s.offset.data, s.value], names))
             e = s.value

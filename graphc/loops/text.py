@@ -3,7 +3,7 @@
     nest      = "kernel(" ["out"] name ":" type "[" size "]", … ") {" statement… "}"
     statement = ("for" | "parallel" | "unrolled" | "vector") name "<" extent "{" statement… "}"
               | "if" expr "{" statement… "}" | space name ":" type "[" size "]" | "let" name "=" expr
-              | name "[" index "]" [function] "=" expr | "prefetch" name "[" index "]"
+              | name "[" index "]" [function] "=" expr | ("prefetch1" | "prefetch2") name "[" index "]"
     expr      = number | type "(" number ")" | "true" | "false" | name | name "[" index "]" | "<" index ">"
               | "(" expr operator expr ")" | "select(" expr "," expr "," expr ")" | function ["." type] "(" expr, … ")"
     index     = ["-"] term (("+" | "-") term)…
@@ -158,8 +158,8 @@ class _Parser:
             condition = self.typed(bool_)
             self.names = dict(block)
             made = If(condition, self.block())
-        elif word == "prefetch":
-            made = Prefetch(*self.place(self.name()))
+        elif word in ("prefetch1", "prefetch2"):
+            made = Prefetch(*self.place(self.name()), 1 if word == "prefetch1" else 2)
         elif word in _SPACES:
             self.names = block
             return Alloc(self.buffer(word))
