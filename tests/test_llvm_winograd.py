@@ -12,8 +12,11 @@ from test_loops_winograd import ROWS, close, graph_of
 import graphc
 from graphc.backends.llvm import LlvmBackend, threads
 from graphc.interpret import interpret
+from graphc.ir import Graph, Value
 from graphc.loops import winograd
+from graphc.ops.base import Constant
 from graphc.ops.conv import Conv
+from graphc.types import TensorType, float32
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +36,34 @@ def test_odd_sizes(name: str, target: str, cache: int) -> None:
     model = graphc.compile(graph, backend=backend)
     assert "scratch" in model.listing("loops")
     close(model(x), interpret(exact, [x.astype(np.float64)])[0])
+
+
+@pytest.mark.parametrize("target", targets())
+@pytest.mark.parametrize("name", ["odd", "dilated", "channels"])
+def test_weights_that_are_inputs(name: str, target: str) -> None:
+    """They are transformed in each run, in float64 as constant ones are."""
+    op, shapes = ROWS[name]
+    constant, x = graph_of(op, shapes)
+    xs = [Value(TensorType(float32, tuple(s)), name=f"x{i}") for i, s in enumerate(shapes)]
+    backend = LlvmBackend(target, winograd=True)
+    model = graphc.compile(Graph(xs, op.apply(xs)), backend=backend)
+    assert "scratch" in model.listing("loops")
+    weights = [n.op.value.array for n in constant.nodes if isinstance(n.op, Constant)]
+    for scale in (1, 2):  # a power of two: nothing is rounded otherwise
+        given = [w * np.float32(scale) for w in weights]
+        close(model(x, *given), scale * graphc.compile(constant, backend=backend)(x))
+
+
+def test_inputs_that_are_worth_it() -> None:
+    """Of few images the transform takes longer than it saves."""
+
+    def is_taken(batch: int) -> bool:
+        xs = [Value(TensorType(float32, s), name=f"x{i}") for i, s in enumerate([(batch, 64, 8, 8), (64, 64, 3, 3)])]
+        model = graphc.compile(Graph(xs, Conv(pads=(1, 1, 1, 1)).apply(xs)), backend="llvm")
+        return "scratch" in model.listing("loops")
+
+    assert is_taken(128)
+    assert not is_taken(1)
 
 
 def test_same_bits_for_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:

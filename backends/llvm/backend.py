@@ -41,7 +41,7 @@ class LlvmBackend:
 
     Args:
         target: the instruction set, as `x86-64-v3`; None is that of this machine.
-        winograd: whether 3 × 3 convolutions with constant weights take Winograd's fewer multiplications, which loses up
+        winograd: whether 3 × 3 convolutions take Winograd's fewer multiplications, which loses up
             to a factor of two in accuracy; None: where it is faster.
     """
 
