@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_train import Stop, StopAt
 
 import graphc
 from graphc.autodiff import SGD, Adam, Constant, CrossEntropy, MeanSquared, accuracy, mean_absolute_error
@@ -166,25 +167,6 @@ def test_ignored_labels_do_not_count_in_means_of_epochs() -> None:
     expected = -np.take_along_axis(logs, np.maximum(labels, 0)[:, None], 1)[:, 0][counted].mean()
     assert found.history[0]["validation_loss"] == pytest.approx(expected, rel=1e-5)
     assert found.history[0]["loss"] == pytest.approx(expected, rel=1e-5)
-
-
-class Stop(Exception):
-    """Training is interrupted here."""
-
-
-class StopAt:
-    """A watcher that raises after so many steps."""
-
-    def __init__(self, steps: int):
-        self.left = steps
-
-    def on_step(self, epoch, done, batches, means) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise Stop
-
-    def on_epoch(self, record) -> None:
-        pass
 
 
 def test_training_goes_on_from_a_checkpoint(tmp_path: Path) -> None:

@@ -311,7 +311,7 @@ class Taps:
 
 def _phases(w: Value, windows: Sequence[Window], group: int) -> Value:
     """The kernels of a direct convolution with a map for each residue class: (group · M · phases, C/group, taps…)."""
-    channels, maps = static_shape(w)[:2]  # type: ignore[index]
+    channels, maps = w.tensor.sizes[:2]
     rank = len(windows)
     short = [-v.kernel % v.stride for v in windows]
     if any(short):

@@ -123,9 +123,9 @@ class Einsum(Op):
             raise InvalidModel(f"equation '{self.equation}' has {len(terms)} terms, got {len(inputs)} inputs")
         check_same_dtype(*inputs)
         check_dtype(inputs[0], NUMBERS, "input")
-        shapes = [x.shape for x in inputs]
-        if all(s is not None for s in shapes):
-            _, indices, sizes = self._sizes(shapes)  # type: ignore[arg-type]
+        shapes = [x.shape for x in inputs if x.shape is not None]
+        if len(shapes) == len(inputs):
+            _, indices, sizes = self._sizes(shapes)
             return TensorType(inputs[0].dtype, tuple(sizes[i] for i in indices))
         return TensorType(inputs[0].dtype, None if "." in output else tuple(unknown() for _ in output))
 

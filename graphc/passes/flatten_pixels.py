@@ -61,7 +61,7 @@ def _visit(node: Node, inputs: tuple[Value | None, ...]) -> Sequence[Value] | No
     given = [x for x in inputs if x is not None]
     if isinstance(node.op, Fused):
         flat = _flat_body(node.op.body)
-    elif isinstance(node.op, Conv):
+    elif isinstance(node.op, Conv) and node.op.group > 1:
         own = [Value(x.type, name=f"x{i}") for i, x in enumerate(given)]
         flat = _flat_body(Graph(own, node.op.apply(own)))
     else:
