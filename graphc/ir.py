@@ -18,6 +18,7 @@ import numpy as np
 
 from graphc.dims import Dim, SymDim
 from graphc.errors import CompileError, GraphcError, InvalidModel, TypeMismatch, escape
+from graphc.record import Record
 from graphc.types import Array, DType, Shape, TensorType, Type, int32, int64
 
 MAX_CONTENT = 64  # elements of an integer tensor up to which its contents are followed through shape computations
@@ -209,9 +210,8 @@ class Cost:
     bytes: Dim
 
 
-@dataclass(frozen=True)
-class Op:
-    """An operator. A subclass is a frozen dataclass whose fields are the attributes, under ONNX's names.
+class Op(Record):
+    """An operator. A subclass is a frozen dataclass (see `Record`) whose fields are the attributes, under ONNX's names.
 
     A subclass defines `infer` and `eval`, and where it applies `grad`, `cost`, and `element` or `decompose`. The
     positional parameters of `infer` are the op's inputs: those with the default None are optional, `*xs` takes any

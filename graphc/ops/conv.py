@@ -37,7 +37,6 @@ from graphc.ops.windows import Grid, Ints, Window, check_ints, positions, span, 
 from graphc.types import FLOATS, count
 
 
-@dataclass(frozen=True)
 class Conv(Op):
     """y[n,m,p] = b[m] + Σ_{c,k} w[m,c,k] · x[n, g(m) + c, p·strides + k·dilations − pads]. ONNX Conv-22.
 
@@ -105,7 +104,6 @@ class Conv(Op):
         return _cost(xs, ys, windows_of=ys[0])
 
 
-@dataclass(frozen=True)
 class ConvTranspose(Op):
     """y[n, h(c) + m, p·strides + k·dilations − pads] += w[c,m,k] · x[n,c,p], plus b[m]. ONNX ConvTranspose-22.
 

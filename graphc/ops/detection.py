@@ -39,7 +39,6 @@ from graphc.ops.windows import Ints, check_ints
 from graphc.types import FLOATS, bool_, float32, int64
 
 
-@dataclass(frozen=True)
 class RoiAlign(Op):
     """y[r,c,i,j] = the average of bilinear samples of x in cell (i, j) of region rois[r]. ONNX RoiAlign-22.
 
@@ -287,7 +286,6 @@ def _check_batch(indices: Array, n: int) -> None:
         raise ExecutionError(f"batch indices from {indices.min()} to {indices.max()}, valid 0..{n - 1}")
 
 
-@dataclass(frozen=True)
 class MaxRoiPool(Op):
     """y[r,c,i,j] = the maximum of x in cell (i, j) of region rois[r], 0 for an empty cell. ONNX MaxRoiPool-22.
 
@@ -376,7 +374,6 @@ def _membership(start: Value, end: Value, count: int, size: int) -> Value:
     return (pixel >= low.cast(start.dtype) + start) & (pixel < high.cast(start.dtype) + start)
 
 
-@dataclass(frozen=True)
 class NonMaxSuppression(Op):
     """Boxes by falling score, but none that overlaps one before it by more than a threshold. ONNX NonMaxSuppression-11.
 

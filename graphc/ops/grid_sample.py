@@ -32,7 +32,6 @@ PADDING = ("zeros", "border", "reflection")
 CUBIC_COEFFICIENT = -0.75
 
 
-@dataclass(frozen=True)
 class GridSample(Op):
     """y[n,c,p] = x[n,c] interpolated at the place grid[n,p], whose coordinates lie in [-1, 1]. ONNX GridSample-22.
 
@@ -293,7 +292,6 @@ def sample(x: Array, axes: Sequence[Sequence[Tap]], *, weighted: bool = True) ->
     return y
 
 
-@dataclass(frozen=True)
 class AffineGrid(Op):
     """grid[n,p] = theta[n] · (x_p, y_p, …, 1): an affine map of evenly spaced places. ONNX AffineGrid-20.
 

@@ -58,7 +58,6 @@ class Target:
         return float(np.float32(self.scale) * np.float32(self.inputs)) if self.scaled else float(self.outputs)
 
 
-@dataclass(frozen=True)
 class Resize(Op):
     """y_i = the interpolation of x at the coordinate in x that i corresponds to. ONNX Resize-19.
 
