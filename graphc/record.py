@@ -37,6 +37,10 @@ class Record:
         if len(found) < len(names):
             raise TypeError(f"{type(self).__name__}() needs {', '.join(n for n in names if n not in found)}")
         self.__dict__.update(found)
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        """What a subclass checks."""
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise FrozenInstanceError(f"cannot assign to field {name!r}")

@@ -76,3 +76,16 @@ def test_fields_cannot_be_assigned(cls):
         x.a = 2
     with pytest.raises(dataclasses.FrozenInstanceError):
         del x.a
+
+
+def test_what_a_subclass_checks():
+    class Positive(Record):
+        n: int
+
+        def __post_init__(self):
+            if self.n <= 0:
+                raise ValueError(f"n is {self.n}")
+
+    assert Positive(1).n == 1
+    with pytest.raises(ValueError, match="n is 0"):
+        Positive(0)

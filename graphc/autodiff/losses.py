@@ -17,6 +17,7 @@ from graphc.ops.loss import SoftmaxCrossEntropyLoss
 from graphc.ops.math import Abs
 from graphc.ops.ranking import ArgMax
 from graphc.ops.softmax import LogSoftmax
+from graphc.record import Record
 from graphc.types import TensorType, float32, int64
 
 
@@ -61,8 +62,7 @@ def mean(values: Value, weights: Value | None = None) -> Mean:
     return Mean(values.mean()) if weights is None else _ratio((values * weights).sum(), weights.sum())
 
 
-@dataclass(frozen=True)
-class MeanSquared:
+class MeanSquared(Record):
     """mean (p − t)², the L2 loss of regression; positions are all elements."""
 
     of_logits = False
@@ -75,8 +75,7 @@ class MeanSquared:
         return mean(error * error, weights)
 
 
-@dataclass(frozen=True)
-class CrossEntropy:
+class CrossEntropy(Record):
     """mean −Σ_c t_c · log softmax(z)_c over positions, for logits z of shape [n, classes, …].
 
     Computed from logits, because log softmax(z) = z − max z − log Σ exp(z − max z) neither overflows nor is −∞.
