@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from graphc.index import Index, linear
 from graphc.ir import Value
-from graphc.loops.compose import contents, sizes
+from graphc.loops.compose import known, sizes
 from graphc.loops.contraction import Contraction, Order, Read, Tiling, lanes_of, meets, packed
 from graphc.loops.layout import Layout, blocked, in_blocks, padded, row_major
 from graphc.loops.schedule import Machine
@@ -154,7 +154,7 @@ class Layouts:
         """How a contraction reads the factor that has the lanes."""
         x: Value = c.b.tensor
         own, shape = self.of(x), sizes(x)
-        if contents(x) is None and c.in_rows(own) and (c.along_rows or not meets(c, own, sums)):
+        if known(x) is None and c.in_rows(own) and (c.along_rows or not meets(c, own, sums)):
             return own
         return padded(shape, c.reach(c.b, shape)) if c.along_rows else packed(c, shape, tiles.vectors * lanes, sums)
 
@@ -162,5 +162,5 @@ class Layouts:
         """True if lanes beyond the output's end have memory, there and in what is read beside the factors."""
         others = [x for x in inputs if x is not None and x not in (c.a.tensor, c.b.tensor)]
         return any(p.step > 1 for p in layout.parts) and all(
-            contents(x) is not None or self.split(x) is not None for x in others
+            known(x) is not None or self.split(x) is not None for x in others
         )

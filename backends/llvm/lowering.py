@@ -10,7 +10,7 @@ from graphc.expr import Boxes, Buffer, Element, Expr, Form, Joint, Load, Orderin
 from graphc.index import Index, Linear, linear
 from graphc.ir import Node, Value
 from graphc.loops import winograd
-from graphc.loops.compose import contents, elements, immediate, sizes, stored
+from graphc.loops.compose import elements, immediate, known, sizes, stored
 from graphc.loops.contract import contract
 from graphc.loops.contraction import MAX_HALO, Contraction, Order, Read, lanes_of, match, order, packed, tiling
 from graphc.loops.layout import Layout, row_major
@@ -21,7 +21,7 @@ from graphc.loops.winograd import PRODUCTS, Plan
 from graphc.loops.winograd_nest import minimal_filtering
 from graphc.ops.base import Constant, const
 from graphc.traverse import walk
-from graphc.types import Array, TensorType
+from graphc.types import Array, Tensor, TensorType
 
 from ..codegen.scalars import register_type
 from ..codegen.target import Target
@@ -58,14 +58,14 @@ class Lowered:
     kernels: Kernels = field(default_factory=list)
     shared: dict[Value, tuple[Value, int]] = field(default_factory=dict)
     layouts: dict[Value, Layout] = field(default_factory=dict)
-    constants: dict[Value, Array] = field(default_factory=dict)
+    constants: dict[Value, Tensor] = field(default_factory=dict)
     made: dict[Value, Callable[[Array, Array], None]] = field(default_factory=dict)
     scratch: set[Value] = field(default_factory=set)
 
     def pack(self, v: Value, out: Array) -> None:
         """Write the constant `v` into its memory."""
         write = self.made.get(v, self.layouts[v].pack)
-        write(self.constants[v], out)
+        write(self.constants[v].read(), out)
 
     def find(self, v: Value) -> tuple[Value, int]:
         """The value whose memory `v` is in, and where it begins there, in elements."""
@@ -154,7 +154,7 @@ class Lowering:
                 found = [self._part(e, shape, reads, element.axis, start, n) for start, n, e in parts if n]
                 self.found[v] = Output(None, found)
                 continue
-            contraction = match(element, shape, reads, lambda x: contents(x) is not None, self.machine)
+            contraction = match(element, shape, reads, lambda x: known(x) is not None, self.machine)
             if contraction is not None and self._takes(contraction):
                 self.found[v] = Output(contraction, [], self._winograd(contraction))
                 self._demand(self.found[v])
@@ -189,7 +189,7 @@ class Lowering:
             reads[load] = Read(x, index)
             return load
 
-        return Source(x.dtype, layout.shape, at, contents(x), flat=lambda position: Load(buffer, position))
+        return Source(x.dtype, layout.shape, at, x.const, flat=lambda position: Load(buffer, position))
 
     def _elements(self, node: Node, given: dict[Value, Source], names: dict[Buffer, Value]) -> tuple[Form, ...]:
         """The elements of a node's outputs; constants inside of it get buffers, which are added to `names`."""
@@ -211,7 +211,7 @@ class Lowering:
         conv = winograd.find(c) if self.winograd is not False else None
         if conv is None or max(map(max, conv.halo(sizes(c.a.tensor)))) > MAX_HALO:
             return None
-        fixed = contents(c.b.tensor) is not None
+        fixed = known(c.b.tensor) is not None
         lanes = lanes_of(c.a, c.b, self.machine)
         # The bits of the result differ between the two ways, so the choice is one for any number of threads.
         if self.winograd or winograd.is_faster(winograd.plan(conv, lanes, self.machine, 1), self.machine, fixed=fixed):
@@ -233,9 +233,9 @@ class Lowering:
             copy = Value(x.type, name=x.name)
             self.copies[x, new] = copy
             self.result.layouts[copy] = new
-            array = contents(x)
-            if array is not None:
-                self.result.constants[copy] = array
+            constant = known(x)
+            if constant is not None:
+                self.result.constants[copy] = constant
             else:
                 names: dict[Buffer, Value] = {}
                 source = self._source(x, layout, names)
@@ -262,10 +262,10 @@ class Lowering:
 
     def hold(self, x: Value) -> Value:
         """`x`, which is read; a constant has memory from now on."""
-        array = contents(x)
-        if array is not None and x not in self.result.constants:
-            self.result.constants[x] = array
-            self.result.layouts.setdefault(x, row_major(array.shape))
+        constant = known(x)
+        if constant is not None and x not in self.result.constants:
+            self.result.constants[x] = constant
+            self.result.layouts.setdefault(x, row_major(constant.shape))
         return x
 
     def _add(self, nest: Nest, names: dict[Buffer, Value], node: Node | None, kernels: Kernels | None = None) -> None:
@@ -390,11 +390,11 @@ class Lowering:
         shape = (PRODUCTS, plan.conv.channels, plan.conv.maps)
         layout = packed(plan.products, shape, plan.tiling.vectors * plan.lanes, sums)
         if (w, layout) not in self.copies:
-            array = contents(w)
+            constant = known(w)
             new = self.copies[w, layout] = Value(TensorType(w.dtype, shape), name=w.name)
             self.result.layouts[new] = layout
-            if array is not None:
-                self.result.constants[new] = array
+            if constant is not None:
+                self.result.constants[new] = constant
                 self.result.made[new] = partial(plan.conv.transform, layout)
             else:
                 names: dict[Buffer, Value] = {}

@@ -9,6 +9,7 @@ from collections.abc import Hashable
 from graphc.ir import Graph, Node, Op, Value, rebuild
 from graphc.passes.bodies import is_pure, over_bodies
 from graphc.passes.record import fired
+from graphc.types import Tensor
 
 
 def share_subexpressions(graph: Graph) -> Graph:
@@ -69,4 +70,6 @@ def _attribute_key(value: object) -> Hashable:
         return struct.pack("d", value)
     if isinstance(value, tuple):
         return tuple(_attribute_key(v) for v in value)
+    if isinstance(value, Tensor):
+        return value.key
     return (type(value), value)
