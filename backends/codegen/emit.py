@@ -15,7 +15,7 @@ from pathlib import Path
 from graphc import expr, index, traverse
 from graphc.errors import CompileError
 from graphc.expr import Buffer, Call, Const, Expr, Load, Position, Select
-from graphc.index import Datum, Index, Linear, Quotient, Remainder
+from graphc.index import Datum, Index, Linear, Quotient, Remainder, index_variables, linear
 from graphc.loops import functions, halves, polynomials
 from graphc.loops import nest as nest_
 from graphc.loops.functions import expand
@@ -44,6 +44,7 @@ class Emitter(Writer):
         self.fma, self.half = target.fma, target.half
         self.bound: dict[Index, int | tuple[str, int]] = {}  # a number, or (register, depth of its scope)
         self.lane: Index | None = None  # the index of the vector loop that is open
+        self.mask: str | None = None  # the lanes that may read memory, where not all may
         # Buffer -> pointer, and the vector loop whose lanes each have a copy of their own.
         self.pointers: dict[Buffer, tuple[str, Index | None]] = {
             b: (f"%b{i}", None) for i, b in enumerate(nest.arguments)
@@ -398,7 +399,9 @@ class Emitter(Writer):
 
     def _read(self, e: Load, offset: Offset, lanes: int) -> str:
         kind, align = memory_type(e.dtype, lanes), e.dtype.numpy.itemsize
-        if lanes == 1 or (offset.stride == 1 and offset.lanes is None):
+        if self.mask is not None and self._matters(e):
+            name = self._masked_load(e, offset, self.mask, lanes)
+        elif lanes == 1 or (offset.stride == 1 and offset.lanes is None):
             name = self.op(f"load {kind}, ptr {self._pointer(e.buffer, offset)}, align {align}")
         elif offset.lanes is None and 1 < offset.stride <= STRIDES:
             return self._shuffled(e, offset.base, [offset.constant + i * offset.stride for i in range(lanes)])
@@ -409,6 +412,19 @@ class Emitter(Writer):
                 element = self.op(f"load {memory_type(e.dtype)}, ptr {pointer}, align {align}")
                 name = self.op(f"insertelement {kind} {name}, {memory_type(e.dtype)} {element}, i64 {i}")
         return self._held(e.dtype, name, lanes)
+
+    def _masked_load(self, e: Load, offset: Offset, mask: str, lanes: int) -> str:
+        """Neighbours in memory, of which only those of `mask` are read."""
+        kind, scalar = memory_type(e.dtype, lanes), memory_type(e.dtype)
+        short = scalar if scalar.startswith("i") else f"f{8 * e.dtype.numpy.itemsize}"
+        return self.intrinsic(
+            f"llvm.masked.load.v{lanes}{short}.p0",
+            kind,
+            ("ptr", self._pointer(e.buffer, offset)),
+            ("i32", str(e.dtype.numpy.itemsize)),  # the alignment
+            (f"<{lanes} x i1>", mask),
+            (kind, "zeroinitializer"),
+        )
 
     def _held(self, dtype: DType, name: str, lanes: int) -> str:
         """What was in memory, as it is in registers."""
@@ -430,12 +446,15 @@ class Emitter(Writer):
 
     def _select(self, e: Select) -> Value:
         condition = self.value(e.condition)
-        matters = any(self._matters(x) for x in walk(e.then, e.other))
-        if matters and condition.lanes == 1:
+        matter = [x for x in walk(e.then, e.other) if self._matters(x)]
+        if matter and condition.lanes == 1:
             return self._branch(e, condition.name)
-        if matters and self.lane is not None:
-            return self._lane_by_lane(e, condition)
-        then, other = self.value(e.then), self.value(e.other)
+        if not all(self._are_neighbours(x) for x in matter):
+            return self._lane_by_lane(e)
+        if matter:
+            then, other = self._masked(e, condition)
+        else:
+            then, other = self.value(e.then), self.value(e.other)
         lanes = max(condition.lanes, then.lanes, other.lanes)
         a, b = self.widened(then, e.dtype, lanes), self.widened(other, e.dtype, lanes)
         mask = condition.name if condition.lanes == 1 else self.widened(condition, bool_, lanes)
@@ -453,6 +472,30 @@ class Emitter(Writer):
             return isinstance(e, Call)
         divides = e.function in ("div", "floordiv", "mod", "fmod") and e.dtype.is_integer
         return divides and not (isinstance(e.args[1], Const) and e.args[1].value != 0)
+
+    def _are_neighbours(self, e: Expr) -> bool:
+        """True for a load whose lanes are side by side."""
+        if not isinstance(e, Load) or self.lane is None or self.pointers[e.buffer][1] is not None:
+            return False
+        rest = e.offset - linear(self.lane)
+        return self.lane not in index_variables(rest) and not rest.data
+
+    def _masked(self, e: Select, condition: Value) -> tuple[Value, Value]:
+        """Both sides, where lanes choose differently: each lane reads memory only for the side that it chooses."""
+        kind = register_type(bool_, condition.lanes)
+        chosen = condition.name
+        others = self.op(f"xor {kind} {chosen}, {splat('true', 'i1', condition.lanes)}")
+        return self._under(chosen, kind, e.then), self._under(others, kind, e.other)
+
+    def _under(self, mask: str, kind: str, e: Expr) -> Value:
+        """`e`, of which only the lanes in `mask` may read memory."""
+        outer, scope = self.mask, self.scopes[-1]
+        kept = scope.state()
+        self.mask = mask if outer is None else self.op(f"and {kind} {outer}, {mask}")
+        value = self.value(e)
+        self.mask = outer
+        _, scope.values, scope.lasting = kept
+        return value
 
     def _branch(self, e: Select, condition: str) -> Value:
         """Only one side is computed, so that it alone reads memory."""
@@ -482,8 +525,8 @@ class Emitter(Writer):
         self.start(after)
         return Value(self.op(f"phi {register_type(e.dtype, lanes)} {', '.join(incoming)}"), lanes)
 
-    def _lane_by_lane(self, e: Select, condition: Value) -> Value:
-        """Lanes choose differently, and a side reads memory: one lane after the other."""
+    def _lane_by_lane(self, e: Select) -> Value:
+        """Lanes choose differently, and a side may fail or reads scattered memory: one lane after the other."""
         lane, self.lane = self.lane, None
         assert lane is not None
         kind = register_type(e.dtype, lane.extent)

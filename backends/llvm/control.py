@@ -26,7 +26,7 @@ from graphc.types import TensorType, bool_
 from ..codegen.emit import emit
 from ..codegen.target import Target
 from .lowering import Kernel, Kernels, Lowered, Lowering
-from .steps import Branch, Repeat, bodies, leaves
+from .steps import Branch, Repeat, bodies, leaves, mapped
 
 
 def in_parts(graph: Graph) -> Graph:
@@ -136,7 +136,21 @@ def lower_region(
     region = _Region(Lowering(outputs, target, threads, winograd))
     region.analyse(nodes)
     region.lower(nodes)
-    return region.lowering.result
+    lowered = region.lowering.result
+    lowered.kernels = _read_kernels(lowered, outputs)
+    return lowered
+
+
+def _read_kernels(lowered: Lowered, outputs: Sequence[Value]) -> Kernels:
+    """The kernels but for rearrangements that nothing reads: all that would took copies of what these read."""
+    kernels = lowered.kernels
+    while True:
+        read = {lowered.find(v)[0] for v in outputs}
+        read |= {lowered.find(v)[0] for s in kernels for v, is_written in _touched(s) if not is_written}
+        unread = {k for k in leaves(kernels) if not any(lowered.find(v)[0] in read for v in k.written)}
+        if not unread:
+            return kernels
+        kernels = [*mapped(kernels, lambda k: [] if k in unread else [k], lambda v: v)]  # noqa: B023
 
 
 def check_code(node: Node, target: Target) -> None:

@@ -8,6 +8,7 @@ Where the layout of a value does not serve a reader, the reader takes a copy in 
     reader                        wants
     contraction, spread factor    blocked along the channels that are summed over, with a halo
     contraction, factor of lanes  packed panels; as it is where it need not be packed; rows with a halo
+    contraction, anything else    blocked like the output where it has its shape
     windows over channels         images blocked like the output
     anything else                 blocked like the output where read index by index, else row-major
 """
@@ -38,6 +39,7 @@ class Part:
     indices: list[Index]
     reads: list[Read]
     whole: Read | None  # where the part is one tensor as it is
+    moved: Value | None  # where the part is elements of one tensor, wherever they are in it
 
     def plain(self, read: Read, split: Split) -> Split | None:
         """How the output would be blocked if the tensor is, along an axis that is read index by index."""
@@ -122,10 +124,13 @@ class Layouts:
     def read(self, x: Value, v: Value, found: Output) -> Layout:
         """How `x` is read for the elements of `v`, which is no contraction."""
         own, split = self.split(x), self.split(v)
-        if own is None:
-            wants = split is not None and split == self._windowed(v, found) and len(sizes(x)) == len(sizes(v))
-            return blocked(sizes(x), *split) if wants and split is not None else self.of(x)
         reads = [(p, r) for p in found.parts for r in p.reads if r.tensor is x]
+        if own is None:
+            if split is None:
+                return self.of(x)
+            windowed = split == self._windowed(v, found) and len(sizes(x)) == len(sizes(v))
+            alike = bool(reads) and all(list(r.index) == [linear(i) for i in p.indices] for p, r in reads)
+            return blocked(sizes(x), *split) if windowed or alike else self.of(x)
         well = bool(reads) and all(p.plain(r, own) is not None for p, r in reads)
         return self.of(x) if well else row_major(sizes(x))
 
@@ -157,6 +162,12 @@ class Layouts:
         if known(x) is None and c.in_rows(own) and (c.along_rows or not meets(c, own, sums)):
             return own
         return padded(shape, c.reach(c.b, shape)) if c.along_rows else packed(c, shape, tiles.vectors * lanes, sums)
+
+    def beside(self, x: Value, v: Value) -> Layout:
+        """How a contraction for `v` reads `x`, which is no factor."""
+        split = self.split(v)
+        alike = split is not None and self.split(x) is None and sizes(x) == sizes(v)
+        return blocked(sizes(x), *split) if alike and split is not None else self.of(x)
 
     def covers_gaps(self, c: Contraction, layout: Layout, inputs: Sequence[Value | None]) -> bool:
         """True if lanes beyond the output's end have memory, there and in what is read beside the factors."""

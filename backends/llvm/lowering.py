@@ -10,13 +10,13 @@ from graphc.expr import Boxes, Buffer, Element, Expr, Form, Joint, Load, Orderin
 from graphc.index import Index, Linear, linear
 from graphc.ir import Node, Value
 from graphc.loops import winograd
-from graphc.loops.compose import elements, immediate, known, sizes, stored
+from graphc.loops.compose import computed, elements, immediate, known, sizes, stored
 from graphc.loops.contract import contract
 from graphc.loops.contraction import MAX_HALO, Contraction, Order, Read, lanes_of, match, order, packed, tiling
 from graphc.loops.layout import Layout, row_major
 from graphc.loops.lower import kernel, lower, lower_together, part, slice_at, zero_gaps, zero_halo
 from graphc.loops.nest import Block, For, Nest, Store
-from graphc.loops.schedule import schedule
+from graphc.loops.schedule import is_vectorized, schedule
 from graphc.loops.winograd import PRODUCTS, Plan
 from graphc.loops.winograd_nest import minimal_filtering
 from graphc.ops.base import Constant, const
@@ -37,6 +37,10 @@ class Kernel:
     values: tuple[Value, ...]
     node: Node | None = None
     scratch: tuple[Value, ...] = ()
+
+    @property
+    def written(self) -> list[Value]:
+        return [v for b, v in zip(self.nest.arguments, self.values, strict=True) if b in self.nest.written]
 
 
 Kernels = list[Kernel | Branch[Kernel, Value] | Repeat[Kernel, Value]]
@@ -109,6 +113,7 @@ class Lowering:
         self.kernels = self.result.kernels
         self.homes: dict[Value, Kernels] = {}  # where the kernel is that makes a value; not those given from outside
         self.found: dict[Value, Output] = {}
+        self.recorded: dict[Buffer, Value] = {}  # the inputs of the node that is looked at
         self.halos: dict[Value, Halo] = {}
         self.copies: dict[tuple[Value, Layout], Value] = {}
 
@@ -142,6 +147,7 @@ class Lowering:
         What shows only when code is written is not seen.
         """
         reads: dict[Load, Read] = {}
+        self.recorded.clear()
         given = {x: self._recorded(x, reads) for x in dict.fromkeys(node.inputs) if x is not None}
         for v, element in zip(node.outputs, self._elements(node, given, {}), strict=True):
             register_type(v.dtype)
@@ -173,8 +179,9 @@ class Lowering:
         whole = reads.get(expr) if isinstance(expr, Load) else None
         if whole is not None and list(whole.index) != logical:
             whole = None
+        moved = self.recorded.get(expr.buffer) if isinstance(expr, Load) and not expr.offset.data else None
         found = [reads[e] for e in walk(expr) if isinstance(e, Load) and e in reads]
-        return Part(axis, start, indices, found, whole)
+        return Part(axis, start, indices, found, whole, moved)
 
     def _recorded(self, x: Value, reads: dict[Load, Read]) -> Source:
         """`x`, row-major; what is read of it is noted down."""
@@ -183,6 +190,7 @@ class Lowering:
             return immediate(x)
         layout = row_major(sizes(x))
         buffer = Buffer("x", x.dtype, layout.size)
+        self.recorded[buffer] = x
 
         def at(index: tuple[Linear, ...]) -> Expr:
             load = Load(buffer, layout.offset(index))
@@ -237,20 +245,48 @@ class Lowering:
             if constant is not None:
                 self.result.constants[copy] = constant
             else:
-                names: dict[Buffer, Value] = {}
-                source = self._source(x, layout, names)
-                self._copy(copy, lambda *i: source[i], names, x)
+                self._rearrange(x, copy)
         return self.copies[x, new]
 
-    def _copy(self, copy: Value, element: Element, names: dict[Buffer, Value], x: Value) -> None:
-        """A kernel for `copy`, which is made of `x` alone.
+    def _rearrange(self, x: Value, copy: Value) -> None:
+        """The kernel for a copy of `x`, or of what `x` is a rearrangement of, where vectors can do that."""
+        names: dict[Buffer, Value] = {}
+        nest = self._filling(copy, self._origin(x, names))
+        if self._moved(x) is not None and not is_vectorized(nest):
+            names = {}
+            nest = self._filling(copy, self._source(x, self.result.layout(x), names))
+        self._copy(copy, nest, names, x)
+
+    def _moved(self, x: Value) -> Value | None:
+        """What `x` is a rearrangement of, if it is one."""
+        parts = self.found[x].parts if x in self.found else []
+        return parts[0].moved if len(parts) == 1 else None
+
+    def _origin(self, x: Value, names: dict[Buffer, Value]) -> Source:
+        """`x`, read where that lies of which it is a rearrangement."""
+        moved, node = self._moved(x), x.node
+        if moved is None or node is None:
+            return self._source(x, self.result.layout(x), names)
+        given = {
+            y: self._origin(y, names) if y is moved else self._source(y, self.result.layout(y), names)
+            for y in dict.fromkeys(node.inputs)
+            if y is not None
+        }
+        return computed(x, self._elements(node, given, names)[node.outputs.index(x)])
+
+    def _filling(self, v: Value, source: Source) -> Nest:
+        """The nest that stores `source` as `v`, with zeros where its memory is not used."""
+        layout = self.result.layouts[v]
+        buffer = Buffer("y", v.dtype, layout.size)
+        nest = lower(buffer, layout, lambda *i: source[i])
+        return schedule(kernel(buffer, (*nest.body, *zero_gaps(buffer, layout))), self.machine)
+
+    def _copy(self, copy: Value, nest: Nest, names: dict[Buffer, Value], x: Value) -> None:
+        """Add the kernel for `copy`, which is made of `x` alone.
 
         It stands beside `x`: all that can read `x` finds the copy, and it is not made again in each trip of a loop.
         """
-        layout = self.result.layouts[copy]
-        buffer = Buffer("y", copy.dtype, layout.size)
-        nest = lower(buffer, layout, element)
-        nest = schedule(kernel(buffer, (*nest.body, *zero_gaps(buffer, layout))), self.machine)
+        (buffer,) = nest.written
         self._add(nest, {**names, buffer: copy}, None, self.homes.get(x, self.result.kernels))
 
     def _source(self, x: Value, layout: Layout, names: dict[Buffer, Value]) -> Source:
@@ -352,7 +388,7 @@ class Lowering:
         sums = order(c, self.result.layout(a))
         b = self._in(c.b.tensor, self.layouts.lanes(c, tiles, lanes, sums))
         is_packed = b is not c.b.tensor and not c.along_rows
-        given = {x: self._source(x, self.result.layout(x), names) for x in dict.fromkeys(node.inputs) if x is not None}
+        given = self._beside(node, v, (c.a.tensor, c.b.tensor), names)
         given[c.a.tensor] = self._source(a, self.result.layout(a), names)
         if c.a.tensor is not c.b.tensor:
             given[c.b.tensor] = self._source(b, self.result.layout(b), names)
@@ -375,7 +411,7 @@ class Lowering:
         sums = order(plan.products, plan.inputs)
         b = self._transformed(plan, sums)
         weights = self._source(b, self.result.layout(b), names)
-        given = {x: self._source(x, self.result.layout(x), names) for x in dict.fromkeys(node.inputs) if x is not None}
+        given = self._beside(node, v, (plan.conv.c.a.tensor, plan.conv.c.b.tensor), names)
         images = given[plan.conv.c.a.tensor] = self._source(a, self.result.layout(a), names)
         element = self._elements(node, given, names)[number]
         assert not isinstance(element, Joint)
@@ -383,6 +419,17 @@ class Lowering:
         body = minimal_filtering(plan, element, images, weights, buffer, layout, sums, self.machine)
         body += schedule(kernel(buffer, zero_halo(buffer, layout)), self.machine).body
         self._add(kernel(buffer, body), {**names, buffer: v}, node)
+
+    def _beside(
+        self, node: Node, v: Value, factors: tuple[Value, Value], names: dict[Buffer, Value]
+    ) -> dict[Value, Source]:
+        """The inputs of a contraction for `v`: what is no factor as that wants it."""
+        given = {}
+        for x in dict.fromkeys(node.inputs):
+            if x is not None:
+                held = x if x in factors or is_number(x) else self._in(x, self.layouts.beside(x, v))
+                given[x] = self._source(held, self.result.layout(held), names)
+        return given
 
     def _transformed(self, plan: Plan, sums: Order) -> Value:
         """The weights as Winograd's products read them."""
@@ -401,7 +448,8 @@ class Lowering:
                 source, table = (
                     self._source(x, self.result.layout(x), names) for x in (w, const(winograd.transform()))
                 )
-                self._copy(new, plan.conv.transformed(source, table), names, w)
+                nest = self._filling(new, computed(new, plan.conv.transformed(source, table)))
+                self._copy(new, nest, names, w)
         return self.copies[w, layout]
 
 

@@ -4,6 +4,7 @@ Rewrites of a nest that are chosen by its shape alone: strides of the loops, whi
 
     split       for i < 35 {f(i)}     ->  for o < 2 {vector l < 16 {f(16 o + l)}} vector l < 16 {f(19 + l)}
     privatize   for i < n {t += f(i)} ->  as split, each lane with a sum of its own; the lanes are added up at the end
+    digits      for i < 48 {f(i // 16, i % 16)} ->  for o < 3 {for l < 16 {f(o, l)}}
     merge       for i {for j < n {f(n i + j)}}  ->  for k {f(k)}
     transpose   of tiles in registers, where elements are neighbours along one loop and are stored along another
     collapse    for i {for j < n {f(i, j)}}     ->  for k {f(k // n, k % n)}
@@ -11,6 +12,7 @@ Rewrites of a nest that are chosen by its shape alone: strides of the loops, whi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -51,9 +53,50 @@ class Machine:
 
 def schedule(nest: Nest, machine: Machine) -> Nest:
     """`nest` with its loops merged, vectorised and shared out."""
-    body = _merge(nest.body)
+    body = _merge(_digits(nest.body))
     body = _vectorize(body, machine)
     return replace(nest, body=share(body))
+
+
+# -- digits -----------------------------------------------------------------------------------------------------------
+def _digits(body: Block) -> Block:
+    """Loops become one for each digit of their index, where places are counted in digits."""
+    if not any(True for at in indices(body) for _ in _divided(at)):
+        return body
+    result: list[Stmt] = []
+    for s in body:
+        if isinstance(s, If):
+            s = replace(s, body=_digits(s.body))
+        if isinstance(s, For) and s.kind == "serial":
+            s = _in_digits(s)
+            s = replace(s, body=_digits(s.body))
+        result.append(s)
+    return tuple(result)
+
+
+def _in_digits(s: For) -> For:
+    """`s` as nested loops, if fewer divisions are left then."""
+    before = _divisions(s.body, s.index)
+    for atom in before:
+        n = atom.divisor // math.gcd(atom.divisor, atom.index.terms.get(s.index, 0))
+        if 1 < n < s.index.extent and s.index.extent % n == 0:
+            high, low = Index(f"{s.index.name}o", s.index.extent // n), Index(f"{s.index.name}l", n)
+            body = with_index(s.body, {s.index: high * n + low})
+            if len({**_divisions(body, high), **_divisions(body, low)}) < len(before):
+                return _in_digits(For(high, "serial", (_in_digits(For(low, "serial", body)),)))
+    return s
+
+
+def _divisions(body: Block, index: Index) -> dict[Quotient | Remainder, None]:
+    """The quotients and remainders of what `index` is in."""
+    return dict.fromkeys(a for at in indices(body) for a in _divided(at) if index in index_variables(a.index))
+
+
+def _divided(at: Linear) -> Iterator[Quotient | Remainder]:
+    for atom in at.terms:
+        if isinstance(atom, (Quotient, Remainder)):
+            yield atom
+            yield from _divided(atom.index)
 
 
 # -- merge ------------------------------------------------------------------------------------------------------------
@@ -127,6 +170,12 @@ def is_map(s: For) -> bool:
         for x in statements(s.body)
         if isinstance(x, (Store, Update)) and x.buffer not in private
     )
+
+
+def is_vectorized(nest: Nest) -> bool:
+    """True if `nest` reads vectors, but for what is left at the ends of loops."""
+    vectors = [s for s in statements(nest.body) if isinstance(s, For) and s.kind == "vector"]
+    return any(isinstance(e, Load) for v in vectors for s in statements(v.body) for e in exprs(s))
 
 
 def _is_reduction(s: For) -> bool:
