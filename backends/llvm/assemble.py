@@ -69,11 +69,14 @@ def _text(nest: Nest, name: str, target: Target) -> str:
 def _steps(kernels: Kernels, memory: _Memory) -> tuple[dict[str, tuple[Nest, str]], Steps[Step, Place]]:
     """Each distinct kernel by its name, with what tells it from others, and the calls."""
     nests: dict[str, tuple[Nest, str]] = {}
+    names: dict[Nest, str] = {}  # nodes that are alike have one nest
 
     def step(kernel: Kernel) -> list[Step]:
-        description = fingerprint(kernel.nest)
-        name = f"k{hashlib.sha256(description.encode()).hexdigest()[:24]}"
-        nests.setdefault(name, (kernel.nest, description))
+        if kernel.nest not in names:
+            description = fingerprint(kernel.nest)
+            name = f"k{hashlib.sha256(description.encode()).hexdigest()[:24]}"
+            nests.setdefault(name, (kernel.nest, description))
+            names[kernel.nest] = name
         places = []
         for buffer, v in zip(kernel.nest.arguments, kernel.values, strict=True):
             slot, offset = memory.where(v)
@@ -83,7 +86,7 @@ def _steps(kernels: Kernels, memory: _Memory) -> tuple[dict[str, tuple[Nest, str
             slot, offset = memory.where(v)
             places.append(Place(slot, offset, memory.size(v), written=True))
         parallel = any(isinstance(s, For) and s.kind == "parallel" for s in statements(kernel.nest.body))
-        return [Step(kernel.nest, kernel.node, Call(name, tuple(places), parallel))]
+        return [Step(kernel.nest, kernel.node, Call(names[kernel.nest], tuple(places), parallel))]
 
     return nests, mapped(kernels, step, lambda v: Place(*memory.where(v), memory.size(v), written=False))
 

@@ -15,8 +15,8 @@ Where the layout of a value does not serve a reader, the reader takes a copy in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from graphc.index import Index, linear
 from graphc.ir import Value
@@ -41,6 +41,11 @@ class Part:
     whole: Read | None  # where the part is one tensor as it is
     moved: Value | None  # where the part is elements of one tensor, wherever they are in it
 
+    def on(self, values: Mapping[Value, Value]) -> Part:
+        """The same with other values in the place of those that are read."""
+        whole, moved = self.whole and self.whole.on(values), self.moved and values[self.moved]
+        return replace(self, reads=[r.on(values) for r in self.reads], whole=whole, moved=moved)
+
     def plain(self, read: Read, split: Split) -> Split | None:
         """How the output would be blocked if the tensor is, along an axis that is read index by index."""
         at, block = split
@@ -61,6 +66,11 @@ class Output:
     contraction: Contraction | None
     parts: list[Part]
     winograd: Plan | None = None
+
+    def on(self, values: Mapping[Value, Value]) -> Output:
+        """The same of other values."""
+        plan, c = self.winograd and self.winograd.on(values), self.contraction and self.contraction.on(values)
+        return Output(c, [p.on(values) for p in self.parts], plan)
 
     def halos(self) -> list[tuple[Value, Halo]]:
         """The factors of the contraction, and the padding that they should have."""

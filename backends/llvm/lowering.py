@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -25,6 +25,7 @@ from graphc.types import Array, Tensor, TensorType
 
 from ..codegen.scalars import register_type
 from ..codegen.target import Target
+from .alike import Made, Values, key_of, standing, values_of
 from .layouts import Halo, Layouts, Output, Part
 from .steps import Branch, Repeat
 
@@ -116,6 +117,10 @@ class Lowering:
         self.recorded: dict[Buffer, Value] = {}  # the inputs of the node that is looked at
         self.halos: dict[Value, Halo] = {}
         self.copies: dict[tuple[Value, Layout], Value] = {}
+        self.taken: list[tuple[Value, Callable[[Values], Value]]] = []  # by the node that is lowered
+        self.keys: dict[Node, Hashable] = {}
+        self.first: dict[Hashable, Node] = {}  # the first node that has a key
+        self.made: dict[Hashable, Made] = {}
 
     def lower(self, node: Node) -> None:
         """Add the kernels of `node`."""
@@ -123,7 +128,27 @@ class Lowering:
             halo = self.halos.get(v, ((0, 0),) * len(sizes(v)))
             self.result.layouts[v] = self.layouts.written(v, self.found[v], halo)
             self.homes[v] = self.kernels
+        layouts = [None if x is None else self.result.layout(x) for x in (*node.inputs, *node.outputs)]
+        key = self.keys[node], *layouts
+        made = self.made.get(key)
+        if made is not None:
+            self._make_again(made, node)
+            return
+        begin, shared = len(self.kernels), len(self.result.shared)
+        self.taken = []
         self._build(node)
+        own = [k for k in self.kernels[begin:] if isinstance(k, Kernel) and k.node is node]
+        alone = len(own) == 1 and own[0] is self.kernels[-1] and len(self.result.shared) == shared
+        if alone and {*own[0].values} <= {*values_of(node), *(copy for copy, _ in self.taken)}:
+            self.made[key] = Made(node, own[0].nest, own[0].values, tuple(self.taken))
+
+    def _make_again(self, made: Made, node: Node) -> None:
+        """Add the kernel of a node that is alike, on the values of `node`."""
+        values = standing(made.node, node)
+        for copy, take in made.taken:
+            values[copy] = take(values)
+        arguments = zip(made.nest.arguments, made.values, strict=True)
+        self._add(made.nest, {buffer: values[v] for buffer, v in arguments}, node)
 
     def move(self, x: Value, y: Value) -> None:
         """y = x, in memory of its own, row-major."""
@@ -146,6 +171,14 @@ class Lowering:
 
         What shows only when code is written is not seen.
         """
+        key = self.keys[node] = key_of(node)
+        first = self.first.setdefault(key, node)
+        if first is not node:
+            values = standing(first, node)
+            for v, w in zip(first.outputs, node.outputs, strict=True):
+                self.found[w] = self.found[v].on(values)
+                self._demand(self.found[w])
+            return
         reads: dict[Load, Read] = {}
         self.recorded.clear()
         given = {x: self._recorded(x, reads) for x in dict.fromkeys(node.inputs) if x is not None}
@@ -227,7 +260,7 @@ class Lowering:
         return None
 
     def _demand(self, found: Output) -> None:
-        for x, need in found.halos():
+        for x, need in found.halos() if found.contraction is not None else []:
             have = self.halos.get(x, need)
             self.halos[x] = tuple((max(a[0], b[0]), max(a[1], b[1])) for a, b in zip(have, need, strict=True))
 
@@ -246,7 +279,9 @@ class Lowering:
                 self.result.constants[copy] = constant
             else:
                 self._rearrange(x, copy)
-        return self.copies[x, new]
+        copy = self.copies[x, new]
+        self.taken.append((copy, lambda values: self._in(values[x], new)))
+        return copy
 
     def _rearrange(self, x: Value, copy: Value) -> None:
         """The kernel for a copy of `x`, or of what `x` is a rearrangement of, where vectors can do that."""
@@ -450,7 +485,9 @@ class Lowering:
                 )
                 nest = self._filling(new, computed(new, plan.conv.transformed(source, table)))
                 self._copy(new, nest, names, w)
-        return self.copies[w, layout]
+        new = self.copies[w, layout]
+        self.taken.append((new, lambda values: self._transformed(plan.on(values), sums)))
+        return new
 
 
 def is_number(x: Value) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from graphc.expr import Call, Const, Element, Expr, Load, Reduce, Select
@@ -39,6 +39,10 @@ class Read:
 
     tensor: Value
     index: tuple[Linear, ...]
+
+    def on(self, values: Mapping[Value, Value]) -> Read:
+        """The same with other values in the place of those that are read."""
+        return Read(values[self.tensor], self.index)
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,10 @@ class Contraction:
         """True if lanes are neighbours in the rows of an image, `b`, which is read where it lies."""
         lane = self.indices[self.lanes]
         return any(lane in i.terms and any(t in self.axes for t in i.terms) for i in self.b.index)
+
+    def on(self, values: Mapping[Value, Value]) -> Contraction:
+        """The same of other values."""
+        return replace(self, a=self.a.on(values), b=self.b.on(values))
 
     def reach(self, read: Read, shape: Sequence[int]) -> list[tuple[int, int]]:
         """How far a factor, of this shape, is read beyond its ends."""

@@ -12,13 +12,14 @@ The points are 0, ±5/8, ±3/2 and ∞: the usual 0, ±1, ±2 lose a factor of f
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from graphc.expr import Element, Expr, Source, call, cast, constant, over
 from graphc.index import Index, IndexLike, Linear, linear, unflatten
+from graphc.ir import Value
 from graphc.loops.contraction import Contraction, Digit, Read, Tiling, steps, tiling, tiling_of
 from graphc.loops.layout import Layout, columns
 from graphc.loops.schedule import Machine, pieces
@@ -238,6 +239,10 @@ class Plan:
     groups: int
     products: Contraction
     tiling: Tiling
+
+    def on(self, values: Mapping[Value, Value]) -> Plan:
+        """The same of other values."""
+        return replace(self, conv=replace(self.conv, c=self.conv.c.on(values)), products=self.products.on(values))
 
     @property
     def bands(self) -> int:
