@@ -20,9 +20,9 @@ from typing import TypeGuard
 from graphc.expr import Buffer, Call, Element, Expr, Load, constant
 from graphc.index import Atom, Index, IndexLike, Linear, divide, index_variables, linear, substitute_index
 from graphc.loops.compose import sizes
-from graphc.loops.contraction import LINE, Contraction, Order, Tiling, find_sum, logical_index, variables_of
+from graphc.loops.contraction import Contraction, Order, Tiling, find_sum, logical_index, variables_of
 from graphc.loops.functions import is_long
-from graphc.loops.layout import Layout
+from graphc.loops.layout import LINE, Layout
 from graphc.loops.nest import Alloc, Block, For, Kind, Prefetch, Stmt, Store
 from graphc.loops.schedule import GRAIN, Machine, pieces, share
 from graphc.traverse import rewrite, substitute, walk

@@ -16,7 +16,7 @@ from functools import cache
 from graphc.expr import Call, Const, Element, Expr, Load, Reduce, Select
 from graphc.index import Index, Linear, Quotient, index_variables, linear
 from graphc.ir import Value
-from graphc.loops.layout import Layout, Part
+from graphc.loops.layout import ALIASES, LINE, PAGE, Layout, Part
 from graphc.loops.schedule import Machine
 from graphc.ops.base import static_shape
 from graphc.traverse import walk
@@ -24,9 +24,6 @@ from graphc.types import DType
 
 LEAST = 1 << 12  # multiplications below which the general schedule does as well
 UNROLLED = 256  # multiply-adds in the innermost loop
-PAGE = 4096  # bytes between addresses that meet in one set of the first cache
-LINE = 64  # bytes of a line of a cache
-ALIASES = 12  # elements of a tile that would be too many there
 GAIN = 2  # least cycles saved, for each element of an image, by lanes along its rows
 REUSE = 256  # multiplications with each element of a factor from which on packing it costs next to nothing
 BUSY = 8  # sums side by side that hide the latency of one
