@@ -5,9 +5,9 @@ the code that is made for it, serves all.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
 
 from graphc.equality import op_key
+from graphc.frozen import Frozen
 from graphc.ir import Node, Value
 from graphc.loops.compose import known, looked_at
 from graphc.loops.nest import Nest
@@ -17,8 +17,7 @@ from graphc.ops.fused import Fused
 Values = Mapping[Value, Value]
 
 
-@dataclass(frozen=True, eq=False)
-class Made:
+class Made(Frozen, eq=False):
     """The one kernel of a node, for others that are alike.
 
     Attributes:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import CompileError
+from graphc.frozen import Frozen
 from graphc.interpret import Data, evaluate
 from graphc.ir import Graph, Node, Value, retype
 from graphc.limits import check_deadline
@@ -90,8 +90,7 @@ def why_not(node: Node, target: Target, check: Check = check_code, depth: int = 
     return None
 
 
-@dataclass(frozen=True, eq=False)
-class _Region:
+class _Region(Frozen, eq=False):
     """Consecutive nodes: a native program, or one node for NumPy's kernels."""
 
     nodes: list[Node]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from graphc.errors import CompileError
+from graphc.frozen import Frozen
 from graphc.ir import Graph, Node, Value, substitute
 from graphc.loops.compose import sizes
 from graphc.loops.layout import row_major
@@ -41,16 +41,14 @@ def own_inputs(node: Node) -> list[Value | None]:
 
 
 # -- what a node is ---------------------------------------------------------------------------------------------------
-@dataclass(frozen=True, eq=False)
-class Inlined:
+class Inlined(Frozen, eq=False):
     """A body on values from around it: its nodes in order, and its outputs."""
 
     nodes: list[Node]
     outputs: tuple[Value, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Choice:
+class Choice(Frozen, eq=False):
     """An If: the branch is chosen by `condition`."""
 
     condition: Value
@@ -61,8 +59,7 @@ class Choice:
         return self.branches
 
 
-@dataclass(frozen=True, eq=False)
-class Trips:
+class Trips(Frozen, eq=False):
     """A Loop or Scan: `body`, again and again, on the cells (going, number, *carried), which `start` fills first."""
 
     form: Repetition

@@ -10,10 +10,10 @@ import ctypes
 import itertools
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from graphc.frozen import Frozen
 from graphc.types import Array
 
 from ..codegen.team import CANCEL, FIRST, RECORD, RECORDS, STATUS, TEAM, THREADS, TOO_MANY_TRIPS, TRIPS, TURN, at
@@ -25,8 +25,7 @@ ARENA, CONSTANTS, TIMES, ARRAYS = 0, 1, 2, 3  # slots of the block; arrays have 
 START, SUM, COUNT, TIMED = 0, 8, 16, 24  # of one call: when it began first, nanoseconds, how often; bytes of all that
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(Frozen):
     """`size` bytes at `offset` of what is in a slot: the arena, the constants, the times, or an array."""
 
     slot: int
@@ -44,8 +43,7 @@ class Place:
         )
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(Frozen):
     """A kernel by name, and where its arguments are. `parallel`: it has a share for each thread, others have one."""
 
     kernel: str
@@ -112,8 +110,7 @@ def driver(calls: Calls) -> str:
     return "\n".join([*lines, ""])
 
 
-@dataclass(frozen=True)
-class Unit:
+class Unit(Frozen):
     """What one claim covers: a call that has shares, or a chain of calls of which none has, done by one thread.
 
     `waits`: all that was called before must be done before any of it starts.

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from graphc.frozen import Frozen
 from graphc.index import Index, linear
 from graphc.ir import Value
 from graphc.loops.compose import known, sizes
@@ -30,8 +31,7 @@ Halo = tuple[tuple[int, int], ...]
 Split = tuple[int, int]  # an axis, and how many neighbours along it are a block
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
+class Part(Frozen, eq=False):
     """What is read for the elements of an output from `start` on along `axis`, which have `indices`."""
 
     axis: int

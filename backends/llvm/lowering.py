@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from graphc.expr import Boxes, Buffer, Element, Expr, Form, Joint, Load, Ordering, Source, bounded
+from graphc.frozen import Frozen
 from graphc.index import Index, Linear, linear
 from graphc.ir import Node, Value
 from graphc.loops import winograd
@@ -30,8 +31,7 @@ from .layouts import Halo, Layouts, Output, Part
 from .steps import Branch, Repeat
 
 
-@dataclass(frozen=True, eq=False)
-class Kernel:
+class Kernel(Frozen, eq=False):
     """A nest, the values that its arguments and its scratch hold, in order, and the node that it is for."""
 
     nest: Nest

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ExecutionError, ResourceLimit
+from graphc.frozen import Frozen
 from graphc.interpret import Data, evaluate
 from graphc.ir import Node, Value
 from graphc.limits import check_deadline, current_limits, time_left
@@ -36,8 +37,7 @@ NOWHERE: Mapping[int, Array] = MappingProxyType({})
 ENTER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
-@dataclass(frozen=True, eq=False)
-class Step:
+class Step(Frozen, eq=False):
     """One call: the kernel's nest, the node that it came from (None for a copy), and where its arguments are."""
 
     nest: Nest
@@ -50,8 +50,7 @@ class Step:
         return sum(n * b.dtype.numpy.itemsize for b, n in self.nest.touched().items())
 
 
-@dataclass(frozen=True)
-class Resident:
+class Resident(Frozen):
     """A value in the arena: `size` bytes at `offset`, in use from step `first` to step `last`."""
 
     value: str

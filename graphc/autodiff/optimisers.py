@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
+from graphc.frozen import Frozen
 from graphc.ir import Value
 from graphc.ops.base import const, lift
 from graphc.ops.math import Pow, Sqrt
 from graphc.ops.minmax import Clip, Max
-from graphc.record import Record
 from graphc.types import float64
 
 
@@ -37,7 +37,7 @@ class Optimiser(Protocol):
         ...
 
 
-class _ByRate(Record):
+class _ByRate(Frozen):
     """The only factor is the learning rate itself."""
 
     def factors(self, rate: Value, count: Value) -> tuple[Value, ...]:
@@ -95,7 +95,7 @@ class RMSProp(_ByRate):
         return x - rate * g / (_sqrt(h) + self.epsilon), h
 
 
-class Adam(Record):
+class Adam(Frozen):
     """v ← β₁ v + (1 − β₁) g, h ← β₂ h + (1 − β₂) g², x ← x − R′ v / (√h + ε) (Kingma and Ba 2015).
 
     R′ = R √(1 − β₂ᵗ) / (1 − β₁ᵗ) with t = T + 1 corrects for v and h being zeros at first (the last paragraph of the
@@ -150,7 +150,7 @@ class Clipping(Protocol):
         ...
 
 
-class ClipByValue(Record):
+class ClipByValue(Frozen):
     """g ← min(max(g, −limit), limit), each element for itself."""
 
     limit: float
@@ -159,7 +159,7 @@ class ClipByValue(Record):
         return [Clip().apply((g, lift(-self.limit, g), lift(self.limit, g)))[0] for g in gradients]
 
 
-class ClipByNorm(Record):
+class ClipByNorm(Frozen):
     """g ← g · min(1, limit / ‖g‖), where the norm is that of all gradients together (Pascanu et al. 2013)."""
 
     limit: float

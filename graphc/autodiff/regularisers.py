@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from graphc.frozen import Frozen
 from graphc.ir import Value
 from graphc.ops.math import Abs
-from graphc.record import Record
 
 
 class Regulariser(Protocol):
@@ -18,7 +18,7 @@ class Regulariser(Protocol):
         ...
 
 
-class L1(Record):
+class L1(Frozen):
     """λ Σ |w|: drives weights to zero (lasso, Tibshirani 1996). Its gradient is λ sign(w)."""
 
     strength: float
@@ -28,7 +28,7 @@ class L1(Record):
         return size.sum() * self.strength
 
 
-class L2(Record):
+class L2(Frozen):
     """λ Σ w²: keeps weights small (ridge; weight decay in SGD). Its gradient is 2λ w."""
 
     strength: float
@@ -37,7 +37,7 @@ class L2(Record):
         return (w * w).sum() * self.strength
 
 
-class ElasticNet(Record):
+class ElasticNet(Frozen):
     """λ₁ Σ |w| + λ₂ Σ w² (Zou and Hastie 2005)."""
 
     l1: float

@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
+from graphc.frozen import Frozen
 from graphc.ir import Value
 from graphc.ops.base import const, lift
 from graphc.ops.logic import where
 from graphc.ops.math import Cos, Exp
 from graphc.ops.minmax import Min
-from graphc.record import Record
 from graphc.types import float32
 
 
@@ -25,7 +25,7 @@ class Schedule(Protocol):
         ...
 
 
-class Constant(Record):
+class Constant(Frozen):
     """R."""
 
     rate: float
@@ -34,7 +34,7 @@ class Constant(Record):
         return const(self.rate, float32)
 
 
-class Stairstep(Record):
+class Stairstep(Frozen):
     """R · factor^⌊T / every⌋: step decay."""
 
     rate: float
@@ -46,7 +46,7 @@ class Stairstep(Record):
         return _power(self.factor, (step / self.every).cast(float32)) * self.rate
 
 
-class Exponential(Record):
+class Exponential(Frozen):
     """R · factor^(T / every)."""
 
     rate: float
@@ -57,7 +57,7 @@ class Exponential(Record):
         return _power(self.factor, step.cast(float32) / self.every) * self.rate
 
 
-class Cosine(Record):
+class Cosine(Frozen):
     """final + (R − final) · (1 + cos(π T / steps)) / 2, and `final` after `steps` (Loshchilov and Hutter 2017)."""
 
     rate: float
@@ -70,7 +70,7 @@ class Cosine(Record):
         return (wave + 1.0) * ((self.rate - self.final) / 2) + self.final
 
 
-class WarmUp(Record):
+class WarmUp(Frozen):
     """R(T) of `then` at T − steps, after a line from 0 to its first rate: R(0) · (T + 1) / (steps + 1)."""
 
     steps: int

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeGuard
 
 from graphc.expr import Buffer, Call, Element, Expr, Load, constant
+from graphc.frozen import Frozen
 from graphc.index import Atom, Index, IndexLike, Linear, divide, index_variables, linear, substitute_index
 from graphc.loops.compose import sizes
 from graphc.loops.contraction import Contraction, Order, Tiling, find_sum, logical_index, variables_of
@@ -31,8 +32,7 @@ from graphc.traverse import rewrite, substitute, walk
 Steps = Callable[[Index, Mapping[Index, IndexLike], Linear, int], Block]
 
 
-@dataclass(frozen=True)
-class Panel:
+class Panel(Frozen):
     """`count` times `vectors` of `lanes`, `step` apart, from lane `start` on; `valid` lanes of each are stored."""
 
     start: int
@@ -158,8 +158,7 @@ def contract(
     return share(body) if shared and c.work >= GRAIN else body
 
 
-@dataclass(frozen=True)
-class Ahead:
+class Ahead(Frozen):
     """Which of `count` tiles this is: each fetches its part of the panel of `b` that comes next, at `index` + 1."""
 
     index: Atom
@@ -192,8 +191,7 @@ def _apart(c: Contraction, k: int, machine: Machine) -> list[tuple[int, int, int
     return [f for f in found if f[1]]
 
 
-@dataclass(frozen=True)
-class _Core:
+class _Core(Frozen):
     """One tile: accumulators set to zero, the sums, and the output stored."""
 
     c: Contraction

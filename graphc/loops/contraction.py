@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 
 from graphc.expr import Call, Const, Element, Expr, Load, Reduce, Select
+from graphc.frozen import Frozen
 from graphc.index import Index, Linear, Quotient, index_variables, linear
 from graphc.ir import Value
 from graphc.loops.layout import ALIASES, LINE, PAGE, Layout, Part
@@ -30,8 +31,7 @@ BUSY = 8  # sums side by side that hide the latency of one
 MAX_HALO = 128  # elements of padding on one side that a buffer may have
 
 
-@dataclass(frozen=True)
-class Read:
+class Read(Frozen):
     """A tensor that an expression reads, and where."""
 
     tensor: Value
@@ -42,8 +42,7 @@ class Read:
         return Read(values[self.tensor], self.index)
 
 
-@dataclass(frozen=True)
-class Digit:
+class Digit(Frozen):
     """A loop over the output: index of `axis` = Σ scale · digit."""
 
     axis: int
@@ -51,8 +50,7 @@ class Digit:
     extent: int
 
 
-@dataclass(frozen=True)
-class Contraction:
+class Contraction(Frozen):
     """What there is to know of a sum of products before the layouts of its operands are.
 
     Attributes:
@@ -206,8 +204,7 @@ def _packs(product: _Product, is_constant: Callable[[Value], bool]) -> Callable[
     return lambda x: is_constant(x) or (2 * size[x] <= max(size.values()) and REUSE * size[x] <= work)
 
 
-@dataclass(frozen=True)
-class _Product:
+class _Product(Frozen):
     """A sum of products: the loops over the output, their variables, those of the sum, the factors, and its type."""
 
     digits: tuple[Digit, ...]
@@ -350,8 +347,7 @@ def _thin(a: Read, b: Read, i: Index, product: _Product, machine: Machine) -> bo
 
 
 # -- layouts ----------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Tiling:
+class Tiling(Frozen):
     """Vectors of lanes, and elements of the tile, that are in registers at one time; and the depth of unrolling."""
 
     vectors: int
@@ -417,8 +413,7 @@ def _cycles(vectors: int, tile: int, spread: bool) -> float:
     return max(vectors * tile / 2, 0.6 * loads, 4 if vectors * tile < 8 else 0) + 0.25
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(Frozen):
     """The reduction's loops: `outer` ones in order, then `inner`, unrolled; `block` splits it, blocks outermost."""
 
     outer: tuple[int, ...]

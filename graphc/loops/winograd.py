@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from graphc.expr import Element, Expr, Source, call, cast, constant, over
+from graphc.frozen import Frozen
 from graphc.index import Index, IndexLike, Linear, linear, unflatten
 from graphc.ir import Value
 from graphc.loops.contraction import Contraction, Digit, Read, Tiling, steps, tiling, tiling_of
@@ -61,8 +62,7 @@ def _weights() -> Array:
     return np.array([*rows, [0, 0, 1]])
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(Frozen):
     """A spatial axis: y at o reads x at o + dilation · k + start for 0 ≤ k < 3.
 
     Attributes:
@@ -92,8 +92,7 @@ class Axis:
         return ((self.tiles - 1) * OUTPUTS + WINDOW) * self.dilation - 1 + self.start
 
 
-@dataclass(frozen=True)
-class Winograd:
+class Winograd(Frozen):
     """A convolution that can be computed so.
 
     Attributes:
@@ -221,8 +220,7 @@ BANDS = (14, 28, 42, 56, 84, 112, 196)  # tiles in a band, about
 GROUPS = (1, 2, 4, 8, 16)
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Frozen):
     """Tiles in bands, maps in groups; a band for a group is the share of a thread.
 
     Attributes:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from graphc.dims import unknown
 from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError
 from graphc.expr import Element, Expr, Source, as_position, call, cast, guard, over, position, select, wide
+from graphc.frozen import Frozen
 from graphc.index import Linear
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
@@ -259,8 +259,7 @@ class RoiAlign(Op):
         return Cost(8 * samples * elements(ys[0]), traffic(xs, ys))
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(Frozen):
     """The samples of the regions along an axis, as values that broadcast with (R, rows, samples, columns, samples).
 
     Attributes:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 
+from graphc.frozen import Frozen
 from graphc.ir import Graph, Node, Value, rebuild
 from graphc.ops.base import const, normalize_axis
 from graphc.ops.control import Loop
@@ -79,8 +79,7 @@ def _stack(graph: Graph) -> Graph:
     return rebuild(graph, visit)
 
 
-@dataclass(frozen=True)
-class _Way:
+class _Way(Frozen):
     """What each trip gives, and what its elements are joined to: along a new axis, or one that they have."""
 
     slice: Value

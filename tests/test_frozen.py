@@ -1,4 +1,4 @@
-"""`Record`: held to what `@dataclass(frozen=True)` does with the same fields."""
+"""`Frozen`: held to what `@dataclass(frozen=True)` does with the same fields."""
 
 import copy
 import dataclasses
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from graphc.record import Record
+from graphc.frozen import Frozen
 
 
-class Shared(Record):
+class Shared(Frozen):
     a: int
     b: tuple[int, ...] = ()
     c: int = field(default=7, metadata={"onnx": False})
@@ -79,7 +79,7 @@ def test_fields_cannot_be_assigned(cls):
 
 
 def test_what_a_subclass_checks():
-    class Positive(Record):
+    class Positive(Frozen):
         n: int
 
         def __post_init__(self):
@@ -89,3 +89,14 @@ def test_what_a_subclass_checks():
     assert Positive(1).n == 1
     with pytest.raises(ValueError, match="n is 0"):
         Positive(0)
+
+
+def test_comparison_by_identity():
+    class One(Frozen, eq=False):
+        n: int
+
+    x = One(1)
+    assert x == x
+    assert x != One(1)
+    assert len({x, One(1)}) == 2
+    assert hash(x) == object.__hash__(x)
