@@ -11,8 +11,19 @@ from graphc.index import Index, Linear, linear
 from graphc.ir import Node, Value
 from graphc.loops import winograd
 from graphc.loops.compose import computed, contents, elements, immediate, sizes, stored
-from graphc.loops.contract import contract
-from graphc.loops.contraction import MAX_HALO, Contraction, Order, Read, lanes_of, match, order, packed, tiling
+from graphc.loops.contract import Result, contract
+from graphc.loops.contraction import (
+    MAX_HALO,
+    Contraction,
+    Order,
+    Read,
+    find_sum,
+    lanes_of,
+    match,
+    order,
+    packed,
+    tiling,
+)
 from graphc.loops.layout import Layout, row_major
 from graphc.loops.lower import kernel, lower, lower_together, part, slice_at, zero_gaps, zero_halo
 from graphc.loops.nest import Block, For, Nest, Store
@@ -113,6 +124,7 @@ class Lowering:
         self.kernels = self.result.kernels
         self.homes: dict[Value, Kernels] = {}  # where the kernel is that makes a value; not those given from outside
         self.found: dict[Value, Output] = {}
+        self.joint: set[Node] = set()  # the outputs are made together
         self.recorded: dict[Buffer, Value] = {}  # the inputs of the node that is looked at
         self.halos: dict[Value, Halo] = {}
         self.copies: dict[tuple[Value, Layout], Value] = {}
@@ -149,7 +161,8 @@ class Lowering:
         reads: dict[Load, Read] = {}
         self.recorded.clear()
         given = {x: self._recorded(x, reads) for x in dict.fromkeys(node.inputs) if x is not None}
-        for v, element in zip(node.outputs, self._elements(node, given, {}), strict=True):
+        made = self._elements(node, given, {})
+        for v, element in zip(node.outputs, made, strict=True):
             register_type(v.dtype)
             shape = sizes(v)
             if 0 in shape or isinstance(element, Joint):
@@ -166,6 +179,10 @@ class Lowering:
                 self._demand(self.found[v])
             else:
                 self.found[v] = Output(None, [self._part(element, shape, reads, 0, 0, None)])
+        ordered = any(isinstance(e, Ordering) for e in made)
+        summed = all(self.found[v].contraction is not None for v in node.outputs)
+        if len(made) > 1 and (ordered or (summed and _have_one_sum(made, sizes(node.outputs[0])))):
+            self.joint.add(node)
 
     def _part(
         self, element: Element, shape: Sequence[int], reads: dict[Load, Read], axis: int, start: int, size: int | None
@@ -311,35 +328,38 @@ class Lowering:
         kernels.append(Kernel(nest, tuple(self.hold(names[b]) for b in nest.arguments), node, scratch))
 
     def _build(self, node: Node) -> None:
-        for number, v in enumerate(node.outputs):
-            found, layout = self.found[v], self.result.layouts[v]
-            c = found.contraction
+        """A kernel for each output, or one for those that are made together."""
+        for outputs in [node.outputs] if node in self.joint else [(v,) for v in node.outputs]:
+            found = self.found[outputs[0]]
             if found.winograd is not None:
-                self._filter(node, number, v, found.winograd)
-                continue
-            if c is not None:
-                self._contract(node, number, v, c, layout)
-                continue
-            given: dict[Value, Source] = {}
-            names: dict[Buffer, Value] = {}
-            for x in dict.fromkeys(node.inputs):
-                if x is not None:
-                    held = self._in(x, self.layouts.read(x, v, found))
-                    given[x] = self._source(held, self.result.layout(held), names)
-            element = self._elements(node, given, names)[number]
-            if isinstance(element, Ordering):
-                self._order(node, element, names)
-                return
-            buffer = Buffer("y", v.dtype, layout.size)
-            if isinstance(element, Boxes) and found.parts:
-                self._boxes(node, v, element, buffer, names)
-                continue
-            nest = lower(buffer, layout, element, self.layouts.domain(found, layout))
-            shared = copied(nest)
-            if shared is not None:
-                self.result.shared[v] = self.hold(names[shared[0]]), shared[1]
+                self._filter(node, outputs, found.winograd)
+            elif found.contraction is not None:
+                self._contract(node, outputs, found.contraction)
             else:
-                self._add(schedule(nest, self.machine), {**names, buffer: v}, node)
+                self._map(node, outputs[0])
+
+    def _map(self, node: Node, v: Value) -> None:
+        found, layout = self.found[v], self.result.layouts[v]
+        given: dict[Value, Source] = {}
+        names: dict[Buffer, Value] = {}
+        for x in dict.fromkeys(node.inputs):
+            if x is not None:
+                held = self._in(x, self.layouts.read(x, v, found))
+                given[x] = self._source(held, self.result.layout(held), names)
+        element = self._elements(node, given, names)[node.outputs.index(v)]
+        if isinstance(element, Ordering):
+            self._order(node, element, names)
+            return
+        buffer = Buffer("y", v.dtype, layout.size)
+        if isinstance(element, Boxes) and found.parts:
+            self._boxes(node, v, element, buffer, names)
+            return
+        nest = lower(buffer, layout, element, self.layouts.domain(found, layout))
+        shared = copied(nest)
+        if shared is not None:
+            self.result.shared[v] = self.hold(names[shared[0]]), shared[1]
+        else:
+            self._add(schedule(nest, self.machine), {**names, buffer: v}, node)
 
     def _order(self, node: Node, form: Ordering, names: dict[Buffer, Value]) -> None:
         """All outputs by one kernel."""
@@ -380,7 +400,8 @@ class Lowering:
         at = (layout.offset(moved) - own.offset(index)).number
         return None if at is None else (x, at)
 
-    def _contract(self, node: Node, number: int, v: Value, c: Contraction, layout: Layout) -> None:
+    def _contract(self, node: Node, outputs: Sequence[Value], c: Contraction) -> None:
+        v = outputs[0]
         lanes = lanes_of(c.a, c.b, self.machine)
         tiles = tiling(c, lanes, self.machine)
         names: dict[Buffer, Value] = {}
@@ -392,33 +413,45 @@ class Lowering:
         given[c.a.tensor] = self._source(a, self.result.layout(a), names)
         if c.a.tensor is not c.b.tensor:
             given[c.b.tensor] = self._source(b, self.result.layout(b), names)
-        element = self._elements(node, given, names)[number]
-        assert not isinstance(element, Joint)
-        buffer = Buffer("y", v.dtype, layout.size)
-        whole = self.layouts.covers_gaps(c, layout, node.inputs)
+        results = self._results(node, outputs, given, names)
+        whole = all(self.layouts.covers_gaps(c, r.layout, node.inputs) for r in results)
         body = contract(
-            c, element, buffer, layout, tiles,
+            c, results, tiles,
             lanes=lanes, padded=is_packed, whole=whole, sums=sums, machine=self.machine,
         )  # fmt: skip
-        body += schedule(kernel(buffer, zero_halo(buffer, layout)), self.machine).body
-        self._add(kernel(buffer, body), {**names, buffer: v}, node)
+        self._add_results(node, results, body, names)
 
-    def _filter(self, node: Node, number: int, v: Value, plan: Plan) -> None:
-        """The output by Winograd's minimal filtering."""
-        layout = self.result.layouts[v]
+    def _filter(self, node: Node, outputs: Sequence[Value], plan: Plan) -> None:
+        """The outputs by Winograd's minimal filtering."""
+        v, c = outputs[0], plan.conv.c
         names: dict[Buffer, Value] = {}
-        a = self._in(plan.conv.c.a.tensor, self.layouts.spread(self.found[v], plan.lanes))
+        a = self._in(c.a.tensor, self.layouts.spread(self.found[v], plan.lanes))
         sums = order(plan.products, plan.inputs)
         b = self._transformed(plan, sums)
         weights = self._source(b, self.result.layout(b), names)
-        given = self._beside(node, v, (plan.conv.c.a.tensor, plan.conv.c.b.tensor), names)
-        images = given[plan.conv.c.a.tensor] = self._source(a, self.result.layout(a), names)
-        element = self._elements(node, given, names)[number]
-        assert not isinstance(element, Joint)
-        buffer = Buffer("y", v.dtype, layout.size)
-        body = minimal_filtering(plan, element, images, weights, buffer, layout, sums, self.machine)
-        body += schedule(kernel(buffer, zero_halo(buffer, layout)), self.machine).body
-        self._add(kernel(buffer, body), {**names, buffer: v}, node)
+        given = self._beside(node, v, (c.a.tensor, c.b.tensor), names)
+        images = given[c.a.tensor] = self._source(a, self.result.layout(a), names)
+        results = self._results(node, outputs, given, names)
+        body = minimal_filtering(plan, results, images, weights, sums, self.machine)
+        self._add_results(node, results, body, names)
+
+    def _results(
+        self, node: Node, outputs: Sequence[Value], given: dict[Value, Source], names: dict[Buffer, Value]
+    ) -> list[Result]:
+        """What a contraction makes; the buffers for it are added to `names`."""
+        results: list[Result] = []
+        for v, element in zip(node.outputs, self._elements(node, given, names), strict=True):
+            if v in outputs:
+                assert not isinstance(element, Joint)
+                layout = self.result.layouts[v]
+                results.append(Result(element, Buffer("y", v.dtype, layout.size), layout))
+        names.update((r.target, v) for r, v in zip(results, outputs, strict=True))
+        return results
+
+    def _add_results(self, node: Node, results: Sequence[Result], body: Block, names: dict[Buffer, Value]) -> None:
+        targets = [r.target for r in results]
+        halos = tuple(s for r in results for s in zero_halo(r.target, r.layout))
+        self._add(kernel(targets, (*body, *schedule(kernel(targets, halos), self.machine).body)), names, node)
 
     def _beside(
         self, node: Node, v: Value, factors: tuple[Value, Value], names: dict[Buffer, Value]
@@ -451,6 +484,13 @@ class Lowering:
                 nest = self._filling(new, computed(new, plan.conv.transformed(source, table)))
                 self._copy(new, nest, names, w)
         return self.copies[w, layout]
+
+
+def _have_one_sum(forms: Sequence[Form], shape: Sequence[int]) -> bool:
+    """True if contractions for outputs of one shape are of the same sums."""
+    index = [linear(Index(f"o{k}", n)) for k, n in enumerate(shape)]
+    found = [find_sum(f(*index)) for f in forms if not isinstance(f, Joint)]
+    return len({None if f is None else f[0] for f in found}) == 1
 
 
 def is_number(x: Value) -> bool:
