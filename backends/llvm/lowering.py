@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -31,6 +31,7 @@ from graphc.loops.schedule import is_vectorized, schedule
 from graphc.loops.winograd import PRODUCTS, Plan
 from graphc.loops.winograd_nest import minimal_filtering
 from graphc.ops.base import Constant, const
+from graphc.ops.fused import Fused
 from graphc.traverse import walk
 from graphc.types import Array, TensorType
 
@@ -162,27 +163,34 @@ class Lowering:
         self.recorded.clear()
         given = {x: self._recorded(x, reads) for x in dict.fromkeys(node.inputs) if x is not None}
         made = self._elements(node, given, {})
-        for v, element in zip(node.outputs, made, strict=True):
-            register_type(v.dtype)
-            shape = sizes(v)
-            if 0 in shape or isinstance(element, Joint):
-                self.found[v] = Output(None, [])
-                continue
-            if isinstance(element, Boxes):
-                parts = zip(element.starts, element.sizes, element.parts, strict=True)
-                found = [self._part(e, shape, reads, element.axis, start, n) for start, n, e in parts if n]
-                self.found[v] = Output(None, found)
-                continue
-            contraction = match(element, shape, reads, lambda x: contents(x) is not None, self.machine)
-            if contraction is not None and self._takes(contraction):
-                self.found[v] = Output(contraction, [], self._winograd(contraction))
-                self._demand(self.found[v])
-            else:
-                self.found[v] = Output(None, [self._part(element, shape, reads, 0, 0, None)])
+        self.found.update((v, self._look(form, v, reads)) for v, form in zip(node.outputs, made, strict=True))
+        first, *others = node.outputs
         ordered = any(isinstance(e, Ordering) for e in made)
-        summed = all(self.found[v].contraction is not None for v in node.outputs)
-        if len(made) > 1 and (ordered or (summed and _have_one_sum(made, sizes(node.outputs[0])))):
+        summed = all(self.found[v].contraction for v in node.outputs)
+        if others and (ordered or (summed and _have_one_sum(made, sizes(first)))):
             self.joint.add(node)
+        elif isinstance(node.op, Fused):
+            before = {first: self._recorded(first, reads)}
+            for v in others:
+                form = self._elements(node, given, {}, before)[node.outputs.index(v)]
+                self.found[v] = self._look(form, v, reads)
+                before[v] = self._recorded(v, reads)
+        for v in node.outputs:
+            if self.found[v].contraction is not None:
+                self._demand(self.found[v])
+
+    def _look(self, form: Form, v: Value, reads: dict[Load, Read]) -> Output:
+        register_type(v.dtype)
+        shape = sizes(v)
+        if 0 in shape or isinstance(form, Joint):
+            return Output(None, [])
+        if isinstance(form, Boxes):
+            parts = zip(form.starts, form.sizes, form.parts, strict=True)
+            return Output(None, [self._part(e, shape, reads, form.axis, start, n) for start, n, e in parts if n])
+        contraction = match(form, shape, reads, lambda x: contents(x) is not None, self.machine)
+        if contraction is not None and self._takes(contraction):
+            return Output(contraction, [], self._winograd(contraction))
+        return Output(None, [self._part(form, shape, reads, 0, 0, None)])
 
     def _part(
         self, element: Element, shape: Sequence[int], reads: dict[Load, Read], axis: int, start: int, size: int | None
@@ -216,8 +224,17 @@ class Lowering:
 
         return Source(x.dtype, layout.shape, at, contents(x), flat=lambda position: Load(buffer, position))
 
-    def _elements(self, node: Node, given: dict[Value, Source], names: dict[Buffer, Value]) -> tuple[Form, ...]:
-        """The elements of a node's outputs; constants inside of it get buffers, which are added to `names`."""
+    def _elements(
+        self,
+        node: Node,
+        given: dict[Value, Source],
+        names: dict[Buffer, Value],
+        before: Mapping[Value, Source] | None = None,
+    ) -> tuple[Form, ...]:
+        """The elements of a node's outputs; constants inside of it get buffers, which are added to `names`.
+
+        What is made of outputs that are there `before` reads them.
+        """
         inside: dict[Value, Source] = {}
 
         def constant(x: Value) -> Source:
@@ -225,7 +242,12 @@ class Lowering:
                 inside[x] = self._source(x, row_major(sizes(x)), names)
             return inside[x]
 
-        return elements(node.op, node.outputs, [None if x is None else given[x] for x in node.inputs], constant)
+        xs = [None if x is None else given[x] for x in node.inputs]
+        return elements(node.op, node.outputs, xs, constant, before or {})
+
+    def _before(self, node: Node, number: int, names: dict[Buffer, Value]) -> dict[Value, Source]:
+        """The outputs of `node` before this one, where they lie."""
+        return {y: self._source(y, self.result.layout(y), names) for y in node.outputs[:number]}
 
     def _takes(self, c: Contraction) -> bool:
         """True if the contraction can be built: halos that are not large."""
@@ -346,7 +368,8 @@ class Lowering:
             if x is not None:
                 held = self._in(x, self.layouts.read(x, v, found))
                 given[x] = self._source(held, self.result.layout(held), names)
-        element = self._elements(node, given, names)[node.outputs.index(v)]
+        number = node.outputs.index(v)
+        element = self._elements(node, given, names, self._before(node, number, names))[number]
         if isinstance(element, Ordering):
             self._order(node, element, names)
             return
@@ -358,8 +381,16 @@ class Lowering:
         shared = copied(nest)
         if shared is not None:
             self.result.shared[v] = self.hold(names[shared[0]]), shared[1]
-        else:
-            self._add(schedule(nest, self.machine), {**names, buffer: v}, node)
+            return
+        nest = schedule(nest, self.machine)
+        between = self._moved(v)
+        if between is not None and self._moved(between) is not None:
+            origins: dict[Buffer, Value] = {}
+            source = self._origin(v, origins)
+            direct = schedule(lower(buffer, layout, lambda *i: source[i]), self.machine)
+            if is_vectorized(direct):
+                nest, names = direct, origins
+        self._add(nest, {**names, buffer: v}, node)
 
     def _order(self, node: Node, form: Ordering, names: dict[Buffer, Value]) -> None:
         """All outputs by one kernel."""
@@ -440,7 +471,8 @@ class Lowering:
     ) -> list[Result]:
         """What a contraction makes; the buffers for it are added to `names`."""
         results: list[Result] = []
-        for v, element in zip(node.outputs, self._elements(node, given, names), strict=True):
+        before = self._before(node, node.outputs.index(outputs[0]), names)
+        for v, element in zip(node.outputs, self._elements(node, given, names, before), strict=True):
             if v in outputs:
                 assert not isinstance(element, Joint)
                 layout = self.result.layouts[v]
