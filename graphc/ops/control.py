@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.dims import Dim, Symbol, SymDim, dim_max, unknown
-from graphc.dims import substitute as substitute_dim
+from graphc.dims import Dim, dim_max, unknown
 from graphc.errors import CompileError, ExecutionError, InvalidModel, ResourceLimit, ShapeError, TypeMismatch
 from graphc.interpret import interpret
 from graphc.ir import Cost, Graph, Op, Value, substitute
@@ -23,8 +22,10 @@ from graphc.ops.base import const, normalize_axis
 from graphc.ops.bodies import Repetition, body_cost, fit_loop, fitted_inputs, leaving
 from graphc.ops.generate import zeros_like
 from graphc.ops.indexing import Gather
+from graphc.ops.logic import Identity
+from graphc.ops.scan_outputs import ScanOutputs
 from graphc.ops.unroll import fits, slice_at, stacked
-from graphc.types import Array, OptionalType, TensorType, Type, bool_, int64, join, unify
+from graphc.types import Array, DType, OptionalType, TensorType, Type, bool_, int64, join, unify
 
 
 # -- If ---------------------------------------------------------------------------------------------------------------
@@ -93,11 +94,13 @@ class If(Op):
 
 
 def _known_condition(cond: Value | None) -> bool | None:
+    """What the condition is, where that is known."""
     known = None if cond is None else cond.const
     return bool(known.reshape(-1)[0]) if known is not None and known.size == 1 else None
 
 
-def _check_single(x: Value, dtype: Any, what: str) -> None:
+def _check_single(x: Value, dtype: DType, what: str) -> None:
+    """Raise unless `x` is one element of `dtype`, in a tensor of any rank."""
     if x.dtype is not dtype:
         raise TypeMismatch(f"{what} is {x.tensor}, expected {dtype.short}[]", value=x.name)
     if x.shape is not None and any(isinstance(d, int) and d != 1 for d in x.shape):
@@ -109,53 +112,6 @@ def _single(x: Array) -> Any:
     if x.size != 1:
         raise ExecutionError(f"expected a single element, got shape {list(x.shape)}")
     return x.reshape(-1)[0].item()
-
-
-# -- carried values ---------------------------------------------------------------------------------------------------
-def _stack(slices: Sequence[Array], type: TensorType, axis: int, bindings: dict[Symbol, int]) -> Array:
-    """The scan output made of one slice for each trip; `type` is that of a slice, for when there are none."""
-    if not slices:
-        empty = [_bound(d, bindings) for d in type.shape or ()]
-        empty.insert(axis, 0)
-        return np.empty(empty, type.dtype.numpy)
-    for trip, s in enumerate(slices):
-        if s.shape != slices[0].shape:
-            raise ExecutionError(
-                f"a scan output has shape {list(slices[0].shape)} in the first trip, {list(s.shape)} in trip {trip}"
-            )
-    return np.stack(slices, axis)
-
-
-def _bound(d: Dim, bindings: dict[Symbol, int]) -> int:
-    size = substitute_dim(d, bindings.get)
-    return 0 if isinstance(size, SymDim) else size
-
-
-def _bindings(values: Iterable[Value], data: Iterable[Any]) -> dict[Symbol, int]:
-    """What the sizes of the arrays say of the symbols in the types of `values`."""
-    found: dict[Symbol, int] = {}
-    for v, x in zip(values, data, strict=True):
-        if isinstance(v.type, TensorType) and v.type.shape is not None:
-            for d, n in zip(v.type.shape, x.shape, strict=True):
-                if isinstance(d, SymDim) and len(d.terms) == 1 and d.terms[0][1] == 1 and len(d.terms[0][0]) == 1:
-                    (atom,) = d.terms[0][0]
-                    if isinstance(atom, Symbol):
-                        found.setdefault(atom, n)
-    return found
-
-
-class _Slices:
-    """The slices of the scan outputs, held against the limit on a tensor's size while they come in."""
-
-    def __init__(self, count: int) -> None:
-        self.slices: list[list[Array]] = [[] for _ in range(count)]
-        self._bytes = [0] * count
-
-    def add(self, values: Sequence[Any]) -> None:
-        for i, x in enumerate(values):
-            self.slices[i].append(x)
-            self._bytes[i] += x.nbytes
-            current_limits().check(f"size of scan output {i} in bytes", self._bytes[i], "max_tensor_bytes")
 
 
 # -- Loop -------------------------------------------------------------------------------------------------------------
@@ -200,7 +156,8 @@ class Loop(Op):
         trips = None if trip_count is None else _single(trip_count)
         going = True if cond is None else _single(cond)
         most = current_limits().max_loop_trips
-        scans = _Slices(len(self.body.outputs) - 1 - count)
+        slices = self.body.outputs[1 + count :]
+        scans = ScanOutputs(slices)
         i = 0
         while going and (trips is None or i < trips):
             if i >= most:
@@ -214,10 +171,8 @@ class Loop(Op):
         for k, x in enumerate(carried):
             if x is None and not isinstance(self._final_type(k), OptionalType):
                 raise ExecutionError(f"carried value {k} is an empty optional, and no trip replaces it")
-        bindings = {} if i else _bindings(self.body.inputs[2:], xs)
-        slice_types = [v.tensor for v in self.body.outputs[1 + count :]]
-        stacked = [_stack(s, t, 0, bindings) for s, t in zip(scans.slices, slice_types, strict=True)]
-        return (*carried, *stacked)
+        given = zip(self.body.inputs[2:], map(_shape, xs), strict=True)
+        return (*carried, *scans.stacked([0 for _ in slices], [0 for _ in slices], given))
 
     def decompose(
         self, trip_count: Value | None = None, cond: Value | None = None, *xs: Value
@@ -298,7 +253,7 @@ class Loop(Op):
 
     def _keeps_going(self) -> bool:
         v = self.body.outputs[0]
-        while v.node is not None and v.node.op.name == "Identity" and v.node.inputs[0] is not None:
+        while v.node is not None and isinstance(v.node.op, Identity) and v.node.inputs[0] is not None:
             v = v.node.inputs[0]
         return v is self.body.inputs[1] or _known_condition(v) is True
 
@@ -359,21 +314,15 @@ class Scan(Op):
         (trips,) = lengths
         current_limits().check("trips of a Scan", trips, "max_loop_trips")
         count = len(states)
-        scans = _Slices(len(self.body.outputs) - count)
+        scans = ScanOutputs(self.body.outputs[count:])
+        shapes = [*map(_shape, states), *(x.shape[1:] for x in cut), *map(_shape, captured)]
         for i in range(trips):
             check_deadline()
             results = interpret(self.body, [*states, *(x[i] for x in cut), *captured])
             states = results[:count]
             scans.add(results[count:])
-        bindings = {} if trips else _bindings(self.body.inputs[:count], states)
-        stacked = []
-        for v, slices, axis, reverse in zip(
-            self.body.outputs[count:], scans.slices, self._output_axes, self._directions(False), strict=True
-        ):
-            rank = slices[0].ndim if slices else len(v.shape or ())
-            at = normalize_axis(axis, rank + 1)
-            stacked.append(_stack(slices[::-1] if reverse else slices, v.tensor, at, bindings))
-        return (*states, *stacked)
+        given = zip(self.body.inputs, shapes, strict=True)
+        return (*states, *scans.stacked(self._output_axes, self._directions(False), given))
 
     def decompose(self, *xs: Value) -> Sequence[Value] | None:
         """Trip after trip, where their number is known and small."""
@@ -500,6 +449,11 @@ class Scan(Op):
                 raise InvalidModel(f"{name} has {len(values)} entries, expected {count}")
             if "directions" in name and any(v not in (0, 1) for v in values):
                 raise InvalidModel(f"{name} is {list(values)}, expected 0 (forward) or 1 (reverse)")
+
+
+def _shape(x: Any) -> tuple[int, ...] | None:
+    """The shape of what is an array; None for sequences and optionals."""
+    return x.shape if isinstance(x, np.ndarray) else None
 
 
 def _cells(carried: Sequence[Value]) -> list[Value]:
