@@ -18,7 +18,7 @@ from graphc.interpret import interpret
 from graphc.ir import Cost, Graph, Op, Value, substitute
 from graphc.limits import check_deadline, current_limits
 from graphc.ops.adjoint import TripGradient, branch_gradients, trip_gradient
-from graphc.ops.base import const, normalize_axis
+from graphc.ops.base import const, normalize_axis, per_output
 from graphc.ops.bodies import Repetition, body_cost, fit_loop, fitted_inputs, leaving
 from graphc.ops.generate import zeros_like
 from graphc.ops.indexing import Gather
@@ -31,7 +31,10 @@ from graphc.types import Array, DType, OptionalType, TensorType, Type, bool_, in
 # -- If ---------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class If(Op):
-    """then_branch(captured) if cond else else_branch(captured). Inputs: cond, then the captured values. ONNX If-25.
+    """then_branch(captured) if cond else else_branch(captured). ONNX If-25.
+
+    Inputs: cond, one bool in a tensor of any rank; then the captured values, of any types. Outputs of the branches may
+    differ in shape, not in dtype.
 
     Attributes:
         then_branch, else_branch: graphs with one input for each captured value, and equally many outputs.
@@ -79,7 +82,7 @@ class If(Op):
 
     def grad(self, dy: Any, y: Any, cond: Value, *captured: Value) -> Sequence[Value | None]:
         """An If over the gradients of the branches."""
-        dys = dy if isinstance(dy, tuple) else (dy,)
+        dys = per_output(dy)
         graphs, needed = branch_gradients([self.then_branch, self.else_branch], [d is not None for d in dys])
         found = iter(If(*graphs).apply((cond, *captured, *(d for d in dys if d is not None))))
         return [None, *(next(found) if n else None for n in needed)]
@@ -119,9 +122,10 @@ def _single(x: Array) -> Any:
 class Loop(Op):
     """for i < trip_count while cond: (cond, *carried, *slices) = body(i, cond, *carried, *captured). ONNX Loop-25.
 
-    Inputs: trip_count or None, cond or None, the carried values, the captured values. Outputs: the carried values
-    after the last trip, then the slices of each trip stacked along a new first axis. Carried values may change shape
-    from trip to trip, and may be sequences.
+    Inputs: trip_count, one int64, or None where there is no bound; cond, one bool, or None for true; the carried
+    values; the captured values. Outputs: the carried values after the last trip, then the slices of each trip stacked
+    along a new first axis. Carried values may change shape from trip to trip, and may be sequences or optionals;
+    slices are tensors of one shape. More trips than `Limits.max_loop_trips` raise `ResourceLimit`.
 
     Attributes:
         body: inputs (i: i64[], cond: bool[], *carried, *captured), outputs (cond, *carried, *slices).
@@ -194,8 +198,8 @@ class Loop(Op):
         """Runs again, recording what each trip starts from, and then scans the records backwards."""
         carried, captured = self._split(xs)
         n, c, count = len(carried), len(captured), len(self.body.inputs) - len(captured)
-        dys = dy if isinstance(dy, tuple) else (dy,)
-        ys = y if isinstance(y, tuple) else (y,)
+        dys = per_output(dy)
+        ys = per_output(y)
         trip = trip_gradient(self.body, 2, 1, n, c, [d is not None for d in dys[n:]])
         record = Graph(self.body.inputs, [*self.body.outputs[: 1 + n], *self.body.inputs[:count]])
         records = Loop(record, c).apply(xs)[n:]
@@ -263,8 +267,9 @@ class Loop(Op):
 class Scan(Op):
     """(*states, *slices) = body(*states, *slices of the scan inputs, *captured) along the scan inputs. ONNX Scan-25.
 
-    Inputs: the initial states, the scan inputs, the captured values. Outputs: the final states, then the slices of
-    each trip stacked along a new axis.
+    Inputs: the initial states, the scan inputs, tensors of one length along the axes that they are cut along, the
+    captured values. Outputs: the final states, then the slices of each trip stacked along a new axis. Axes may be
+    negative. Scan inputs of different lengths raise `ExecutionError`.
 
     Attributes:
         body: inputs (*states, *slices, *captured), outputs (*states, *slices).
@@ -346,8 +351,8 @@ class Scan(Op):
         """Runs again, recording the states before each trip, and then scans everything backwards."""
         states, scanned, captured = self._split(xs)
         n, m, c = len(states), len(scanned), len(captured)
-        dys = dy if isinstance(dy, tuple) else (dy,)
-        ys = y if isinstance(y, tuple) else (y,)
+        dys = per_output(dy)
+        ys = per_output(y)
         trip = trip_gradient(self.body, 0, 0, n, c, [d is not None for d in dys[n:]])
         records: Sequence[Value] = ()
         if n:
