@@ -84,12 +84,8 @@ def _visit(node: Node, inputs: tuple[Value | None, ...]) -> Sequence[Value] | No
 
 def _flat_body(body: Graph) -> Graph | None:
     """`body` on rows of pixels; None where it has no such convolution, or does something else with images."""
-    convs = [n for n in body.nodes if isinstance(n.op, Conv)]
-    m = matched(body, convs[0].output, grouped) if len(convs) == 1 else None
-    image = static_shape(body.outputs[0])
-    if m is None or image is None or len(body.outputs) > 1 or m.is_shared(b) or not _is_awkward(m, image):
-        return None
-    if not all(n is m.node or _is_blind(n) for n in body.nodes):
+    m, image = _convolution(body), static_shape(body.outputs[0])
+    if m is None or image is None or not _is_awkward(m, image):
         return None
     rows = {v: row for v in body.inputs if (row := v if v is m.old(b) else _row(v, image)) is not None}
     if len(rows) < len(body.inputs):
@@ -99,6 +95,18 @@ def _flat_body(body: Graph) -> Graph | None:
     return Graph(list(rows.values()), outputs) if static_shape(outputs[0]) == _flat(image, image) else None
 
 
+def _convolution(body: Graph) -> Match | None:
+    """The grouped convolution in `body`, where nothing else tells pixels apart and nothing else reads its bias."""
+    seeing = [n.outputs[0] for n in body.nodes if not _is_blind(n)]
+    m = matched(body, seeing[0], grouped) if len(seeing) == len(body.outputs) == 1 else None
+    return None if m is None or m.is_shared(b) else m
+
+
+def _is_blind(node: Node) -> bool:
+    """True if the node does the same at each pixel, wherever that is."""
+    return isinstance(node.op, POINTWISE) or (isinstance(node.op, Constant) and node.op.value.size == 1)
+
+
 def _is_awkward(m: Match, image: Sizes) -> bool:
     """True if each pixel is computed of one, and the channels of a group are several, but do not fill vectors."""
     weights = static_shape(m[w])
@@ -106,11 +114,6 @@ def _is_awkward(m: Match, image: Sizes) -> bool:
         return False
     maps = weights[0] // m.op(grouped).group
     return maps > 1 and weights[1] > 1 and maps % LANES > 0
-
-
-def _is_blind(node: Node) -> bool:
-    """True if the node does the same at each pixel, wherever that is."""
-    return isinstance(node.op, POINTWISE) or (isinstance(node.op, Constant) and node.op.value.size == 1)
 
 
 def _row(v: Value, image: Sizes) -> Value | None:
