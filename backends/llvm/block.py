@@ -1,4 +1,7 @@
-"""The block of memory that describes a run to its driver: how it is laid out says codegen/team.py."""
+"""The block of memory that describes a run to its driver, and how that finds the data of arrays.
+
+How the block is laid out says codegen/team.py.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ class Block:
         self.words[THREADS // 8], self.words[TEAM // 8] = threads, 0 if team is None else team.address
 
 
-# -- arrays ------
+# -- arrays -----------------------------------------------------------------------------------------------------------
 def _header() -> int:
     """Where in an array object NumPy keeps the address of the data: right after what every Python object starts with.
 

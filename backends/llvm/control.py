@@ -100,6 +100,7 @@ def controlled(node: Node) -> Choice | Trips | None:
 
 
 def _inlined(graph: Graph, xs: Sequence[Value]) -> Inlined:
+    """`graph` on `xs`, in parts; its nodes are made anew."""
     nodes: list[Node] = []
 
     def visit(node: Node, inputs: tuple[Value | None, ...]) -> tuple[Value, ...] | None:
@@ -114,6 +115,7 @@ def _inlined(graph: Graph, xs: Sequence[Value]) -> Inlined:
 
 
 def _check_sizes(values: Sequence[Value], cells: Sequence[Value]) -> None:
+    """Raise `CompileError` where a value has other sizes than the cell that it goes to."""
     for v, cell in zip(values, cells, strict=False):
         if sizes(v) != sizes(cell):
             raise CompileError(f"{v.type} takes the place of {cell.type}")
@@ -146,11 +148,14 @@ def check_code(node: Node, target: Target) -> None:
 
 
 class _Region:
+    """Nodes that are lowered together, control flow among them: first all are looked at, then kernels are made."""
+
     def __init__(self, lowering: Lowering) -> None:
         self.lowering = lowering
         self.forms: dict[Node, Choice | Trips] = {}
 
     def analyse(self, nodes: Sequence[Node]) -> None:
+        """Find out what is control flow, and have the others analysed, those of bodies as well."""
         for node in nodes:
             form = controlled(node)
             if form is not None:
@@ -161,6 +166,7 @@ class _Region:
                 self.lowering.analyse(node)
 
     def lower(self, nodes: Sequence[Node]) -> None:
+        """Add the kernels of `nodes` to the body that is open."""
         for node in nodes:
             form = self.forms.get(node)
             if form is not None:
@@ -173,6 +179,7 @@ class _Region:
                 self.lowering.lower(node)
 
     def _choose(self, node: Node, form: Choice) -> None:
+        """A branch. The outputs of `node` are its cells."""
         condition = self.lowering.hold(form.condition)
         made = []
         for branch in form.branches:
@@ -183,6 +190,7 @@ class _Region:
         self.lowering.kernels.append(Branch(condition, *made))
 
     def _repeat(self, node: Node, form: Trips) -> None:
+        """A repetition. What it carries ends up in its cells, and slices are written where they belong as they come."""
         lowering, cells, repetition = self.lowering, form.cells, form.repetition
         going, number, *carried = cells
         last, stacked = node.outputs[: len(carried)], node.outputs[len(carried) :]
