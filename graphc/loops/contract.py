@@ -103,79 +103,108 @@ def contract(
         machine: for the size of the cache.
         shared: loops are shared out among threads, where that is worth it.
     """
-    outer = [k for k, d in enumerate(c.digits) if k not in (c.lanes, c.tile) and d.extent > 1]
-    long = 1 if c.tile is None else c.digits[c.tile].extent
-    both = {*variables_of(c.a)} & {*variables_of(c.b)}
-    batch = [k for k in outer if c.indices[k] in both]
-    rows = [k for k in outer if k not in batch]
-    itemsize = int(results[0].target.dtype.numpy.itemsize)
-    weights = c.digits[c.lanes].extent * math.prod(k.extent for k in c.axes) * itemsize
-    # A small `b` stays in the cache: rows outside, so that each of `a` is read once. So do tiles where the output does
-    # not stay there, and panels are neighbours in it: it is written from one end to the other then.
-    # Else panel after panel.
-    small = weights <= machine.cache // 2
-    written = math.prod(d.extent for k, d in enumerate(c.digits) if k not in batch) * itemsize
-    adjacent = padded and all(r.layout.is_last(c.lane_axis) for r in results)
-    tiles_outside = small and adjacent and written >= machine.cache
-    rows_outside = small and bool(rows)
+    body = _Loops(c, results, tiles, lanes, sums, machine, padded=padded, whole=whole).statements()
+    return share(body) if shared and c.work >= GRAIN else body
 
-    def core(panel: Panel, values: Mapping[int, IndexLike], at: IndexLike, tile: int) -> Block:
-        number, count = linear(at), -(-long // tiles.tile)
-        for k in reversed(rows):
+
+class _Loops:
+    """The loops around tiles. `batch` are the digits that both factors depend on, `rows` other ones that have a loop.
+
+    A small `b` stays in the cache: rows are outside, so that each of `a` is read once. So are tiles where the output
+    does not stay there, and panels are neighbours in it: it is written from one end to the other then. Else panel comes
+    after panel.
+    """
+
+    def __init__(
+        self,
+        c: Contraction,
+        results: Sequence[Result],
+        tiles: Tiling,
+        lanes: int,
+        sums: Order,
+        machine: Machine,
+        *,
+        padded: bool,
+        whole: bool,
+    ) -> None:
+        self.c, self.results, self.tiles, self.sums, self.machine = c, results, tiles, sums, machine
+        self.panels = panels(c.digits[c.lanes].extent, lanes, tiles.vectors, padded=padded, whole=whole)
+        self.long = 1 if c.tile is None else c.digits[c.tile].extent
+        both = {*variables_of(c.a)} & {*variables_of(c.b)}
+        outer = [k for k, d in enumerate(c.digits) if k not in (c.lanes, c.tile) and d.extent > 1]
+        self.batch = [k for k in outer if c.indices[k] in both]
+        self.rows = [k for k in outer if k not in self.batch]
+        itemsize = int(results[0].target.dtype.numpy.itemsize)
+        weights = c.digits[c.lanes].extent * math.prod(k.extent for k in c.axes) * itemsize
+        written = math.prod(d.extent for k, d in enumerate(c.digits) if k not in self.batch) * itemsize
+        small = weights <= machine.cache // 2
+        neighbours = padded and all(r.layout.is_last(c.lane_axis) for r in results)
+        self.tiles_outside = small and neighbours and written >= machine.cache
+        self.rows_outside = small and bool(self.rows)
+        self.fetches = padded and not self.tiles_outside and not self.rows_outside and c.tile is not None
+
+    def statements(self) -> Block:
+        if self.tiles_outside:
+            return self._over_rows(
+                [*self.batch, *self.rows],
+                {},
+                lambda v: self._over_tiles(
+                    lambda at, n: self._over_panels(v, lambda p, w: self._core(p, w, at, n)),
+                ),
+            )
+        if self.rows_outside:
+            return self._over_rows(
+                [*self.batch, *self.rows],
+                {},
+                lambda v: self._over_panels(v, lambda p, w: self._over_tiles(lambda at, n: self._core(p, w, at, n))),
+            )
+
+        def panel(p: Panel, values: Mapping[int, IndexLike]) -> Block:
+            return self._over_rows(self.rows, values, lambda v: self._over_tiles(lambda at, n: self._core(p, v, at, n)))
+
+        return self._over_rows(self.batch, {}, lambda v: self._over_panels(v, panel))
+
+    def _core(self, panel: Panel, values: Mapping[int, IndexLike], at: IndexLike, tile: int) -> Block:
+        c, tiles = self.c, self.tiles
+        number, count = linear(at), -(-self.long // tiles.tile)
+        for k in reversed(self.rows):
             number, count = number + linear(values[k]) * count, count * c.digits[k].extent
-        moving = [i for k in (c.lanes, *reversed(batch)) for i in linear(values[k]).terms]
-        fetches = padded and not tiles_outside and not rows_outside and c.tile is not None and moving
-        ahead = Ahead(moving[0], number, count) if fetches else None
+        moving = [i for k in (c.lanes, *reversed(self.batch)) for i in linear(values[k]).terms]
+        ahead = Ahead(moving[0], number, count) if self.fetches and moving else None
         start = linear(at) * tiles.tile
-        return _Core(c, results, tiles, sums, panel, dict(values), start, tile, ahead).statements()
+        return _Core(c, self.results, tiles, self.sums, panel, dict(values), start, tile, ahead).statements()
 
-    def tile_loops(inner: Callable[[IndexLike, int], Block]) -> Block:
+    def _over_tiles(self, inner: Callable[[IndexLike, int], Block]) -> Block:
         made: list[Stmt] = []
-        count, rest = divmod(long, tiles.tile)
+        count, rest = divmod(self.long, self.tiles.tile)
         if count:
             at = Index("tile", count)
-            body = inner(at if count > 1 else 0, tiles.tile)
+            body = inner(at if count > 1 else 0, self.tiles.tile)
             made += [For(at, "serial", body)] if count > 1 else body
         if rest:
             made += inner(count, rest)
         return tuple(made)
 
-    def panel_loops(values: Mapping[int, IndexLike], inner: Callable[..., Block]) -> Block:
+    def _over_panels(self, values: Mapping[int, IndexLike], inner: Callable[..., Block]) -> Block:
         made: list[Stmt] = []
-        for panel in panels(c.digits[c.lanes].extent, lanes, tiles.vectors, padded=padded, whole=whole):
+        for panel in self.panels:
             p = Index("panel", panel.count)
             at = (p * (panel.vectors * panel.lanes) if panel.count > 1 else linear(0)) + panel.start
-            body = inner(panel, {**values, c.lanes: at})
+            body = inner(panel, {**values, self.c.lanes: at})
             made += [For(p, "serial", body)] if panel.count > 1 else body
         return tuple(made)
 
-    def row_loops(numbers: Sequence[int], values: Mapping[int, IndexLike], inner: Callable[..., Block]) -> Block:
+    def _over_rows(self, numbers: Sequence[int], values: Mapping[int, IndexLike], inner: Callable[..., Block]) -> Block:
         if not numbers:
             return inner(values)
         k, *others = numbers
         made: list[Stmt] = []
-        for first, starts, step, count in _apart(c, k, machine):
+        for first, starts, step, count in _apart(self.c, k, self.machine):
             start, i = Index(f"s{k}", starts), Index(f"i{k}", count)
             at = i * step + start + first if starts > 1 else i * step + first
-            body: Block = (For(i, "serial", row_loops(others, {**values, k: at}, inner)),)
+            body: Block = (For(i, "serial", self._over_rows(others, {**values, k: at}, inner)),)
             made += (For(start, "serial", body),) if starts > 1 else body
         return tuple(made)
-
-    if tiles_outside:
-        body = row_loops(
-            [*batch, *rows], {}, lambda v: tile_loops(lambda at, n: panel_loops(v, lambda p, w: core(p, w, at, n)))
-        )
-    elif rows_outside:
-        body = row_loops(
-            [*batch, *rows], {}, lambda v: panel_loops(v, lambda p, w: tile_loops(lambda at, n: core(p, w, at, n)))
-        )
-    else:
-
-        def panel(p: Panel, values: Mapping[int, IndexLike]) -> Block:
-            return row_loops(rows, values, lambda v: tile_loops(lambda at, n: core(p, v, at, n)))
-
-        body = row_loops(batch, {}, lambda v: panel_loops(v, panel))
-    return share(body) if shared and c.work >= GRAIN else body
 
 
 @dataclass(frozen=True)
