@@ -17,6 +17,7 @@ from graphc.errors import GraphcError, InvalidModel
 from graphc.ir import Graph, Op, Value
 from graphc.ops import BY_NAME
 from graphc.ops.base import Constant
+from graphc.scanner import Scanner
 from graphc.text import inline_tensor
 from graphc.types import BY_SHORT, DType, MapType, OptionalType, SequenceType, Tensor, TensorType, Type, same_type
 
@@ -43,51 +44,23 @@ def parse(text: str, weights: Mapping[str, npt.ArrayLike] | None = None) -> Grap
     try:
         return parser.graph()
     except GraphcError as e:
-        line = text.count("\n", 0, parser.at) + 1
-        message = e.message if e.message.startswith("line ") else f"line {line}: {e.message}"
+        message = e.message if e.message.startswith("line ") else f"line {parser.line}: {e.message}"
         raise InvalidModel(message, node=e.node, value=e.value, hint=e.hint) from e
     except ValueError as e:  # a string or a number that is none
-        line = text.count("\n", 0, parser.at) + 1
-        raise InvalidModel(f"line {line}: {e}") from e
+        raise InvalidModel(f"line {parser.line}: {e}") from e
     except RecursionError:
         raise InvalidModel("the listing is nested too deeply") from None
 
 
-class _Parser:
+class _Parser(Scanner):
     def __init__(self, text: str, weights: Mapping[str, npt.ArrayLike]):
-        self.text, self.at, self.weights = text, 0, weights
+        super().__init__(text, _SPACE)
+        self.weights = weights
         self.values: dict[str, Value] = {}
         self.unknown: dict[str, SymDim] = {}  # as called in the listing -> as called in this process
         self.renamed: dict[str, str] = {}  # unknown sizes: inferred -> stated
 
-    # -- scanning -----------------------------------------------------------------------------------------------------
-    def skip(self) -> None:
-        match = _SPACE.match(self.text, self.at)
-        assert match is not None
-        self.at = match.end()
-
-    def accept(self, token: str) -> bool:
-        self.skip()
-        if not self.text.startswith(token, self.at):
-            return False
-        if token[-1].isalpha() and self.text[self.at + len(token) : self.at + len(token) + 1].isalnum():
-            return False
-        self.at += len(token)
-        return True
-
-    def expect(self, token: str) -> None:
-        if not self.accept(token):
-            found = self.text[self.at : self.at + 20].split("\n")[0]
-            raise InvalidModel(f"expected '{token}', found '{found}'")
-
-    def match(self, pattern: re.Pattern[str], what: str) -> str:
-        self.skip()
-        found = pattern.match(self.text, self.at)
-        if found is None:
-            raise InvalidModel(f"expected {what}, found '{self.text[self.at : self.at + 20]}'")
-        self.at = found.end()
-        return found.group()
-
+    # -- names --------------------------------------------------------------------------------------------------------
     def name(self) -> str:
         text = self.match(_NAME, "a name")
         return str(json.loads(text)) if text[0] == '"' else text
@@ -125,9 +98,7 @@ class _Parser:
             self.accept(",")
             self.skip()
         self.expect("}")
-        self.skip()
-        if self.at < len(self.text):
-            raise InvalidModel("text after the end of the graph")
+        self.end()
         return Graph(inputs, outputs, names, name=name)
 
     def parameters(self) -> list[Value]:

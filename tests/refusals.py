@@ -315,8 +315,9 @@ graph (%x: f32[1,3,8,8]) {
 graph (%x: f32[1,3,8,8]) {
   %w: f32[4,3,3,3] = const @w
   %0: f32[1,4,6,6] = Conv(%x, %w)
-  %1: f32[1,4,6,6] = Relu(%0)
-  return %0 as "conv", %1 as "relu"
+  %1: f32[1,4,1,1] = GlobalAveragePool(%0)
+  %2: f32[1,4,6,6] = Sub(%0, %1)
+  return %2 as "y"
 }""",
     "counted_loop": """
 graph (%c: bool[], %n: i64[], %x: f32[2]) {

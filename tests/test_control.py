@@ -166,6 +166,15 @@ class TestTypes:
         whole = Graph([a], Loop(graph)(const(np.array(0)), None, a))
         assert interpret(whole, [x])[1].shape == (0, 2, 3)
 
+    def test_slices_of_a_scan_without_trips_take_sizes_from_all_inputs(self):
+        """Those of a state, of a slice that is read, and of a captured value."""
+        (n, m, k), (s, a, c) = (sym(name) for name in "nmk"), (np.ones(shape, np.float32) for shape in (3, (4, 5), 6))
+        graph = body(lambda s, a, c: (s, s, a, c), s, a, c)
+        xs = tensor(float32, n), tensor(float32, m, 0, sym("j"), name="y"), tensor(float32, k, name="z")
+        whole = Graph(xs, Scan(graph, 1, scan_input_axes=(1,), scan_output_axes=(1, -2, 0), captured=1)(*xs))
+        got = interpret(whole, [s, np.zeros((4, 0, 5), np.float32), c])
+        assert [y.shape for y in got] == [(3,), (3, 0), (4, 0, 5), (0, 6)]
+
     def test_known_contents_reach_the_body(self):
         op = Fused(body(lambda a: a + a, STEP))
         doubled = op(const(np.array(21)))

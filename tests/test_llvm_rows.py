@@ -13,8 +13,10 @@ from test_conformance import compare
 from graphc.backends.llvm import LlvmBackend
 from graphc.interpret import interpret
 from graphc.ir import Graph, Op, Value
+from graphc.ops.arithmetic import Add
 from graphc.ops.base import const
 from graphc.ops.conv import Conv, ConvTranspose
+from graphc.ops.fused import Fused
 from graphc.ops.linear import Gemm, MatMul
 from graphc.ops.normalization import (
     BatchNormalization,
@@ -37,7 +39,7 @@ from graphc.ops.reduction import (
 )
 from graphc.ops.softmax import Hardmax, LogSoftmax, Softmax
 from graphc.runtime.backend import Options
-from graphc.types import TensorType, dtype_of, int64
+from graphc.types import TensorType, dtype_of, float32, int64
 
 FLOATS = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]
 X, C = (2, 24, 9, 17), (24,)
@@ -91,6 +93,17 @@ def test_matches_numpy(name: str, dtype: npt.DTypeLike) -> None:
     if name in ("hardmax", "max", "max-columns"):
         arrays[0][0, 3, 2, 5], arrays[0][1, 2] = np.nan, -np.inf
     check(op, arrays)
+
+
+@pytest.mark.parametrize("op", [Softmax(), Softmax(3), Add()], ids=["softmax-last", "softmax-3", "columns"])
+def test_pixels_that_are_told_apart(op: Op) -> None:
+    """What is fused to a convolution of single pixels and knows where in the image they are."""
+    x, w = (Value(TensorType(float32, s), name="xw"[i]) for i, s in enumerate([(1, 8, 5, 7), (12, 4, 1, 1)]))
+    conv = Conv(group=2)(x, w)
+    operands = [conv, const(np.arange(7), float32)] if isinstance(op, Add) else [conv]
+    rng = np.random.default_rng(0)
+    fused = Fused(Graph([x, w], op.apply(operands)))
+    check(fused, [rng.standard_normal(v.tensor.sizes).astype(np.float32) for v in (x, w)])
 
 
 @pytest.mark.parametrize("axes", [[0], [1], [2], [0, 2], [-1, -2], []], ids=str)

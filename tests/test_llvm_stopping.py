@@ -18,7 +18,8 @@ import graphc
 from graphc.backends.codegen.jit import compile_object, link
 from graphc.backends.codegen.target import host_target
 from graphc.backends.llvm import threads
-from graphc.backends.llvm.driver import Call, Place, driver
+from graphc.backends.llvm.calls import Call, Place
+from graphc.backends.llvm.driver import driver
 from graphc.backends.llvm.program import Program, Step
 from graphc.backends.llvm.threads import aligned, imported
 from graphc.loops.nest import Nest

@@ -28,7 +28,9 @@ from graphc.backends.codegen.target import host_target
 from graphc.backends.codegen.team import TRIPS
 from graphc.backends.llvm import LlvmBackend, lowering, program, threads
 from graphc.backends.llvm.block import Block
-from graphc.backends.llvm.driver import Call, Calls, Place, Unit, barriers, driver, record_count, timed, units
+from graphc.backends.llvm.calls import Call, Calls, Place, Unit, barriers, record_count, units
+from graphc.backends.llvm.clock import timed
+from graphc.backends.llvm.driver import driver
 from graphc.backends.llvm.steps import Branch, Repeat
 from graphc.backends.llvm.threads import Team, aligned, imported, thread_count
 from graphc.cpu import cgroup_quota, cpu_count

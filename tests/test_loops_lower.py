@@ -125,6 +125,16 @@ ROWS: dict[str, Row] = {
     ),
     "transpose": Row(lambda m, n: [(m, n)], lambda x: lambda i, j: x[j, i] * 3.0, lambda x: x.T * 3),
     "reshape": Row(lambda m, n: [(m, n)], lambda x: lambda i: x.at(i) - 1.0, lambda x: x.reshape(-1) - 1),
+    "digits": Row(
+        lambda m, n: [(m, 4, n)],
+        lambda x: lambda i, j: x[i, j % 4, j // 4] + 1.0,
+        lambda x: x.transpose(0, 2, 1).reshape(len(x), -1) + 1,
+    ),
+    "digits-of-digits": Row(
+        lambda m, n: [(m, 2, 3, n)],
+        lambda x: lambda i: x.at(i // 6 + (i % 6) * (x.shape[0] * x.shape[3])) + 1.0,
+        lambda x: x.reshape(6, -1).T.reshape(-1) + 1,
+    ),
     "positions": Row(
         lambda m, n: [(m, n)],
         lambda x: lambda i, j: x[i, j] + cast(position(j), float32),
@@ -256,6 +266,7 @@ def test_what_becomes_of_loops() -> None:
     assert kinds("leaky", 4, 9) == kinds("map", 4, 9)
     tile = [("unrolled", 4), ("vector", 4)]
     assert kinds("transpose", 4, 9) == [("serial", 2), *4 * tile, *4 * tile]
+    assert kinds("digits", 1, 4) == 4 * tile  # those of each digit
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 4, 8, 16])

@@ -52,6 +52,18 @@ def test_sequences(axis: int, new_axis: bool):
     assert last == 9
 
 
+def test_sequences_of_unknown_size():
+    """Along an axis of size 1 the slices are joined, whatever the others are; along another they might differ."""
+    graph = joined(ConcatFromSequence(1), static=False)
+    after = stack_sequences(graph)
+    assert after is not graph
+    np.testing.assert_array_equal(
+        interpret(after, [ROWS[0]])[0], np.concatenate([ROWS[0] * k for k in (1, 2, 3, 4)], 1)
+    )
+    graph = joined(ConcatFromSequence(0), static=False)
+    assert stack_sequences(graph) is graph
+
+
 def test_elements_that_grow_stay_in_a_sequence():
     i, c, s, a = (
         value(NUMBER, "i"),

@@ -1,14 +1,33 @@
 """The LLVM IR of a team of threads: how a run is handed out, how kernels are shared, and how idle threads wait.
 
-A kernel has as many shares as the run has threads (one, if it cannot be split). Each thread goes through the kernels
+A kernel has as many shares as the run has threads (one, if it cannot be split). Each thread goes through all kernels
 in order and takes the shares that nobody has taken yet, its own first. So nobody waits for a thread that the system has
 not woken yet, or has stopped: its shares are done by others, and when it comes it finds nothing left and catches up.
-Before a kernel that needs the results of earlier ones a thread waits until all their shares are done.
 
-A step has a turn: how many shares there are before it, counted on from run to run. It grows from each step to the next,
-so a share that was taken at a turn is free again when the kernel's next one comes, as it does in a loop, and who is
-late finds later turns written down. Which way the run goes at a branch is decided once, by whoever is there first, and
-written down with its turn; who comes later takes both from there, and so skips the trips that it missed.
+Turns. The turn of a step is how many shares there are before it, counted on from run to run; so it grows along the way
+that the run takes, through the trips of a loop too. The block counts the shares that are done.
+
+Claims. A step has a record: for each share the turn at which it was taken last. It is free for whoever comes at a later
+turn, and taken by exchanging that word for the turn. No thread goes on from a step before every share of it is taken,
+by itself or by others. Hence, once somebody is at turn t, all shares before t are taken, and who is late, with a turn
+that is not later than those words, takes nothing.
+
+Waiting. A step that touches what others wrote waits until as many shares are done as its turn says. These are exactly
+those before it: nobody takes one from there on before the count has come so far, because everybody passes that wait.
+What they wrote is seen, for `finish` adds to the count with release, and `await` reads it with acquire: whoever reads a
+count is behind all those that added to it. Claims need no such order; it is enough that only one exchange succeeds.
+
+Decisions. Which way a branch goes, or whether a loop goes on, is decided by whoever is there first, after waiting for
+all that is before it, and written into the record of the step together with the turn. Everybody takes the way and the
+turn from there. Who is late finds a later turn, perhaps of a later trip, goes on from that, and so skips the trips that
+it missed. The condition that it has read may be of any trip by then (so it is read atomically), but does not count. For
+whoever decides it is the right one: nobody passes a decision that is not written down, so nobody is there yet to change
+what it depends on. Between two visits to a decision at least one share is done, or else the old one would stand: a trip
+counts itself, and either branch writes the outputs.
+
+Leaving. When a run is cancelled, or a guard did not hold before a trip, threads leave, each when it sees that, but
+never with a share that it has taken and not finished. The others do what is left, or leave as well. So in the end as
+many shares are done as were taken, and the next run begins at that count, with all of them free.
 
 A waiting thread looks at a word of memory for some microseconds, then sleeps in the kernel until that word changes: an
 idle team uses no CPU. On Linux that is a futex; elsewhere it sleeps for short times between looks.
@@ -185,7 +204,6 @@ none:
   ret i64 -1
 }"""
 
-# Nobody goes beyond a decision that is not written down, so what `way` was read from has not changed if this is first.
 _DECIDE = """
 define i64 @decide(ptr %record, i64 %turn, i64 %way) nounwind {
 entry:

@@ -21,8 +21,9 @@ from graphc.types import Array
 from ..codegen.emit import emit, emitter
 from ..codegen.jit import compile_object, link
 from ..codegen.target import Target
+from .calls import ARENA, ARRAYS, CONSTANTS, Call, Place
 from .control import lower_region
-from .driver import ARENA, ARRAYS, CONSTANTS, Call, Place, driver
+from .driver import driver
 from .lowering import Kernel, Kernels, Lowered, copy_kernel
 from .program import Program, Resident, Step, calls
 from .steps import Repeat, Steps, bodies, mapped

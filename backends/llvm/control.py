@@ -25,6 +25,7 @@ from graphc.types import TensorType, bool_
 
 from ..codegen.emit import emit
 from ..codegen.target import Target
+from .alike import SharedLowering
 from .lowering import Kernel, Kernels, Lowered, Lowering
 from .steps import Branch, Repeat, bodies, leaves, mapped
 
@@ -62,7 +63,7 @@ class Choice(Frozen, eq=False):
 class Trips(Frozen, eq=False):
     """A Loop or Scan: `body`, again and again, on the cells (going, number, *carried), which `start` fills first."""
 
-    form: Repetition
+    repetition: Repetition
     start: Inlined
     body: Inlined
     cells: tuple[Value, ...]
@@ -97,6 +98,7 @@ def controlled(node: Node) -> Choice | Trips | None:
 
 
 def _inlined(graph: Graph, xs: Sequence[Value]) -> Inlined:
+    """`graph` on `xs`, in parts; its nodes are made anew."""
     nodes: list[Node] = []
 
     def visit(node: Node, inputs: tuple[Value | None, ...]) -> tuple[Value, ...] | None:
@@ -111,6 +113,7 @@ def _inlined(graph: Graph, xs: Sequence[Value]) -> Inlined:
 
 
 def _check_sizes(values: Sequence[Value], cells: Sequence[Value]) -> None:
+    """Raise `CompileError` where a value has other sizes than the cell that it goes to."""
     for v, cell in zip(values, cells, strict=False):
         if sizes(v) != sizes(cell):
             raise CompileError(f"{v.type} takes the place of {cell.type}")
@@ -130,7 +133,7 @@ def lower_region(
         nodes, outputs: a region, and those of its values that are read outside.
         target, threads, winograd: see `Lowering`.
     """
-    region = _Region(Lowering(outputs, target, threads, winograd))
+    region = _Region(SharedLowering(outputs, target, threads, winograd))
     region.analyse(nodes)
     region.lower(nodes)
     lowered = region.lowering.result
@@ -157,11 +160,14 @@ def check_code(node: Node, target: Target) -> None:
 
 
 class _Region:
+    """Nodes that are lowered together, control flow among them: first all are looked at, then kernels are made."""
+
     def __init__(self, lowering: Lowering) -> None:
         self.lowering = lowering
         self.forms: dict[Node, Choice | Trips] = {}
 
     def analyse(self, nodes: Sequence[Node]) -> None:
+        """Find out what is control flow, and have the others analysed, those of bodies as well."""
         for node in nodes:
             form = controlled(node)
             if form is not None:
@@ -172,6 +178,7 @@ class _Region:
                 self.lowering.analyse(node)
 
     def lower(self, nodes: Sequence[Node]) -> None:
+        """Add the kernels of `nodes` to the body that is open."""
         for node in nodes:
             form = self.forms.get(node)
             if form is not None:
@@ -184,6 +191,7 @@ class _Region:
                 self.lowering.lower(node)
 
     def _choose(self, node: Node, form: Choice) -> None:
+        """A branch. The outputs of `node` are its cells."""
         condition = self.lowering.hold(form.condition)
         made = []
         for branch in form.branches:
@@ -194,22 +202,23 @@ class _Region:
         self.lowering.kernels.append(Branch(condition, *made))
 
     def _repeat(self, node: Node, form: Trips) -> None:
-        lowering, cells = self.lowering, form.cells
+        """A repetition. What it carries ends up in its cells, and slices are written where they belong as they come."""
+        lowering, cells, repetition = self.lowering, form.cells, form.repetition
+        going, number, *carried = cells
+        last, stacked = node.outputs[: len(carried)], node.outputs[len(carried) :]
         self.lower(form.start.nodes)
         for x, cell in zip(form.start.outputs, cells, strict=True):
             lowering.move(x, cell)
-        last, stacked = node.outputs[: len(cells) - 2], node.outputs[len(cells) - 2 :]
-        lowering.result.shared.update((v, (cell, 0)) for v, cell in zip(last, cells[2:], strict=True))
-        going, number = cells[:2]
+        lowering.result.shared.update((v, (cell, 0)) for v, cell in zip(last, carried, strict=True))
         with self._inside() as body:
             lowering.homes.update((cell, body) for cell in cells)
             self.lower(form.body.nodes)
-            slices = zip(form.body.outputs[len(cells) :], stacked, form.form.axes, form.form.reverse, strict=True)
-            for x, y, axis, reverse in slices:
+            after, slices = form.body.outputs[: len(cells)], form.body.outputs[len(cells) :]
+            for x, y, axis, reverse in zip(slices, stacked, repetition.axes, repetition.reverse, strict=True):
                 if 0 not in sizes(y):
                     lowering.move_slice(x, y, axis, number, reverse=reverse)
-            self._deliver(form.body.outputs[: len(cells)], cells)
-        trips = form.form.trips if isinstance(form.form.trips, int) else None
+            self._deliver(after, cells)
+        trips = repetition.trips if isinstance(repetition.trips, int) else None
         lowering.kernels.append(Repeat(going, number, body, trips, stacked))
 
     @contextmanager
@@ -225,38 +234,57 @@ class _Region:
     def _deliver(self, values: Sequence[Value], cells: Sequence[Value]) -> None:
         """Bring `values`, which the body that ends here has computed, into `cells`, all at once.
 
-        A value is computed in its cell where nothing reads that any more by then; others are copied. One that is itself
-        in a cell is copied twice, since the other may be overwritten: a, b = b, a.
+        A value is computed in its cell where nothing reads that any more by then; others are copied.
         """
-        lowered, body = self.lowering.result, self.lowering.kernels
-        written: dict[Value, int] = {}
-        read: dict[Value, int] = {}
-        for n, step in enumerate(body):
-            for v, is_written in _touched(step):
-                root = lowered.find(v)[0]
-                if is_written:
-                    written.setdefault(root, n)
-                else:
-                    read[root] = n
+        lowered = self.lowering.result
         roots = [lowered.find(y)[0] for y in values]
+        written, read = _spans(lowered, self.lowering.kernels)
         moves = []
         for y, cell, root in zip(values, cells, roots, strict=True):
             if root is cell:
                 continue
-            layout = lowered.layout(root)
-            alone = layout.is_row_major and layout.size == row_major(sizes(y)).size and root not in lowered.shared
-            unread = root in written and read.get(cell, -1) < written[root] and cell not in roots
-            if alone and unread and root not in lowered.constants and root not in cells:
+            free = cell not in roots and root in written and read.get(cell, -1) < written[root]
+            if free and root not in cells and self._can_lie_elsewhere(root, y):
                 lowered.shared[root] = cell, 0
             else:
-                moves.append((y, cell, root))
-        for k, (y, cell, root) in enumerate(moves):
-            if root in cells:
+                moves.append((y, cell, root in cells))
+        self._copy(moves)
+
+    def _can_lie_elsewhere(self, root: Value, y: Value) -> bool:
+        """Whether `root`, in which `y` is, can be computed in a cell: it is `y`, row-major, in memory of its own."""
+        lowered = self.lowering.result
+        layout = lowered.layout(root)
+        whole = layout.is_row_major and layout.size == row_major(sizes(y)).size
+        return whole and root not in lowered.shared and root not in lowered.constants
+
+    def _copy(self, moves: Sequence[tuple[Value, Value, bool]]) -> None:
+        """Copy values into cells; those that are in a cell themselves, which may be overwritten, are put aside first.
+
+        a, b = b, a is c = b; d = a; a = c; b = d.
+        """
+        safe = []
+        for y, cell, is_in_cell in moves:
+            if is_in_cell:
                 aside = Value(y.type, name=y.name)
                 self.lowering.move(y, aside)
-                moves[k] = aside, cell, root
-        for y, cell, _ in moves:
+                y = aside
+            safe.append((y, cell))
+        for y, cell in safe:
             self.lowering.move(y, cell)
+
+
+def _spans(lowered: Lowered, body: Kernels) -> tuple[dict[Value, int], dict[Value, int]]:
+    """The step of `body` that first writes to the memory of a value, and the one that last reads it."""
+    written: dict[Value, int] = {}
+    read: dict[Value, int] = {}
+    for n, step in enumerate(body):
+        for v, is_written in _touched(step):
+            root = lowered.find(v)[0]
+            if is_written:
+                written.setdefault(root, n)
+            else:
+                read[root] = n
+    return written, read
 
 
 def _touched(step: Kernel | Branch[Kernel, Value] | Repeat[Kernel, Value]) -> Iterator[tuple[Value, bool]]:

@@ -22,7 +22,7 @@ from graphc.frozen import Frozen
 from graphc.index import Index, linear
 from graphc.ir import Value
 from graphc.loops.compose import known, sizes
-from graphc.loops.contraction import Contraction, Order, Read, Tiling, lanes_of, meets, packed
+from graphc.loops.contraction import Contraction, Order, Read, Tiling, is_worth_packing, lanes_of, packed
 from graphc.loops.layout import Layout, blocked, in_blocks, padded, row_major
 from graphc.loops.schedule import Machine
 from graphc.loops.winograd import Plan
@@ -169,9 +169,10 @@ class Layouts:
         """How a contraction reads the factor that has the lanes."""
         x: Value = c.b.tensor
         own, shape = self.of(x), sizes(x)
-        if known(x) is None and c.in_rows(own) and (c.along_rows or not meets(c, own, sums)):
+        panel = tiles.vectors * lanes
+        if known(x) is None and c.in_rows(own) and (c.along_rows or not is_worth_packing(c, own, sums, panel)):
             return own
-        return padded(shape, c.reach(c.b, shape)) if c.along_rows else packed(c, shape, tiles.vectors * lanes, sums)
+        return padded(shape, c.reach(c.b, shape)) if c.along_rows else packed(c, shape, panel, sums)
 
     def beside(self, x: Value, v: Value) -> Layout:
         """How a contraction for `v` reads `x`, which is no factor."""

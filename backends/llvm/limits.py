@@ -13,7 +13,8 @@ from ..codegen.jit import compile_object, link
 from ..codegen.target import Target
 from ..codegen.team import at
 from .block import Block
-from .driver import Call, Place, driver
+from .calls import Call, Place
+from .driver import driver
 from .program import ENTER
 from .threads import Team, aligned, imported, take
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -11,9 +11,20 @@ from graphc.frozen import Frozen
 from graphc.index import Index, Linear, linear
 from graphc.ir import Node, Value
 from graphc.loops import winograd
-from graphc.loops.compose import computed, elements, immediate, known, sizes, stored
-from graphc.loops.contract import contract
-from graphc.loops.contraction import MAX_HALO, Contraction, Order, Read, lanes_of, match, order, packed, tiling
+from graphc.loops.compose import computed, elements, immediate, known, looked_at, sizes, stored
+from graphc.loops.contract import Result, contract
+from graphc.loops.contraction import (
+    MAX_HALO,
+    Contraction,
+    Order,
+    Read,
+    find_sum,
+    lanes_of,
+    match,
+    order,
+    packed,
+    tiling,
+)
 from graphc.loops.layout import Layout, row_major
 from graphc.loops.lower import kernel, lower, lower_together, part, slice_at, zero_gaps, zero_halo
 from graphc.loops.nest import Block, For, Nest, Store
@@ -21,12 +32,12 @@ from graphc.loops.schedule import is_vectorized, schedule
 from graphc.loops.winograd import PRODUCTS, Plan
 from graphc.loops.winograd_nest import minimal_filtering
 from graphc.ops.base import Constant, const
+from graphc.ops.fused import Fused
 from graphc.traverse import walk
 from graphc.types import Array, Tensor, TensorType
 
 from ..codegen.scalars import register_type
 from ..codegen.target import Target
-from .alike import Made, Values, key_of, standing, values_of
 from .layouts import Halo, Layouts, Output, Part
 from .steps import Branch, Repeat
 
@@ -114,13 +125,10 @@ class Lowering:
         self.kernels = self.result.kernels
         self.homes: dict[Value, Kernels] = {}  # where the kernel is that makes a value; not those given from outside
         self.found: dict[Value, Output] = {}
+        self.joint: set[Node] = set()  # the outputs are made together
         self.recorded: dict[Buffer, Value] = {}  # the inputs of the node that is looked at
         self.halos: dict[Value, Halo] = {}
         self.copies: dict[tuple[Value, Layout], Value] = {}
-        self.taken: list[tuple[Value, Callable[[Values], Value]]] = []  # by the node that is lowered
-        self.keys: dict[Node, Hashable] = {}
-        self.first: dict[Hashable, Node] = {}  # the first node that has a key
-        self.made: dict[Hashable, Made] = {}
 
     def lower(self, node: Node) -> None:
         """Add the kernels of `node`."""
@@ -128,27 +136,7 @@ class Lowering:
             halo = self.halos.get(v, ((0, 0),) * len(sizes(v)))
             self.result.layouts[v] = self.layouts.written(v, self.found[v], halo)
             self.homes[v] = self.kernels
-        layouts = [None if x is None else self.result.layout(x) for x in (*node.inputs, *node.outputs)]
-        key = self.keys[node], *layouts
-        made = self.made.get(key)
-        if made is not None:
-            self._make_again(made, node)
-            return
-        begin, shared = len(self.kernels), len(self.result.shared)
-        self.taken = []
         self._build(node)
-        own = [k for k in self.kernels[begin:] if isinstance(k, Kernel) and k.node is node]
-        alone = len(own) == 1 and own[0] is self.kernels[-1] and len(self.result.shared) == shared
-        if alone and {*own[0].values} <= {*values_of(node), *(copy for copy, _ in self.taken)}:
-            self.made[key] = Made(node, own[0].nest, own[0].values, tuple(self.taken))
-
-    def _make_again(self, made: Made, node: Node) -> None:
-        """Add the kernel of a node that is alike, on the values of `node`."""
-        values = standing(made.node, node)
-        for copy, take in made.taken:
-            values[copy] = take(values)
-        arguments = zip(made.nest.arguments, made.values, strict=True)
-        self._add(made.nest, {buffer: values[v] for buffer, v in arguments}, node)
 
     def move(self, x: Value, y: Value) -> None:
         """y = x, in memory of its own, row-major."""
@@ -171,34 +159,38 @@ class Lowering:
 
         What shows only when code is written is not seen.
         """
-        key = self.keys[node] = key_of(node)
-        first = self.first.setdefault(key, node)
-        if first is not node:
-            values = standing(first, node)
-            for v, w in zip(first.outputs, node.outputs, strict=True):
-                self.found[w] = self.found[v].on(values)
-                self._demand(self.found[w])
-            return
         reads: dict[Load, Read] = {}
         self.recorded.clear()
         given = {x: self._recorded(x, reads) for x in dict.fromkeys(node.inputs) if x is not None}
-        for v, element in zip(node.outputs, self._elements(node, given, {}), strict=True):
-            register_type(v.dtype)
-            shape = sizes(v)
-            if 0 in shape or isinstance(element, Joint):
-                self.found[v] = Output(None, [])
-                continue
-            if isinstance(element, Boxes):
-                parts = zip(element.starts, element.sizes, element.parts, strict=True)
-                found = [self._part(e, shape, reads, element.axis, start, n) for start, n, e in parts if n]
-                self.found[v] = Output(None, found)
-                continue
-            contraction = match(element, shape, reads, lambda x: known(x) is not None, self.machine)
-            if contraction is not None and self._takes(contraction):
-                self.found[v] = Output(contraction, [], self._winograd(contraction))
+        made = self._elements(node, given, {})
+        self.found.update((v, self._look(form, v, reads)) for v, form in zip(node.outputs, made, strict=True))
+        first, *others = node.outputs
+        ordered = any(isinstance(e, Ordering) for e in made)
+        summed = all(self.found[v].contraction for v in node.outputs)
+        if others and (ordered or (summed and _have_one_sum(made, sizes(first)))):
+            self.joint.add(node)
+        elif isinstance(node.op, Fused):
+            before = {first: self._recorded(first, reads)}
+            for v in others:
+                form = self._elements(node, given, {}, before)[node.outputs.index(v)]
+                self.found[v] = self._look(form, v, reads)
+                before[v] = self._recorded(v, reads)
+        for v in node.outputs:
+            if self.found[v].contraction is not None:
                 self._demand(self.found[v])
-            else:
-                self.found[v] = Output(None, [self._part(element, shape, reads, 0, 0, None)])
+
+    def _look(self, form: Form, v: Value, reads: dict[Load, Read]) -> Output:
+        register_type(v.dtype)
+        shape = sizes(v)
+        if 0 in shape or isinstance(form, Joint):
+            return Output(None, [])
+        if isinstance(form, Boxes):
+            parts = zip(form.starts, form.sizes, form.parts, strict=True)
+            return Output(None, [self._part(e, shape, reads, form.axis, start, n) for start, n, e in parts if n])
+        contraction = match(form, shape, reads, lambda x: known(x) is not None, self.machine)
+        if contraction is not None and self._takes(contraction):
+            return Output(contraction, [], self._winograd(contraction))
+        return Output(None, [self._part(form, shape, reads, 0, 0, None)])
 
     def _part(
         self, element: Element, shape: Sequence[int], reads: dict[Load, Read], axis: int, start: int, size: int | None
@@ -230,10 +222,19 @@ class Lowering:
             reads[load] = Read(x, index)
             return load
 
-        return Source(x.dtype, layout.shape, at, x.const, flat=lambda position: Load(buffer, position))
+        return Source(x.dtype, layout.shape, at, looked_at(x), flat=lambda position: Load(buffer, position))
 
-    def _elements(self, node: Node, given: dict[Value, Source], names: dict[Buffer, Value]) -> tuple[Form, ...]:
-        """The elements of a node's outputs; constants inside of it get buffers, which are added to `names`."""
+    def _elements(
+        self,
+        node: Node,
+        given: dict[Value, Source],
+        names: dict[Buffer, Value],
+        before: Mapping[Value, Source] | None = None,
+    ) -> tuple[Form, ...]:
+        """The elements of a node's outputs; constants inside of it get buffers, which are added to `names`.
+
+        What is made of outputs that are there `before` reads them.
+        """
         inside: dict[Value, Source] = {}
 
         def constant(x: Value) -> Source:
@@ -241,7 +242,12 @@ class Lowering:
                 inside[x] = self._source(x, row_major(sizes(x)), names)
             return inside[x]
 
-        return elements(node.op, node.outputs, [None if x is None else given[x] for x in node.inputs], constant)
+        xs = [None if x is None else given[x] for x in node.inputs]
+        return elements(node.op, node.outputs, xs, constant, before or {})
+
+    def _before(self, node: Node, number: int, names: dict[Buffer, Value]) -> dict[Value, Source]:
+        """The outputs of `node` before this one, where they lie."""
+        return {y: self._source(y, self.result.layout(y), names) for y in node.outputs[:number]}
 
     def _takes(self, c: Contraction) -> bool:
         """True if the contraction can be built: halos that are not large."""
@@ -260,7 +266,7 @@ class Lowering:
         return None
 
     def _demand(self, found: Output) -> None:
-        for x, need in found.halos() if found.contraction is not None else []:
+        for x, need in found.halos():
             have = self.halos.get(x, need)
             self.halos[x] = tuple((max(a[0], b[0]), max(a[1], b[1])) for a, b in zip(have, need, strict=True))
 
@@ -279,9 +285,7 @@ class Lowering:
                 self.result.constants[copy] = constant
             else:
                 self._rearrange(x, copy)
-        copy = self.copies[x, new]
-        self.taken.append((copy, lambda values: self._in(values[x], new)))
-        return copy
+        return self.copies[x, new]
 
     def _rearrange(self, x: Value, copy: Value) -> None:
         """The kernel for a copy of `x`, or of what `x` is a rearrangement of, where vectors can do that."""
@@ -346,35 +350,47 @@ class Lowering:
         kernels.append(Kernel(nest, tuple(self.hold(names[b]) for b in nest.arguments), node, scratch))
 
     def _build(self, node: Node) -> None:
-        for number, v in enumerate(node.outputs):
-            found, layout = self.found[v], self.result.layouts[v]
-            c = found.contraction
+        """A kernel for each output, or one for those that are made together."""
+        for outputs in [node.outputs] if node in self.joint else [(v,) for v in node.outputs]:
+            found = self.found[outputs[0]]
             if found.winograd is not None:
-                self._filter(node, number, v, found.winograd)
-                continue
-            if c is not None:
-                self._contract(node, number, v, c, layout)
-                continue
-            given: dict[Value, Source] = {}
-            names: dict[Buffer, Value] = {}
-            for x in dict.fromkeys(node.inputs):
-                if x is not None:
-                    held = self._in(x, self.layouts.read(x, v, found))
-                    given[x] = self._source(held, self.result.layout(held), names)
-            element = self._elements(node, given, names)[number]
-            if isinstance(element, Ordering):
-                self._order(node, element, names)
-                return
-            buffer = Buffer("y", v.dtype, layout.size)
-            if isinstance(element, Boxes) and found.parts:
-                self._boxes(node, v, element, buffer, names)
-                continue
-            nest = lower(buffer, layout, element, self.layouts.domain(found, layout))
-            shared = copied(nest)
-            if shared is not None:
-                self.result.shared[v] = self.hold(names[shared[0]]), shared[1]
+                self._filter(node, outputs, found.winograd)
+            elif found.contraction is not None:
+                self._contract(node, outputs, found.contraction)
             else:
-                self._add(schedule(nest, self.machine), {**names, buffer: v}, node)
+                self._map(node, outputs[0])
+
+    def _map(self, node: Node, v: Value) -> None:
+        found, layout = self.found[v], self.result.layouts[v]
+        given: dict[Value, Source] = {}
+        names: dict[Buffer, Value] = {}
+        for x in dict.fromkeys(node.inputs):
+            if x is not None:
+                held = self._in(x, self.layouts.read(x, v, found))
+                given[x] = self._source(held, self.result.layout(held), names)
+        number = node.outputs.index(v)
+        element = self._elements(node, given, names, self._before(node, number, names))[number]
+        if isinstance(element, Ordering):
+            self._order(node, element, names)
+            return
+        buffer = Buffer("y", v.dtype, layout.size)
+        if isinstance(element, Boxes) and found.parts:
+            self._boxes(node, v, element, buffer, names)
+            return
+        nest = lower(buffer, layout, element, self.layouts.domain(found, layout))
+        shared = copied(nest)
+        if shared is not None:
+            self.result.shared[v] = self.hold(names[shared[0]]), shared[1]
+            return
+        nest = schedule(nest, self.machine)
+        between = self._moved(v)
+        if between is not None and self._moved(between) is not None:
+            origins: dict[Buffer, Value] = {}
+            source = self._origin(v, origins)
+            direct = schedule(lower(buffer, layout, lambda *i: source[i]), self.machine)
+            if is_vectorized(direct):
+                nest, names = direct, origins
+        self._add(nest, {**names, buffer: v}, node)
 
     def _order(self, node: Node, form: Ordering, names: dict[Buffer, Value]) -> None:
         """All outputs by one kernel."""
@@ -415,7 +431,8 @@ class Lowering:
         at = (layout.offset(moved) - own.offset(index)).number
         return None if at is None else (x, at)
 
-    def _contract(self, node: Node, number: int, v: Value, c: Contraction, layout: Layout) -> None:
+    def _contract(self, node: Node, outputs: Sequence[Value], c: Contraction) -> None:
+        v = outputs[0]
         lanes = lanes_of(c.a, c.b, self.machine)
         tiles = tiling(c, lanes, self.machine)
         names: dict[Buffer, Value] = {}
@@ -427,33 +444,46 @@ class Lowering:
         given[c.a.tensor] = self._source(a, self.result.layout(a), names)
         if c.a.tensor is not c.b.tensor:
             given[c.b.tensor] = self._source(b, self.result.layout(b), names)
-        element = self._elements(node, given, names)[number]
-        assert not isinstance(element, Joint)
-        buffer = Buffer("y", v.dtype, layout.size)
-        whole = self.layouts.covers_gaps(c, layout, node.inputs)
+        results = self._results(node, outputs, given, names)
+        whole = all(self.layouts.covers_gaps(c, r.layout, node.inputs) for r in results)
         body = contract(
-            c, element, buffer, layout, tiles,
+            c, results, tiles,
             lanes=lanes, padded=is_packed, whole=whole, sums=sums, machine=self.machine,
         )  # fmt: skip
-        body += schedule(kernel(buffer, zero_halo(buffer, layout)), self.machine).body
-        self._add(kernel(buffer, body), {**names, buffer: v}, node)
+        self._add_results(node, results, body, names)
 
-    def _filter(self, node: Node, number: int, v: Value, plan: Plan) -> None:
-        """The output by Winograd's minimal filtering."""
-        layout = self.result.layouts[v]
+    def _filter(self, node: Node, outputs: Sequence[Value], plan: Plan) -> None:
+        """The outputs by Winograd's minimal filtering."""
+        v, c = outputs[0], plan.conv.c
         names: dict[Buffer, Value] = {}
-        a = self._in(plan.conv.c.a.tensor, self.layouts.spread(self.found[v], plan.lanes))
+        a = self._in(c.a.tensor, self.layouts.spread(self.found[v], plan.lanes))
         sums = order(plan.products, plan.inputs)
         b = self._transformed(plan, sums)
         weights = self._source(b, self.result.layout(b), names)
-        given = self._beside(node, v, (plan.conv.c.a.tensor, plan.conv.c.b.tensor), names)
-        images = given[plan.conv.c.a.tensor] = self._source(a, self.result.layout(a), names)
-        element = self._elements(node, given, names)[number]
-        assert not isinstance(element, Joint)
-        buffer = Buffer("y", v.dtype, layout.size)
-        body = minimal_filtering(plan, element, images, weights, buffer, layout, sums, self.machine)
-        body += schedule(kernel(buffer, zero_halo(buffer, layout)), self.machine).body
-        self._add(kernel(buffer, body), {**names, buffer: v}, node)
+        given = self._beside(node, v, (c.a.tensor, c.b.tensor), names)
+        images = given[c.a.tensor] = self._source(a, self.result.layout(a), names)
+        results = self._results(node, outputs, given, names)
+        body = minimal_filtering(plan, results, images, weights, sums, self.machine)
+        self._add_results(node, results, body, names)
+
+    def _results(
+        self, node: Node, outputs: Sequence[Value], given: dict[Value, Source], names: dict[Buffer, Value]
+    ) -> list[Result]:
+        """What a contraction makes; the buffers for it are added to `names`."""
+        results: list[Result] = []
+        before = self._before(node, node.outputs.index(outputs[0]), names)
+        for v, element in zip(node.outputs, self._elements(node, given, names, before), strict=True):
+            if v in outputs:
+                assert not isinstance(element, Joint)
+                layout = self.result.layouts[v]
+                results.append(Result(element, Buffer("y", v.dtype, layout.size), layout))
+        names.update((r.target, v) for r, v in zip(results, outputs, strict=True))
+        return results
+
+    def _add_results(self, node: Node, results: Sequence[Result], body: Block, names: dict[Buffer, Value]) -> None:
+        targets = [r.target for r in results]
+        halos = tuple(s for r in results for s in zero_halo(r.target, r.layout))
+        self._add(kernel(targets, (*body, *schedule(kernel(targets, halos), self.machine).body)), names, node)
 
     def _beside(
         self, node: Node, v: Value, factors: tuple[Value, Value], names: dict[Buffer, Value]
@@ -485,9 +515,14 @@ class Lowering:
                 )
                 nest = self._filling(new, computed(new, plan.conv.transformed(source, table)))
                 self._copy(new, nest, names, w)
-        new = self.copies[w, layout]
-        self.taken.append((new, lambda values: self._transformed(plan.on(values), sums)))
-        return new
+        return self.copies[w, layout]
+
+
+def _have_one_sum(forms: Sequence[Form], shape: Sequence[int]) -> bool:
+    """True if contractions for outputs of one shape are of the same sums."""
+    index = [linear(Index(f"o{k}", n)) for k, n in enumerate(shape)]
+    found = [find_sum(f(*index)) for f in forms if not isinstance(f, Joint)]
+    return len({None if f is None else f[0] for f in found}) == 1
 
 
 def is_number(x: Value) -> bool:

@@ -25,8 +25,10 @@ from graphc.types import Array
 from ..codegen.jit import Library, compile_object, link
 from ..codegen.target import Target
 from ..codegen.team import CANCEL, FIRST, STATUS, TOO_MANY_TRIPS, TRIPS
-from .block import Block
-from .driver import ARRAYS, HEADER, TIMED, Call, Calls, Place, driver, holder, record_count, timed
+from .block import HEADER, Block, holder
+from .calls import ARRAYS, Call, Calls, Place, record_count
+from .clock import TIMED, timed
+from .driver import driver
 from .steps import Branch, Steps, bodies, leaves, mapped, trip_counts
 from .threads import aligned, imported, take
 

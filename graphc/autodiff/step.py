@@ -65,13 +65,7 @@ def train_step(
     graph = training_mode(graph)
     state = {name.removeprefix(NEW) for name in graph.output_names if name.startswith(NEW)}
     sources = {n.name: n.output for n in graph.constants() if n.name} | {v.name: v for v in graph.inputs}
-    chosen = _parameters(graph, sources, state) if parameters is None else list(parameters)
-    for name in chosen:
-        if name not in sources or not differentiable(sources[name].type):
-            raise InvalidModel(
-                f"there is no parameter {quote(name)}",
-                hint=did_you_mean(name, sources) or "A parameter is a named floating-point constant or input",
-            )
+    chosen = _parameters(graph, sources, state) if parameters is None else _checked(parameters, sources)
     # What was constant becomes an input.
     held = {name: Value(sources[name].type, name=name) for name in [*chosen, *sorted(state)]}
     outputs = substitute(graph, {sources[name]: v for name, v in held.items()})
@@ -92,18 +86,11 @@ def train_step(
     trained = {name: g for name, g in zip(chosen, gradients, strict=True) if g is not None}
     if not trained:
         raise InvalidModel("the loss depends on no parameter")
-    bounded = clipping(list(trained.values())) if clipping is not None else list(trained.values())
+    if clipping is not None:
+        trained = dict(zip(trained, clipping(list(trained.values())), strict=True))
 
     rate = Value(TensorType(float32, ()), name=RATE) if schedule is None else schedule(step)
-    factors = optimiser.factors(rate, step)
-    slots: dict[str, Value] = {}
-    new: dict[str, Value] = {}
-    for name, g in zip(trained, bounded, strict=True):
-        x = held[name]
-        own = {f"{name}.{slot}": Value(x.type, name=f"{name}.{slot}") for slot in optimiser.slots}
-        slots |= own
-        scaled = [f if f.dtype is x.dtype else f.cast(x.dtype) for f in factors]
-        new |= zip([name, *own], optimiser.update(x, g, list(own.values()), scaled), strict=True)
+    slots, new = _updates(optimiser, optimiser.factors(rate, step), held, trained)
     new |= {name: kept[NEW + name] for name in sorted(state)}
     new[STEP] = step + 1
 
@@ -171,6 +158,32 @@ def _parameters(graph: Graph, sources: Mapping[str, Value], state: set[str]) -> 
         for name, v in sources.items()
         if v.node is not None and name not in state and differentiable(v.type) and v.tensor.shape not in (None, ())
     ]
+
+
+def _checked(parameters: Sequence[str], sources: Mapping[str, Value]) -> list[str]:
+    """The names of parameters, after a look whether there are such."""
+    for name in parameters:
+        if name not in sources or not differentiable(sources[name].type):
+            raise InvalidModel(
+                f"there is no parameter {quote(name)}",
+                hint=did_you_mean(name, sources) or "A parameter is a named floating-point constant or input",
+            )
+    return list(parameters)
+
+
+def _updates(
+    optimiser: Optimiser, factors: Sequence[Value], held: Mapping[str, Value], gradients: Mapping[str, Value]
+) -> tuple[dict[str, Value], dict[str, Value]]:
+    """The optimiser's slots as inputs, and what parameters and slots are after the update, by name."""
+    slots: dict[str, Value] = {}
+    new: dict[str, Value] = {}
+    for name, g in gradients.items():
+        x = held[name]
+        own = {f"{name}.{slot}": Value(x.type, name=f"{name}.{slot}") for slot in optimiser.slots}
+        slots |= own
+        scaled = [f if f.dtype is x.dtype else f.cast(x.dtype) for f in factors]
+        new |= zip([name, *own], optimiser.update(x, g, list(own.values()), scaled), strict=True)
+    return slots, new
 
 
 def _logits(prediction: Value) -> Value:

@@ -7,12 +7,14 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from graphc.errors import CompileError
 from graphc.runtime.table import format_table
 
 PATIENCE = 1.0  # seconds before a bar appears
@@ -50,6 +52,15 @@ def _finite(data: Any) -> Any:
     if isinstance(data, (list, tuple)):
         return [_finite(v) for v in data]
     return str(data) if isinstance(data, float) and not math.isfinite(data) else data
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise `CompileError`, which names `path`, where the block cannot write there."""
+    try:
+        yield
+    except OSError as e:
+        raise CompileError(f"cannot write {path}: {e.strerror or e}") from e
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from graphc.cli.console import note, progress, say_json
+from graphc.cli.console import note, progress, say_json, writing
 from graphc.cli.options import Json, Model, Set, load_model, parse_options
 from graphc.errors import CompileError
 from graphc.runtime.frontends import save
@@ -27,11 +27,8 @@ def export(
     if output is None and target.exists():
         raise CompileError(f"{target} exists already", hint="Name another file, or the same, with -o")
     graph = load_model(model, options=chosen)
-    try:
-        with progress(f"writing {target}"):
-            save(graph, target, opset=opset)
-    except OSError as e:
-        raise CompileError(f"cannot write {target}: {e.strerror or e}") from e
+    with progress(f"writing {target}"), writing(target):
+        save(graph, target, opset=opset)
     if json:
         summary = summarize(graph)
         say_json({"output": target, "nodes": summary.nodes, "parameters": summary.parameters})

@@ -9,6 +9,7 @@ import typer
 from graphc.cli.console import say, say_json, say_table
 from graphc.cli.options import Bind, Json, Model, bound, load_model, parse_bindings
 from graphc.errors import CompileError, escape
+from graphc.ir import Graph
 from graphc.names import quote
 from graphc.passes.manager import optimize
 from graphc.runtime.compile import compile
@@ -45,10 +46,7 @@ def inspect(
     """Show what a model is made of, or with --stage what the LLVM backend makes of it, or of one NODE."""
     graph = bound(load_model(model), parse_bindings(bind))
     if stage is not None or node is not None:
-        if stage not in STAGES:
-            raise CompileError(f"--stage {quote(stage or '')} is not known", hint=f"Use one of {', '.join(STAGES)}")
-        with compile(graph, backend="llvm", level=2 if level is None else level) as compiled:
-            text = compiled.listing(stage, node)
+        text = _listing(graph, 2 if level is None else level, stage or "", node)
         if json:
             say_json({"stage": stage, "node": node, "listing": text})
         else:
@@ -67,6 +65,22 @@ def inspect(
             data["listing"] = format_graph(graph)
         say_json(data)
         return
+    _show(before, after)
+    if listing:
+        say()
+        say(format_graph(graph))
+
+
+def _listing(graph: Graph, level: int, stage: str, node: str | None) -> str:
+    """What the LLVM backend makes of the graph, or of one node, at a stage."""
+    if stage not in STAGES:
+        raise CompileError(f"--stage {quote(stage)} is not known", hint=f"Use one of {', '.join(STAGES)}")
+    with compile(graph, backend="llvm", level=level) as compiled:
+        return compiled.listing(stage, node)
+
+
+def _show(before: Summary, after: Summary | None) -> None:
+    """Ports, sizes and ops; `after`: optimising."""
     say(escape(before.name) or "(unnamed)", "bold")
     rows = [("input", *_port(p)) for p in before.inputs] + [("output", *_port(p)) for p in before.outputs]
     say_table(["", "name", "type"], rows)
@@ -79,13 +93,6 @@ def inspect(
                 f"{_flops(s.flops)}"
             )
     say()
-    _show_ops(before, after)
-    if listing:
-        say()
-        say(format_graph(graph))
-
-
-def _show_ops(before: Summary, after: Summary | None) -> None:
     if after is None:
         say_table(["op", "nodes", "flop"], [(c.op, c.count, _number(c.flops)) for c in before.ops])
         return

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from graphc.cli.console import note, progress, say, say_json, say_table
+from graphc.cli.console import note, progress, say, say_json, say_table, writing
 from graphc.cli.inputs import parse_inputs
 from graphc.cli.options import (
     BackendName,
@@ -23,7 +23,6 @@ from graphc.cli.options import (
     load_model,
     parse_bindings,
 )  # fmt: skip
-from graphc.errors import CompileError
 from graphc.random import random_feeds
 from graphc.runtime.backend import get_backend
 from graphc.runtime.compile import compile
@@ -56,10 +55,8 @@ def profile(
         found = compiled.profile(feeds, repeat=runs)
         plan = compiled.memory_plan(feeds) if memory else None
     if trace is not None:
-        try:
+        with writing(trace):
             found.trace(trace)
-        except OSError as e:
-            raise CompileError(f"cannot write {trace}: {e.strerror or e}") from e
         note(f"wrote {trace}")
     if json:
         say_json({**dataclasses.asdict(found), **({} if plan is None else {"memory": plan})})

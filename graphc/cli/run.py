@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from graphc.cli.console import note, progress, say, say_json, say_table
+from graphc.cli.console import note, progress, say, say_json, say_table, writing
 from graphc.cli.inputs import parse_inputs
 from graphc.cli.options import (
     BackendName,
@@ -161,7 +161,7 @@ def _write(path: Path, results: dict[str, Data]) -> None:
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     for name, data in results.items():
         arrays.update(_arrays(name, data))
-    try:
+    with writing(path):
         if path.suffix == ".npz":
             np.savez(path, allow_pickle=False, **arrays)
         elif path.suffix == ".npy":
@@ -177,6 +177,4 @@ def _write(path: Path, results: dict[str, Data]) -> None:
             for name, array in arrays.items():
                 file = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).lstrip(".") or "output"
                 np.save(path / f"{file}.npy", array, allow_pickle=False)
-    except OSError as e:
-        raise CompileError(f"cannot write {path}: {e.strerror or e}") from e
     note(f"wrote {path}")

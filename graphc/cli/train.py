@@ -13,7 +13,7 @@ from graphc.autodiff.losses import CrossEntropy, Loss, MeanSquared, accuracy, me
 from graphc.autodiff.optimisers import SGD, Adagrad, Adam, AdamW, ClipByNorm, Momentum, Optimiser, RMSProp
 from graphc.autodiff.regularisers import ElasticNet
 from graphc.autodiff.schedules import Constant, Cosine, Exponential, Schedule, Stairstep, WarmUp
-from graphc.cli.console import note, say, say_json, stderr
+from graphc.cli.console import note, say, say_json, stderr, writing
 from graphc.cli.data import fitted, load_data
 from graphc.cli.options import BackendName, Json, Model, Seed, Set, Threads, load_model, parse_options
 from graphc.errors import CompileError
@@ -143,10 +143,8 @@ def train(
         )
     learned = found.graph if whitening is None else whitening.before(found.graph)
     if output is not None:
-        try:
+        with writing(output):
             save(learned, output)
-        except OSError as e:
-            raise CompileError(f"cannot write {output}: {e.strerror or e}") from e
         note(f"wrote {output}")
     if plot is not None:
         write_pictures(plot, found, task)
@@ -187,10 +185,8 @@ def scheduled(
 
 def write_pictures(folder: Path, found: Trained, task: Task) -> None:
     """Curves; of classifiers the confusion matrix; of convolutions the first kernels."""
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise CompileError(f"cannot write to {folder}: {e.strerror or e}") from e
     pictures.training(folder / "training.png", found.losses, found.rates, found.history)
     if task.held_out.y.dtype.kind == "i" and len(task.held_out):
         data = task.held_out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from graphc.errors import CompileError
 from graphc.expr import Buffer, Const, Element, Expr, Form, Joint, Load, Source
@@ -64,21 +64,28 @@ def sizes(value: Value) -> tuple[int, ...]:
 
 
 def elements(
-    op: Op, outputs: Sequence[Value], xs: Sequence[Source | None], constant: Callable[[Value], Source]
+    op: Op,
+    outputs: Sequence[Value],
+    xs: Sequence[Source | None],
+    constant: Callable[[Value], Source],
+    before: Mapping[Value, Source] | None = None,
 ) -> tuple[Form, ...]:
     """One function from indices to an expression (or another form) for each of `outputs`: those of `op` on `xs`.
 
-    `constant` finds a place for a constant inside of `op`. Raises `CompileError` where `op`, or one inside it, has no
-    `element`.
+    `constant` finds a place for a constant inside of `op`. Of a group, what is made of outputs that are there `before`
+    reads them. Raises `CompileError` where `op`, or one inside it, has no `element`.
     """
     if isinstance(op, Fused):
-        return _fused(op, xs, constant)
+        there = zip(op.body.outputs, outputs, strict=True)
+        return _fused(op, xs, constant, {v: before[y] for v, y in there if before and y in before})
     types = tuple(v.type for v in outputs)
     made = op.element(types[0] if len(types) == 1 else types, *xs)
     return made if isinstance(made, tuple) else (made,)
 
 
-def _fused(op: Fused, xs: Sequence[Source | None], constant: Callable[[Value], Source]) -> tuple[Form, ...]:
+def _fused(
+    op: Fused, xs: Sequence[Source | None], constant: Callable[[Value], Source], before: Mapping[Value, Source]
+) -> tuple[Form, ...]:
     sources: dict[Value, Source] = {}
     forms: dict[Value, Form] = {}
     for v, x in zip(op.body.inputs, xs, strict=True):
@@ -90,7 +97,7 @@ def _fused(op: Fused, xs: Sequence[Source | None], constant: Callable[[Value], S
             continue
         inputs = [None if x is None else sources[x] for x in node.inputs]
         made = elements(node.op, node.outputs, inputs, constant)
-        sources.update((v, computed(v, e)) for v, e in zip(node.outputs, made, strict=True))
+        sources.update((v, before.get(v) or computed(v, e)) for v, e in zip(node.outputs, made, strict=True))
         forms.update((v, e) for v, e in zip(node.outputs, made, strict=True) if isinstance(e, Joint))
     return tuple(forms[v] if v in forms else _element(sources[v]) for v in op.body.outputs)
 

@@ -69,11 +69,17 @@ def panels(extent: int, lanes: int, vectors: int, *, padded: bool, whole: bool) 
     return [*found, Panel(at, 1, 2, lanes, extent - lanes - at, 2 * lanes)]
 
 
+class Result(Frozen):
+    """An output: its element, the tensors of which are where they are read, and the buffer and layout it goes to."""
+
+    element: Element
+    target: Buffer
+    layout: Layout
+
+
 def contract(
     c: Contraction,
-    element: Element,
-    target: Buffer,
-    layout: Layout,
+    results: Sequence[Result],
     tiles: Tiling,
     *,
     lanes: int,
@@ -83,12 +89,11 @@ def contract(
     machine: Machine,
     shared: bool = True,
 ) -> Block:
-    """The statements that store `element` in `target`.
+    """The statements that store `results`.
 
     Args:
-        c: what `match` found of `element`.
-        element: the output's element, its tensors being where they are read.
-        target, layout: where the output goes.
+        c: what `match` found of their elements.
+        results: what is made of the sums: outputs of one shape.
         tiles: how much is kept in registers.
         lanes: elements of a vector register.
         padded: `b` is packed, with whole panels.
@@ -97,65 +102,108 @@ def contract(
         machine: for the size of the cache.
         shared: loops are shared out among threads, where that is worth it.
     """
-    outer = [k for k, d in enumerate(c.digits) if k not in (c.lanes, c.tile) and d.extent > 1]
-    found = panels(c.digits[c.lanes].extent, lanes, tiles.vectors, padded=padded, whole=whole)
-    long = 1 if c.tile is None else c.digits[c.tile].extent
-    both = {*variables_of(c.a)} & {*variables_of(c.b)}
-    batch = [k for k in outer if c.indices[k] in both]
-    rows = [k for k in outer if k not in batch]
-    weights = c.digits[c.lanes].extent * math.prod(k.extent for k in c.axes) * target.dtype.numpy.itemsize
-    # A small `b` stays in the cache: rows outside, so that each of `a` is read once. Else panel after panel.
-    panels_inside = weights <= machine.cache // 2 and bool(rows)
+    body = _Loops(c, results, tiles, lanes, sums, machine, padded=padded, whole=whole).statements()
+    return share(body) if shared and c.work >= GRAIN else body
 
-    def core(panel: Panel, values: Mapping[int, IndexLike], at: IndexLike, tile: int) -> Block:
-        number, count = linear(at), -(-long // tiles.tile)
-        for k in reversed(rows):
+
+class _Loops:
+    """The loops around tiles. `batch` are the digits that both factors depend on, `rows` other ones that have a loop.
+
+    A small `b` stays in the cache: rows are outside, so that each of `a` is read once. So are tiles where the output
+    does not stay there, and panels are neighbours in it: it is written from one end to the other then. Else panel comes
+    after panel.
+    """
+
+    def __init__(
+        self,
+        c: Contraction,
+        results: Sequence[Result],
+        tiles: Tiling,
+        lanes: int,
+        sums: Order,
+        machine: Machine,
+        *,
+        padded: bool,
+        whole: bool,
+    ) -> None:
+        self.c, self.results, self.tiles, self.sums, self.machine = c, results, tiles, sums, machine
+        self.panels = panels(c.digits[c.lanes].extent, lanes, tiles.vectors, padded=padded, whole=whole)
+        self.long = 1 if c.tile is None else c.digits[c.tile].extent
+        both = {*variables_of(c.a)} & {*variables_of(c.b)}
+        outer = [k for k, d in enumerate(c.digits) if k not in (c.lanes, c.tile) and d.extent > 1]
+        self.batch = [k for k in outer if c.indices[k] in both]
+        self.rows = [k for k in outer if k not in self.batch]
+        itemsize = int(results[0].target.dtype.numpy.itemsize)
+        weights = c.digits[c.lanes].extent * math.prod(k.extent for k in c.axes) * itemsize
+        written = math.prod(d.extent for k, d in enumerate(c.digits) if k not in self.batch) * itemsize
+        small = weights <= machine.cache // 2
+        neighbours = padded and all(r.layout.is_last(c.lane_axis) for r in results)
+        self.tiles_outside = small and neighbours and written >= machine.cache
+        self.rows_outside = small and bool(self.rows)
+        self.fetches = padded and not self.tiles_outside and not self.rows_outside and c.tile is not None
+
+    def statements(self) -> Block:
+        if self.tiles_outside:
+            return self._over_rows(
+                [*self.batch, *self.rows],
+                {},
+                lambda v: self._over_tiles(
+                    lambda at, n: self._over_panels(v, lambda p, w: self._core(p, w, at, n)),
+                ),
+            )
+        if self.rows_outside:
+            return self._over_rows(
+                [*self.batch, *self.rows],
+                {},
+                lambda v: self._over_panels(v, lambda p, w: self._over_tiles(lambda at, n: self._core(p, w, at, n))),
+            )
+
+        def panel(p: Panel, values: Mapping[int, IndexLike]) -> Block:
+            return self._over_rows(self.rows, values, lambda v: self._over_tiles(lambda at, n: self._core(p, v, at, n)))
+
+        return self._over_rows(self.batch, {}, lambda v: self._over_panels(v, panel))
+
+    def _core(self, panel: Panel, values: Mapping[int, IndexLike], at: IndexLike, tile: int) -> Block:
+        c, tiles = self.c, self.tiles
+        number, count = linear(at), -(-self.long // tiles.tile)
+        for k in reversed(self.rows):
             number, count = number + linear(values[k]) * count, count * c.digits[k].extent
-        moving = [i for k in (c.lanes, *reversed(batch)) for i in linear(values[k]).terms]
-        fetches = padded and not panels_inside and c.tile is not None and moving
-        ahead = Ahead(moving[0], number, count) if fetches else None
+        moving = [i for k in (c.lanes, *reversed(self.batch)) for i in linear(values[k]).terms]
+        ahead = Ahead(moving[0], number, count) if self.fetches and moving else None
         start = linear(at) * tiles.tile
-        return _Core(c, element, target, layout, tiles, sums, panel, dict(values), start, tile, ahead).statements()
+        return _Core(c, self.results, tiles, self.sums, panel, dict(values), start, tile, ahead).statements()
 
-    def tile_loops(panel: Panel, values: Mapping[int, IndexLike]) -> Block:
+    def _over_tiles(self, inner: Callable[[IndexLike, int], Block]) -> Block:
         made: list[Stmt] = []
-        count, rest = divmod(long, tiles.tile)
+        count, rest = divmod(self.long, self.tiles.tile)
         if count:
             at = Index("tile", count)
-            inner = core(panel, values, at if count > 1 else 0, tiles.tile)
-            made += [For(at, "serial", inner)] if count > 1 else inner
+            body = inner(at if count > 1 else 0, self.tiles.tile)
+            made += [For(at, "serial", body)] if count > 1 else body
         if rest:
-            made += core(panel, values, count, rest)
+            made += inner(count, rest)
         return tuple(made)
 
-    def panel_loops(chosen: Sequence[Panel], values: Mapping[int, IndexLike], wrap: Callable[..., Block]) -> Block:
+    def _over_panels(self, values: Mapping[int, IndexLike], inner: Callable[..., Block]) -> Block:
         made: list[Stmt] = []
-        for panel in chosen:
+        for panel in self.panels:
             p = Index("panel", panel.count)
             at = (p * (panel.vectors * panel.lanes) if panel.count > 1 else linear(0)) + panel.start
-            inner = wrap(panel, {**values, c.lanes: at})
-            made += [For(p, "serial", inner)] if panel.count > 1 else inner
+            body = inner(panel, {**values, self.c.lanes: at})
+            made += [For(p, "serial", body)] if panel.count > 1 else body
         return tuple(made)
 
-    def row_loops(numbers: Sequence[int], values: Mapping[int, IndexLike], inner: Callable[..., Block]) -> Block:
+    def _over_rows(self, numbers: Sequence[int], values: Mapping[int, IndexLike], inner: Callable[..., Block]) -> Block:
         if not numbers:
             return inner(values)
         k, *others = numbers
         made: list[Stmt] = []
-        for first, starts, step, count in _apart(c, k, machine):
+        for first, starts, step, count in _apart(self.c, k, self.machine):
             start, i = Index(f"s{k}", starts), Index(f"i{k}", count)
             at = i * step + start + first if starts > 1 else i * step + first
-            body: Block = (For(i, "serial", row_loops(others, {**values, k: at}, inner)),)
+            body: Block = (For(i, "serial", self._over_rows(others, {**values, k: at}, inner)),)
             made += (For(start, "serial", body),) if starts > 1 else body
         return tuple(made)
-
-    if panels_inside:
-        body = row_loops([*batch, *rows], {}, lambda v: panel_loops(found, v, tile_loops))
-    else:
-        body = row_loops(
-            batch, {}, lambda v: panel_loops(found, v, lambda p, w: row_loops(rows, w, lambda x: tile_loops(p, x)))
-        )
-    return share(body) if shared and c.work >= GRAIN else body
 
 
 class Ahead(Frozen):
@@ -192,12 +240,10 @@ def _apart(c: Contraction, k: int, machine: Machine) -> list[tuple[int, int, int
 
 
 class _Core(Frozen):
-    """One tile: accumulators set to zero, the sums, and the output stored."""
+    """One tile: accumulators set to zero, the sums, and the outputs stored."""
 
     c: Contraction
-    element: Element
-    target: Buffer
-    layout: Layout
+    results: Sequence[Result]
     tiles: Tiling
     sums: Order
     panel: Panel
@@ -217,9 +263,9 @@ class _Core(Frozen):
                 values.append(self.start + t)
             else:
                 values.append(linear(self.values.get(k, 0)) if d.extent > 1 else linear(0))
-        logical = logical_index(c.digits, values, len(self.layout.shape))
-        expr = self.element(*logical)
-        found = find_sum(expr)
+        logical = logical_index(c.digits, values, len(self.results[0].layout.shape))
+        exprs = [r.element(*logical) for r in self.results]
+        found = find_sum(exprs[0])
         assert found is not None
         total, factors = found
         acc = Buffer("acc", total.dtype, self.tile * panel.vectors * panel.lanes, "register")
@@ -238,36 +284,40 @@ class _Core(Frozen):
             )
 
         sums = self._sums(total.axes, steps)
-        result = rewrite(expr, lambda e: None, {total: Load(acc, place)})
-        store = Store(self.target, self.layout.offset(logical), result)
+        stores = [
+            Store(r.target, r.layout.offset(logical), rewrite(e, lambda e: None, {total: Load(acc, place)}))
+            for r, e in zip(self.results, exprs, strict=True)
+        ]
         return (
             Alloc(acc),
             each(Store(acc, place, constant(0, acc.dtype))),
-            *self._fetching(sums, store, t, u, lane),
-            *self._stored(t, u, lane, acc, place, store),
+            *self._fetching(sums, stores, t, u, lane),
+            *self._stored(t, u, lane, acc, place, stores),
         )
 
-    def _stored(self, t: Index, u: Index, lane: Index, acc: Buffer, place: Linear, store: Store) -> Block:
-        """The output, except for lanes beyond its end."""
+    def _stored(self, t: Index, u: Index, lane: Index, acc: Buffer, place: Linear, stores: Sequence[Store]) -> Block:
+        """The outputs, except for lanes beyond their end."""
         panel = self.panel
         kind: Kind = "unrolled"
         made: list[Stmt] = []
-        if any(is_long(e) for e in walk(store.value)):
+        if any(is_long(e) for e in walk(*(s.value for s in stores))):
             # A long function is written once, in a loop: the sums go through memory, which registers cannot index.
             kind, sums = "serial", Buffer("sums", acc.dtype, acc.size, "register")
             copy = Store(sums, place, Load(acc, place))
             made += [Alloc(sums), For(t, "unrolled", (For(u, "unrolled", (For(lane, "vector", (copy,)),)),))]
-            value = rewrite(store.value, lambda e: Load(sums, e.offset) if _reads(e, acc) else None)
-            store = replace(store, value=value)
+            stores = [
+                replace(s, value=rewrite(s.value, lambda e: Load(sums, e.offset) if _reads(e, acc) else None))
+                for s in stores
+            ]
         whole, rest = divmod(panel.valid, panel.lanes)
         if whole:
             few = Index("u", whole)
-            moved = _moved(store, {u: few})
-            made.append(For(t, kind, (For(few, kind, (For(lane, "vector", (moved,)),)),)))
+            moved = tuple(_moved(s, {u: few}) for s in stores)
+            made.append(For(t, kind, (For(few, kind, (For(lane, "vector", moved),)),)))
         for at, _, width in pieces(rest, panel.lanes):
             few = Index("l", width)
-            moved = _moved(store, {u: whole, lane: few + at})
-            made.append(For(t, kind, (For(few, "vector", (moved,)),)))
+            moved = tuple(_moved(s, {u: whole, lane: few + at}) for s in stores)
+            made.append(For(t, kind, (For(few, "vector", moved),)))
         return tuple(made)
 
     def _prefetch(self, factors: Sequence[Expr], first: Mapping[Index, Linear], lane: Index, depth: int) -> Block:
@@ -285,22 +335,22 @@ class _Core(Frozen):
         at = at + stride + self.ahead.tile * (own * LINE // itemsize)
         return tuple(Prefetch(b.buffer, at + i * LINE // itemsize) for i in range(own))
 
-    def _fetching(self, sums: Block, store: Store, t: Index, u: Index, lane: Index) -> Block:
-        """`sums`, and meanwhile what is added to them, and the place of the result, come into the cache.
+    def _fetching(self, sums: Block, stores: Sequence[Store], t: Index, u: Index, lane: Index) -> Block:
+        """`sums`, and meanwhile what is added to them, and the places of the results, come into the cache.
 
         A few lines at a time: all at once they would hold up what the sums read.
         """
         loop = next((s for s in sums if isinstance(s, For) and s.kind == "serial"), None)
         far = {  # not what is the same for each t, as a bias is
             (e.buffer, e.offset): None
-            for e in walk(store.value)
+            for e in walk(*(s.value for s in stores))
             if isinstance(e, Load) and e.buffer.space == "global" and e.offset.terms.get(lane) == 1
             if t.extent == 1 or t in e.offset.terms
         }
         if loop is None or not far:
             return sums
         made: list[Stmt] = []
-        for buffer, at in ((store.buffer, store.offset), *far):
+        for buffer, at in (*((s.buffer, s.offset) for s in stores), *far):
             width = self.panel.step * int(buffer.dtype.numpy.itemsize)
             every = max(LINE // width, 1) if at.terms.get(u) == self.panel.step else 1
             lines = -(-u.extent // every)

@@ -25,6 +25,7 @@ from graphc.types import DType
 
 LEAST = 1 << 12  # multiplications below which the general schedule does as well
 UNROLLED = 256  # multiply-adds in the innermost loop
+FIRST = 1 << 15  # bytes of the first cache
 GAIN = 2  # least cycles saved, for each element of an image, by lanes along its rows
 REUSE = 256  # multiplications with each element of a factor from which on packing it costs next to nothing
 BUSY = 8  # sums side by side that hide the latency of one
@@ -449,12 +450,18 @@ def order(c: Contraction, layout: Layout) -> Order:
     return Order(tuple(k for k in everything if k != last), last, None)
 
 
-def meets(c: Contraction, layout: Layout, sums: Order) -> bool:
-    """True if `b`, lying as `layout`, has rows that meet in few sets of the first cache, and is worth packing."""
-    inner = c.axes[sums.inner]
-    stride = layout.offset(c.b.index).terms.get(inner, 0) * int(c.b.tensor.dtype.numpy.itemsize)
+def is_worth_packing(c: Contraction, layout: Layout, sums: Order, panel: int) -> bool:
+    """True if `b`, lying as `layout`, is better read from a copy in panels of so many lanes.
+
+    Its rows may meet in few sets of the first cache; or there are too many of a panel for that, so that each tile reads
+    them from the next one, where only what lies from one end to the other comes in time.
+    """
+    inner, itemsize = c.axes[sums.inner], int(c.b.tensor.dtype.numpy.itemsize)
+    stride = layout.offset(c.b.index).terms.get(inner, 0) * itemsize
     uses = c.work // max(math.prod(layout.shape), 1)
-    return stride > 0 and 2 * stride % PAGE == 0 and inner.extent >= 8 * ALIASES and uses >= REUSE // 4
+    meet = 2 * stride % PAGE == 0 and inner.extent >= 8 * ALIASES and uses >= REUSE // 4
+    many = math.prod(k.extent for k in c.axes) * panel * itemsize > FIRST and uses >= REUSE
+    return stride > 0 and (meet or many)
 
 
 def packed(c: Contraction, shape: Sequence[int], panel: int, sums: Order) -> Layout:

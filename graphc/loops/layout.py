@@ -55,6 +55,10 @@ class Layout:
     def is_row_major(self) -> bool:
         return self == row_major(self.shape)
 
+    def is_last(self, axis: int) -> bool:
+        """True if neighbours along `axis` are neighbours in memory, all of them."""
+        return [p for p in self.parts if p.axis == axis] == [self.parts[-1]]
+
     def offset(self, index: Sequence[IndexLike]) -> Linear:
         """Where the element at `index` lies."""
         shifted = [linear(i) + h[0] for i, h in zip(index, self.halo, strict=True)]

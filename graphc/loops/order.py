@@ -9,7 +9,9 @@
 
 O(n log k) at worst, and little more than reading the row where its elements come in any order. A row for which there is
 room is only sorted. Sorting is stable: blocks first, an element's rank being how many come before it, counted in all
-lanes at once; then runs are merged in pairs, in passes from one half of the memory into the other.
+lanes at once (comparison counting: Knuth, The Art of Computer Programming, 5.2); then runs are merged in pairs, in
+passes from one half of the memory into the other, each pair from both ends (the parity merges of van den Hoven's
+quadsort).
 """
 
 from __future__ import annotations
@@ -48,7 +50,14 @@ Keys = Callable[[IndexLike, Index, Callable[[Expr], Stmt]], Block]
 
 
 def ordered(targets: Sequence[tuple[Buffer, Layout]], form: Ordering, build: Build) -> Block:
-    """For each row along the axis of `form` the places that come first, and what each target has of them."""
+    """For each row along the axis of `form` the places that come first, and what each target has of them.
+
+    Args:
+        targets: for each of `form.results` where it goes. They have one shape, without zeros in it, which along the
+            axis says how many places are wanted: no more than `form.size`.
+        form: keys of any integer type.
+        build: makes the loops that a key or a result needs.
+    """
     shape = targets[0][1].shape
     loops = [Index("r" if axis == form.axis else f"i{axis}", n) for axis, n in enumerate(shape)]
     index = [_number(i) for i in loops]
@@ -73,34 +82,39 @@ def ordered(targets: Sequence[tuple[Buffer, Layout]], form: Ordering, build: Bui
 
 
 class _Variable:
-    """A number in a register."""
+    """A number in a register: `value` is what it is now."""
 
     def __init__(self, name: str, dtype: DType = int64):
-        self.buffer = Buffer(name, dtype, 1, "register")
-        self.value = Load(self.buffer, linear(0))
+        self._buffer = Buffer(name, dtype, 1, "register")
+        self.value = Load(self._buffer, linear(0))
 
     def make(self, value: ExprLike) -> Block:
-        return Alloc(self.buffer), self.set(value)
+        """Begin with `value`, in the block that this stands in."""
+        return Alloc(self._buffer), self.set(value)
 
     def set(self, value: ExprLike) -> Stmt:
-        return Store(self.buffer, linear(0), lift(value, self.value))
+        return Store(self._buffer, linear(0), lift(value, self.value))
 
     def update(self, function: str, value: ExprLike) -> Stmt:
-        return Update(self.buffer, linear(0), function, lift(value, self.value))
+        """Set it to `function` of what it is and of `value`."""
+        return Update(self._buffer, linear(0), function, lift(value, self.value))
 
 
 class _Reservoir:
     """Keys and the places that they are from, in the first half of `keys` and of `places`; the other is for sorting.
 
+    There is room for twice the best and a chunk at least, so that each sort makes room for as many as are kept; or for
+    the whole row, if that is not longer.
+
     Args:
         size: how many places there are.
-        best: how many of them are wanted.
-        dtype: that of the keys.
+        best: how many of them are wanted, from 1 to `size`.
+        dtype: that of the keys, an integer type.
     """
 
     def __init__(self, size: int, best: int, dtype: DType):
         self.size, self.best = size, best
-        self.passes, self.block = _passes(2 * best + CHUNK), BLOCK
+        self.passes, self.block = _passes(2 * best + CHUNK), BLOCK  # a sort merges so often, and blocks are so long
         if size <= BLOCK << self.passes:
             self.passes = _passes(size)
             self.block = -(-size >> self.passes)
@@ -169,13 +183,13 @@ class _Reservoir:
 
     # -- sorting ------------------------------------------------------------------------------------------------------
     def _sort(self) -> Block:
-        """All that is in the first half."""
+        """Sort all that is in the first half, by way of the other."""
         body = self._sort_blocks()
-        source, to = self.room, 0
+        source, to = self.room, 0  # where the runs are, and where they are merged to
         for step in range(self.passes):
             body += self._merge_runs(self.block << step, source, to)
             source, to = to, source
-        if source:
+        if source:  # they came to lie in the second half
             i = Index("i", self.room)
             for b in (self.keys, self.places):
                 body += (For(i, "serial", (Store(b, linear(i), Load(b, i + source)),)),)
@@ -204,7 +218,8 @@ class _Reservoir:
     def _merge_runs(self, width: int, source: int, to: int) -> Block:
         """Runs of `width` in pairs: half of each result from its start on, half from its end back.
 
-        So there is no need to ask whether a run has come to its end, and the two go on side by side.
+        A half has `width` elements, and so has a run: none comes to its end before, which need not be asked then. And
+        the processor does the two halves side by side.
         """
         pair, i = Index("pair", self.room // (2 * width)), Index("i", width)
         start = _number(pair) * 2 * width

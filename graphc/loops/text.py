@@ -22,6 +22,7 @@ from graphc.errors import InvalidModel
 from graphc.expr import FUNCTIONS, Buffer, Call, Const, Expr, ExprLike, Load, Position, Select, lift
 from graphc.index import Atom, Datum, Index, Linear, Quotient, Remainder
 from graphc.loops.nest import Alloc, Block, For, If, Kind, Nest, Prefetch, Stmt, Store, Update
+from graphc.scanner import Scanner
 from graphc.show import INFIX, result_type
 from graphc.types import BY_SHORT, DType, bool_
 
@@ -41,48 +42,17 @@ def parse_nest(text: str) -> Nest:
     try:
         return parser.nest()
     except InvalidModel as e:
-        line = text.count("\n", 0, parser.at) + 1
-        raise InvalidModel(f"line {line}: {e.message}") from e
+        raise InvalidModel(f"line {parser.line}: {e.message}") from e
     except RecursionError:
         raise InvalidModel("the listing is nested too deeply") from None
 
 
-class _Parser:
+class _Parser(Scanner):
     def __init__(self, text: str):
-        self.text, self.at = text, 0
+        super().__init__(text, _SPACE)
         self.names: dict[str, Buffer | Index | Expr] = {}
 
-    # -- scanning -----------------------------------------------------------------------------------------------------
-    def skip(self) -> None:
-        match = _SPACE.match(self.text, self.at)
-        assert match is not None
-        self.at = match.end()
-
-    def accept(self, token: str) -> bool:
-        self.skip()
-        end = self.at + len(token)
-        if not self.text.startswith(token, self.at) or (token[-1].isalpha() and self.text[end : end + 1].isalnum()):
-            return False
-        self.at = end
-        return True
-
-    def expect(self, token: str) -> None:
-        if not self.accept(token):
-            raise self.wrong(f"'{token}'")
-
-    def wrong(self, expected: str) -> InvalidModel:
-        self.skip()
-        found = self.text[self.at : self.at + 20].split("\n")[0]
-        return InvalidModel(f"expected {expected}, found '{found}'")
-
-    def match(self, pattern: re.Pattern[str], what: str) -> str:
-        self.skip()
-        found = pattern.match(self.text, self.at)
-        if found is None:
-            raise self.wrong(what)
-        self.at = found.end()
-        return found.group()
-
+    # -- names --------------------------------------------------------------------------------------------------------
     def name(self) -> str:
         return self.match(_NAME, "a name")
 
@@ -114,9 +84,7 @@ class _Parser:
             if is_written:
                 written.append(arguments[-1])
         body = self.block()
-        self.skip()
-        if self.at < len(self.text):
-            raise self.wrong("the end")
+        self.end()
         return Nest(tuple(arguments), tuple(written), body)
 
     def buffer(self, space: str) -> Buffer:

@@ -11,14 +11,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from graphc.expr import Buffer, Const, Element, Expr, Load, Source, constant, over, position
+from graphc.expr import Buffer, Const, Expr, Load, Source, constant, over, position
 from graphc.index import Index, Linear, divide, linear
-from graphc.loops.contract import contract
+from graphc.loops.contract import Result, contract
 from graphc.loops.contraction import Order, find_sum, logical_index
 from graphc.loops.functions import is_long
-from graphc.loops.layout import Layout
 from graphc.loops.nest import Alloc, Block, For, If, Kind, Stmt, Store
 from graphc.loops.schedule import Machine, pieces
 from graphc.loops.winograd import OUTPUTS, PRODUCTS, WINDOW, Plan, inputs, outputs
@@ -28,22 +27,19 @@ from graphc.types import bool_, float32
 
 def minimal_filtering(
     plan: Plan,
-    element: Element,
+    results: Sequence[Result],
     x: Source,
     weights: Source,
-    target: Buffer,
-    layout: Layout,
     sums: Order,
     machine: Machine,
 ) -> Block:
-    """The statements that store `element` in `target`.
+    """The statements that store `results`.
 
     Args:
-        plan: what `plan` found for it.
-        element: the output's element, its tensors being where they are read.
+        plan: what `plan` found for them.
+        results: what is made of the sums: outputs of one shape.
         x: the images, with the halo that tiles need.
         weights: the transformed ones, packed for `plan.products`.
-        target, layout: where the output goes.
         sums: the order of the sums over channels.
         machine: for the size of the cache.
     """
@@ -65,10 +61,10 @@ def minimal_filtering(
         Alloc(m),
         *make.transformed(x, v),
         *contract(
-            plan.products, term, m, plan.sums, plan.tiling,
+            plan.products, [Result(term, m, plan.sums)], plan.tiling,
             lanes=plan.lanes, padded=True, whole=True, sums=sums, machine=machine, shared=False,
         ),
-        *make.stored(element, m, target, layout),
+        *make.stored(results, m),
     )  # fmt: skip
     return (For(share, "parallel", body),) if share.extent > 1 else body
 
@@ -112,16 +108,16 @@ class _Nest:
 
         return self._tiles(self.conv.channels, tile, nothing)
 
-    def stored(self, element: Element, m: Buffer, target: Buffer, layout: Layout) -> Block:
+    def stored(self, results: Sequence[Result], m: Buffer) -> Block:
         """y = f(Aᵀ m A)."""
-        c, sums = self.conv.c, self.plan.sums
+        c, products = self.conv.c, self.plan.sums
 
         def tile(number: Linear, local: Linear, channel: Linear) -> Block:
             batch, places = self.conv.tile(number)
             columns = Buffer("columns", float32, OUTPUTS * WINDOW, "register")
-            results = Buffer("results", float32, OUTPUTS * OUTPUTS, "register")
+            patch = Buffer("patch", float32, OUTPUTS * OUTPUTS, "register")
             i, j = Index("i", OUTPUTS), Index("j", WINDOW)
-            down = outputs([Load(m, sums.offset((j + WINDOW * k, local, channel))) for k in range(WINDOW)])
+            down = outputs([Load(m, products.offset((j + WINDOW * k, local, channel))) for k in range(WINDOW)])
             across = outputs([Load(columns, i * WINDOW + k) for k in range(WINDOW)])
             row, column = Index("i", OUTPUTS), Index("j", OUTPUTS)
             values = [linear(0) for _ in c.digits]
@@ -132,19 +128,23 @@ class _Nest:
             for (axis, rest, place), k in zip(places, (row, column), strict=True):
                 values[axis.digit] = axis.place(rest, place, k)
                 inside = inside & (position(values[axis.digit]) < axis.size)
-            logical = logical_index(c.digits, values, len(layout.shape))
-            expr = element(*logical)
-            found = find_sum(expr)
+            logical = logical_index(c.digits, values, len(results[0].layout.shape))
+            exprs = [r.element(*logical) for r in results]
+            found = find_sum(exprs[0])
             assert found is not None
-            value = rewrite(expr, lambda e: None, {found[0]: Load(results, row * OUTPUTS + column)})
+            sums: dict[Expr, Expr] = {found[0]: Load(patch, row * OUTPUTS + column)}
+            stores = [
+                Store(r.target, r.layout.offset(logical), rewrite(e, lambda e: None, sums))
+                for r, e in zip(results, exprs, strict=True)
+            ]
             # A long function is written once.
-            kind: Kind = "serial" if any(is_long(e) for e in walk(value)) else "unrolled"
-            store = where(inside, (Store(target, layout.offset(logical), value),))
+            kind: Kind = "serial" if any(is_long(e) for s in stores for e in walk(s.value)) else "unrolled"
+            store = where(inside, tuple(stores))
             return (
                 Alloc(columns),
-                Alloc(results),
+                Alloc(patch),
                 unrolled(j, (Store(columns, j + WINDOW * k, e) for k, e in enumerate(down))),
-                unrolled(i, (Store(results, i * OUTPUTS + k, e) for k, e in enumerate(across))),
+                unrolled(i, (Store(patch, i * OUTPUTS + k, e) for k, e in enumerate(across))),
                 For(row, kind, (For(column, kind, store),)),
             )
 

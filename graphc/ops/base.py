@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from graphc.types import Array, DType, Shape, Tensor, TensorType, broadcast
 __all__ = [
     "Array", "Binary", "Constant", "Dim", "InvalidModel", "Op", "Operand", "Shape", "ShapeError", "SymDim", "Tensor",
     "TensorType", "TypeMismatch", "Unary", "Value", "check_dtype", "check_rank", "check_same_dtype", "const",
-    "known_sizes", "lift", "normalize_axes", "normalize_axis", "static_shape", "unbroadcast",
+    "known_sizes", "lift", "normalize_axes", "normalize_axis", "per_output", "static_shape", "unbroadcast",
 ]  # fmt: skip
 
 
@@ -107,6 +107,11 @@ def known_sizes(x: Value, *axes: int) -> tuple[int, ...]:
             hint="Bind the symbolic dimensions with specialize() first",
         )
     return tuple(sizes)
+
+
+def per_output(given: Any) -> Sequence[Any]:
+    """What `grad` is given of an op's outputs, dy or y, with one for each: that of a single output comes alone."""
+    return (given,) if isinstance(given, Value) else tuple(given)
 
 
 def unbroadcast(dy: Value, x: Value) -> Value:

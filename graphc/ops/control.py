@@ -12,24 +12,28 @@ from typing import Any
 
 import numpy as np
 
-from graphc.dims import Dim, Symbol, SymDim, dim_max, unknown
-from graphc.dims import substitute as substitute_dim
+from graphc.dims import Dim, dim_max, unknown
 from graphc.errors import CompileError, ExecutionError, InvalidModel, ResourceLimit, ShapeError, TypeMismatch
 from graphc.interpret import interpret
 from graphc.ir import Cost, Graph, Op, Value, substitute
 from graphc.limits import check_deadline, current_limits
 from graphc.ops.adjoint import TripGradient, branch_gradients, trip_gradient
-from graphc.ops.base import const, normalize_axis
+from graphc.ops.base import const, normalize_axis, per_output
 from graphc.ops.bodies import Repetition, body_cost, fit_loop, fitted_inputs, leaving
 from graphc.ops.generate import zeros_like
 from graphc.ops.indexing import Gather
+from graphc.ops.logic import Identity
+from graphc.ops.scan_outputs import ScanOutputs
 from graphc.ops.unroll import fits, slice_at, stacked
-from graphc.types import Array, OptionalType, TensorType, Type, bool_, int64, join, unify
+from graphc.types import Array, DType, OptionalType, TensorType, Type, bool_, int64, join, unify
 
 
 # -- If ---------------------------------------------------------------------------------------------------------------
 class If(Op):
-    """then_branch(captured) if cond else else_branch(captured). Inputs: cond, then the captured values. ONNX If-25.
+    """then_branch(captured) if cond else else_branch(captured). ONNX If-25.
+
+    Inputs: cond, one bool in a tensor of any rank; then the captured values, of any types. Outputs of the branches may
+    differ in shape, not in dtype.
 
     Attributes:
         then_branch, else_branch: graphs with one input for each captured value, and equally many outputs.
@@ -77,7 +81,7 @@ class If(Op):
 
     def grad(self, dy: Any, y: Any, cond: Value, *captured: Value) -> Sequence[Value | None]:
         """An If over the gradients of the branches."""
-        dys = dy if isinstance(dy, tuple) else (dy,)
+        dys = per_output(dy)
         graphs, needed = branch_gradients([self.then_branch, self.else_branch], [d is not None for d in dys])
         found = iter(If(*graphs).apply((cond, *captured, *(d for d in dys if d is not None))))
         return [None, *(next(found) if n else None for n in needed)]
@@ -92,11 +96,13 @@ class If(Op):
 
 
 def _known_condition(cond: Value | None) -> bool | None:
+    """What the condition is, where that is known."""
     known = None if cond is None else cond.const
     return bool(known.reshape(-1)[0]) if known is not None and known.size == 1 else None
 
 
-def _check_single(x: Value, dtype: Any, what: str) -> None:
+def _check_single(x: Value, dtype: DType, what: str) -> None:
+    """Raise unless `x` is one element of `dtype`, in a tensor of any rank."""
     if x.dtype is not dtype:
         raise TypeMismatch(f"{what} is {x.tensor}, expected {dtype.short}[]", value=x.name)
     if x.shape is not None and any(isinstance(d, int) and d != 1 for d in x.shape):
@@ -110,60 +116,14 @@ def _single(x: Array) -> Any:
     return x.reshape(-1)[0].item()
 
 
-# -- carried values ---------------------------------------------------------------------------------------------------
-def _stack(slices: Sequence[Array], type: TensorType, axis: int, bindings: dict[Symbol, int]) -> Array:
-    """The scan output made of one slice for each trip; `type` is that of a slice, for when there are none."""
-    if not slices:
-        empty = [_bound(d, bindings) for d in type.shape or ()]
-        empty.insert(axis, 0)
-        return np.empty(empty, type.dtype.numpy)
-    for trip, s in enumerate(slices):
-        if s.shape != slices[0].shape:
-            raise ExecutionError(
-                f"a scan output has shape {list(slices[0].shape)} in the first trip, {list(s.shape)} in trip {trip}"
-            )
-    return np.stack(slices, axis)
-
-
-def _bound(d: Dim, bindings: dict[Symbol, int]) -> int:
-    size = substitute_dim(d, bindings.get)
-    return 0 if isinstance(size, SymDim) else size
-
-
-def _bindings(values: Iterable[Value], data: Iterable[Any]) -> dict[Symbol, int]:
-    """What the sizes of the arrays say of the symbols in the types of `values`."""
-    found: dict[Symbol, int] = {}
-    for v, x in zip(values, data, strict=True):
-        if isinstance(v.type, TensorType) and v.type.shape is not None:
-            for d, n in zip(v.type.shape, x.shape, strict=True):
-                if isinstance(d, SymDim) and len(d.terms) == 1 and d.terms[0][1] == 1 and len(d.terms[0][0]) == 1:
-                    (atom,) = d.terms[0][0]
-                    if isinstance(atom, Symbol):
-                        found.setdefault(atom, n)
-    return found
-
-
-class _Slices:
-    """The slices of the scan outputs, held against the limit on a tensor's size while they come in."""
-
-    def __init__(self, count: int) -> None:
-        self.slices: list[list[Array]] = [[] for _ in range(count)]
-        self._bytes = [0] * count
-
-    def add(self, values: Sequence[Any]) -> None:
-        for i, x in enumerate(values):
-            self.slices[i].append(x)
-            self._bytes[i] += x.nbytes
-            current_limits().check(f"size of scan output {i} in bytes", self._bytes[i], "max_tensor_bytes")
-
-
 # -- Loop -------------------------------------------------------------------------------------------------------------
 class Loop(Op):
     """for i < trip_count while cond: (cond, *carried, *slices) = body(i, cond, *carried, *captured). ONNX Loop-25.
 
-    Inputs: trip_count or None, cond or None, the carried values, the captured values. Outputs: the carried values
-    after the last trip, then the slices of each trip stacked along a new first axis. Carried values may change shape
-    from trip to trip, and may be sequences.
+    Inputs: trip_count, one int64, or None where there is no bound; cond, one bool, or None for true; the carried
+    values; the captured values. Outputs: the carried values after the last trip, then the slices of each trip stacked
+    along a new first axis. Carried values may change shape from trip to trip, and may be sequences or optionals;
+    slices are tensors of one shape. More trips than `Limits.max_loop_trips` raise `ResourceLimit`.
 
     Attributes:
         body: inputs (i: i64[], cond: bool[], *carried, *captured), outputs (cond, *carried, *slices).
@@ -198,7 +158,8 @@ class Loop(Op):
         trips = None if trip_count is None else _single(trip_count)
         going = True if cond is None else _single(cond)
         most = current_limits().max_loop_trips
-        scans = _Slices(len(self.body.outputs) - 1 - count)
+        slices = self.body.outputs[1 + count :]
+        scans = ScanOutputs(slices)
         i = 0
         while going and (trips is None or i < trips):
             if i >= most:
@@ -212,10 +173,8 @@ class Loop(Op):
         for k, x in enumerate(carried):
             if x is None and not isinstance(self._final_type(k), OptionalType):
                 raise ExecutionError(f"carried value {k} is an empty optional, and no trip replaces it")
-        bindings = {} if i else _bindings(self.body.inputs[2:], xs)
-        slice_types = [v.tensor for v in self.body.outputs[1 + count :]]
-        stacked = [_stack(s, t, 0, bindings) for s, t in zip(scans.slices, slice_types, strict=True)]
-        return (*carried, *stacked)
+        given = zip(self.body.inputs[2:], map(_shape, xs), strict=True)
+        return (*carried, *scans.stacked([0 for _ in slices], [0 for _ in slices], given))
 
     def decompose(
         self, trip_count: Value | None = None, cond: Value | None = None, *xs: Value
@@ -237,8 +196,8 @@ class Loop(Op):
         """Runs again, recording what each trip starts from, and then scans the records backwards."""
         carried, captured = self._split(xs)
         n, c, count = len(carried), len(captured), len(self.body.inputs) - len(captured)
-        dys = dy if isinstance(dy, tuple) else (dy,)
-        ys = y if isinstance(y, tuple) else (y,)
+        dys = per_output(dy)
+        ys = per_output(y)
         trip = trip_gradient(self.body, 2, 1, n, c, [d is not None for d in dys[n:]])
         record = Graph(self.body.inputs, [*self.body.outputs[: 1 + n], *self.body.inputs[:count]])
         records = Loop(record, c).apply(xs)[n:]
@@ -296,7 +255,7 @@ class Loop(Op):
 
     def _keeps_going(self) -> bool:
         v = self.body.outputs[0]
-        while v.node is not None and v.node.op.name == "Identity" and v.node.inputs[0] is not None:
+        while v.node is not None and isinstance(v.node.op, Identity) and v.node.inputs[0] is not None:
             v = v.node.inputs[0]
         return v is self.body.inputs[1] or _known_condition(v) is True
 
@@ -305,8 +264,9 @@ class Loop(Op):
 class Scan(Op):
     """(*states, *slices) = body(*states, *slices of the scan inputs, *captured) along the scan inputs. ONNX Scan-25.
 
-    Inputs: the initial states, the scan inputs, the captured values. Outputs: the final states, then the slices of
-    each trip stacked along a new axis.
+    Inputs: the initial states, the scan inputs, tensors of one length along the axes that they are cut along, the
+    captured values. Outputs: the final states, then the slices of each trip stacked along a new axis. Axes may be
+    negative. Scan inputs of different lengths raise `ExecutionError`.
 
     Attributes:
         body: inputs (*states, *slices, *captured), outputs (*states, *slices).
@@ -356,21 +316,15 @@ class Scan(Op):
         (trips,) = lengths
         current_limits().check("trips of a Scan", trips, "max_loop_trips")
         count = len(states)
-        scans = _Slices(len(self.body.outputs) - count)
+        scans = ScanOutputs(self.body.outputs[count:])
+        shapes = [*map(_shape, states), *(x.shape[1:] for x in cut), *map(_shape, captured)]
         for i in range(trips):
             check_deadline()
             results = interpret(self.body, [*states, *(x[i] for x in cut), *captured])
             states = results[:count]
             scans.add(results[count:])
-        bindings = {} if trips else _bindings(self.body.inputs[:count], states)
-        stacked = []
-        for v, slices, axis, reverse in zip(
-            self.body.outputs[count:], scans.slices, self._output_axes, self._directions(False), strict=True
-        ):
-            rank = slices[0].ndim if slices else len(v.shape or ())
-            at = normalize_axis(axis, rank + 1)
-            stacked.append(_stack(slices[::-1] if reverse else slices, v.tensor, at, bindings))
-        return (*states, *stacked)
+        given = zip(self.body.inputs, shapes, strict=True)
+        return (*states, *scans.stacked(self._output_axes, self._directions(False), given))
 
     def decompose(self, *xs: Value) -> Sequence[Value] | None:
         """Trip after trip, where their number is known and small."""
@@ -394,8 +348,8 @@ class Scan(Op):
         """Runs again, recording the states before each trip, and then scans everything backwards."""
         states, scanned, captured = self._split(xs)
         n, m, c = len(states), len(scanned), len(captured)
-        dys = dy if isinstance(dy, tuple) else (dy,)
-        ys = y if isinstance(y, tuple) else (y,)
+        dys = per_output(dy)
+        ys = per_output(y)
         trip = trip_gradient(self.body, 0, 0, n, c, [d is not None for d in dys[n:]])
         records: Sequence[Value] = ()
         if n:
@@ -497,6 +451,11 @@ class Scan(Op):
                 raise InvalidModel(f"{name} has {len(values)} entries, expected {count}")
             if "directions" in name and any(v not in (0, 1) for v in values):
                 raise InvalidModel(f"{name} is {list(values)}, expected 0 (forward) or 1 (reverse)")
+
+
+def _shape(x: Any) -> tuple[int, ...] | None:
+    """The shape of what is an array; None for sequences and optionals."""
+    return x.shape if isinstance(x, np.ndarray) else None
 
 
 def _cells(carried: Sequence[Value]) -> list[Value]:

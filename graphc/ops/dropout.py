@@ -10,7 +10,7 @@ import numpy as np
 
 from graphc.errors import CompileError, ExecutionError
 from graphc.expr import Element, Source, constant
-from graphc.ops.base import Array, Op, TensorType, Value, check_dtype, check_rank
+from graphc.ops.base import Array, Op, TensorType, Value, check_dtype, check_rank, per_output
 from graphc.ops.cast import convert
 from graphc.ops.logic import where
 from graphc.types import FLOAT8, FLOATS, bool_, dtype_of, float32
@@ -79,7 +79,7 @@ class Dropout(Op):
     ) -> Sequence[Value | None]:
         """That of x; the ratio, which also decides where the mask is zero, has none."""
         given = [None] * (0 if ratio is None and training_mode is None else 1 if training_mode is None else 2)
-        first = dy[0] if isinstance(dy, tuple) else dy
+        first = per_output(dy)[0]
         if first is None:
             return [None, *given]
         if training_mode is None or self.is_pure(x, ratio, training_mode):

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from graphc.interpret import interpret
 from graphc.ir import Cost, Graph, Node, Op, Value, substitute
+from graphc.ops.base import per_output
 from graphc.ops.bodies import body_cost, fitted_inputs, leaving, leaving_content
 from graphc.ops.vjp import gradient_graph
 from graphc.types import Array, TensorType, Type
@@ -42,11 +43,10 @@ class Fused(Op):
         return tuple(interpret(self.body, xs))
 
     def grad(self, dy: Any, y: Any, *xs: Value) -> Sequence[Value | None]:
-        dys: Sequence[Value | None] = dy if isinstance(dy, tuple) else (dy,)
-        ys: Sequence[Value] = y if isinstance(y, tuple) else (y,)
+        dys = per_output(dy)
         graph, has_gradient = gradient_graph(self.body, [d is not None for d in dys])
         # The gradient reads the outputs that are there already; what else it needs of the body it computes again.
-        known = dict(zip(self.body.outputs, ys, strict=True))
+        known = dict(zip(self.body.outputs, per_output(y), strict=True))
         known.update(zip(graph.inputs, [*xs, *(d for d in dys if d is not None)], strict=True))
         gradients = iter(substitute(graph, known))
         return [next(gradients) if has else None for has in has_gradient]

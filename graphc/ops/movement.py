@@ -25,6 +25,7 @@ from graphc.ops.base import (
     const,
     normalize_axes,
     normalize_axis,
+    per_output,
 )
 from graphc.ops.base import (
     Shape as Sizes,
@@ -213,9 +214,8 @@ class Split(Movement):
     def grad(
         self, dy: Value | Sequence[Value | None], y: Value | Sequence[Value], *xs: Value
     ) -> Sequence[Value | None]:
-        pieces = [dy] if isinstance(dy, Value) else dy
-        outputs = [y] if isinstance(y, Value) else y
-        filled = [zeros_like(o) if d is None else d for d, o in zip(pieces, outputs, strict=True)]
+        pieces = zip(per_output(dy), per_output(y), strict=True)
+        filled = [zeros_like(o) if d is None else d for d, o in pieces]
         return [Concat(self.axis)(*filled), *([None] * (len(xs) - 1))]
 
 

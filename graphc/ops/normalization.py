@@ -26,6 +26,7 @@ from graphc.ops.base import (
     check_rank,
     check_same_dtype,
     normalize_axis,
+    per_output,
     unbroadcast,
 )
 from graphc.ops.elementwise import widen
@@ -242,7 +243,7 @@ class BatchNormalization(Op):
         mean: Value,
         var: Value,
     ) -> Sequence[Value | None]:
-        dys = (dy,) if isinstance(dy, Value) else dy
+        dys = per_output(dy)
         axes = self._axes(known_rank(x))
         wide = in_dtype(x, wide_dtype(x))
         dz = zeros_like(wide) if dys[0] is None else in_dtype(dys[0], wide.dtype)
@@ -494,7 +495,7 @@ class LayerNormalization(Normalization):
         scale: Value,
         b: Value | None = None,
     ) -> Sequence[Value | None]:
-        dys = (dy,) if isinstance(dy, Value) else dy
+        dys = per_output(dy)
         axes = self._axes(known_rank(x))
         wide = in_dtype(x, wide_dtype(x))
         normal, inverse = standardized(wide, axes, self.epsilon)

@@ -43,6 +43,7 @@ from graphc.ops.base import (
     check_same_dtype,
     const,
     known_sizes,
+    per_output,
 )
 from graphc.ops.conv import static_sizes, transposed
 from graphc.ops.elementwise import widen
@@ -170,7 +171,7 @@ class MaxPool(Pool):
     def grad(
         self, dy: Value | tuple[Value | None, ...], y: Value | tuple[Value, ...], x: Value
     ) -> Sequence[Value | None]:
-        upstream = dy if isinstance(dy, Value) else dy[0]
+        upstream = per_output(dy)[0]
         if upstream is None:
             return [None]
         if isinstance(y, tuple) and self.storage_order == 0:

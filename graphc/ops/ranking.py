@@ -24,6 +24,7 @@ from graphc.ops.base import (
     check_dtype,
     check_rank,
     normalize_axis,
+    per_output,
 )
 from graphc.ops.elementwise import widen
 from graphc.ops.generate import zeros_like
@@ -264,7 +265,7 @@ class Unique(Op):
         return results[: self.outputs]
 
     def grad(self, dy: Any, y: Any, x: Value) -> Sequence[Value | None]:
-        upstream = dy if isinstance(dy, Value) else dy[0]
+        upstream = per_output(dy)[0]
         if upstream is None:
             return [None]
         first = replace(self, outputs=2).apply((x,))[1]  # y is a Gather at the first indices

@@ -13,7 +13,7 @@ from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError
 from graphc.interpret import interpret
 from graphc.ir import Cost, Graph, Op, Value, substitute
 from graphc.limits import check_deadline, check_tensor
-from graphc.ops.base import Array, Dim, check_dtype, check_rank, const, normalize_axis
+from graphc.ops.base import Array, Dim, check_dtype, check_rank, const, normalize_axis, per_output
 from graphc.ops.bodies import body_cost, fitted_inputs, leaving
 from graphc.ops.generate import zeros_like
 from graphc.ops.logic import where
@@ -318,7 +318,7 @@ class SequenceMap(Op):
 
     def grad(self, dy: Any, y: Any, *xs: Value) -> Sequence[Value | None]:
         """The body's gradient, mapped over the sequences and those of dy; what all elements read sums over them."""
-        dys = dy if isinstance(dy, tuple) else (dy,)
+        dys = per_output(dy)
         body, found = gradient_graph(self.body, [d is not None for d in dys])
         mapped = [self._is_mapped(i, len(xs), x.type) for i, x in enumerate(xs)]
         # The seeds are mapped, so they come before the captured values.

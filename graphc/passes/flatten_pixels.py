@@ -10,12 +10,19 @@ from graphc.ops.base import Constant, const, static_shape
 from graphc.ops.conv import Conv
 from graphc.ops.fused import Fused
 from graphc.ops.reshaping import Reshape
+from graphc.passes.fuse import POINTWISE
 from graphc.passes.record import fired
+from graphc.passes.rewrite import Match, matched, maybe, p, value
 from graphc.types import Tensor, TensorType, int64
 
 LANES = 16  # a group with a multiple of so many channels fills the vectors of any machine
 
 Sizes = tuple[int, ...]
+
+x, w, b = value("x"), value("w"), maybe(value("b"))
+grouped = p(
+    Conv, x, w, b, group=lambda n: n > 1, pads=lambda n: not any(n or ()), strides=lambda n: {1}.issuperset(n or ())
+)
 
 
 def flatten_pixels(graph: Graph) -> Graph:
@@ -58,82 +65,75 @@ def flatten_pixels(graph: Graph) -> Graph:
 
 
 def _visit(node: Node, inputs: tuple[Value | None, ...]) -> Sequence[Value] | None:
-    given = [x for x in inputs if x is not None]
+    given = [v for v in inputs if v is not None]
     if isinstance(node.op, Fused):
-        flat = _flat_body(node.op.body)
-    elif isinstance(node.op, Conv) and node.op.group > 1:
-        own = [Value(x.type, name=f"x{i}") for i, x in enumerate(given)]
-        flat = _flat_body(Graph(own, node.op.apply(own)))
+        body = node.op.body
+    elif isinstance(node.op, Conv):
+        own = [Value(v.type, name=f"x{i}") for i, v in enumerate(given)]
+        body = Graph(own, node.op.apply(own, node.name))
     else:
         return None
+    flat = _flat_body(body)
     if flat is None:
         return None
-    rows = [_reshaped(x, static_shape(y)) for x, y in zip(given, flat.inputs, strict=True)]
-    op = Fused(flat) if isinstance(node.op, Fused) else flat.nodes[-1].op
-    (made,) = op.apply(rows, node.name)
+    rows = [_reshaped(v, static_shape(row)) for v, row in zip(given, flat.inputs, strict=True)]
+    (made,) = Fused(flat).apply(rows, node.name) if isinstance(node.op, Fused) else flat(*rows)
     fired("flatten_pixels", [node], str(made.node.label if made.node else ""))
     return [_reshaped(made, static_shape(node.output))]
 
 
 def _flat_body(body: Graph) -> Graph | None:
     """`body` on rows of pixels; None where it has no such convolution, or does something else with images."""
-    convs = [n for n in body.nodes if isinstance(n.op, Conv)]
-    image = static_shape(body.outputs[0])
-    if len(convs) != 1 or len(body.outputs) > 1 or image is None or not _is_awkward(convs[0], image):
+    m, image = _convolution(body), static_shape(body.outputs[0])
+    if m is None or image is None or not _is_awkward(m, image):
         return None
-    (conv,) = convs
-    bias = conv.inputs[2] if len(conv.inputs) > 2 else None
-    shapes = [static_shape(x) if x is bias else _flat(static_shape(x), image) for x in body.inputs]
-    if bias is not None and len(body.uses[bias]) > 1:
+    rows = {v: row for v in body.inputs if (row := v if v is m.old(b) else _row(v, image)) is not None}
+    if len(rows) < len(body.inputs):
         return None
-    inputs = [
-        Value(TensorType(x.dtype, s), name=x.name) for x, s in zip(body.inputs, shapes, strict=True) if s is not None
-    ]
-    if len(inputs) < len(body.inputs):
-        return None
-    assert isinstance(conv.op, Conv)
-    op = Conv(group=conv.op.group)
-    outputs = substitute(
-        body,
-        dict(zip(body.inputs, inputs, strict=True)),
-        lambda node, xs: op.apply(xs, node.name) if node is conv else None,
-    )
-    return Graph(inputs, outputs) if static_shape(outputs[0]) == _flat(image, image) else None
+    op = Conv(group=m.op(grouped).group)
+    outputs = substitute(body, rows, lambda node, xs: op.apply(xs, node.name) if node is m.node else None)
+    return Graph(list(rows.values()), outputs) if static_shape(outputs[0]) == _flat(image, image) else None
 
 
-def _is_awkward(conv: Node, image: Sizes) -> bool:
+def _convolution(body: Graph) -> Match | None:
+    """The grouped convolution in `body`, where nothing else tells pixels apart and nothing else reads its bias."""
+    seeing = [n.outputs[0] for n in body.nodes if not _is_blind(n)]
+    m = matched(body, seeing[0], grouped) if len(seeing) == len(body.outputs) == 1 else None
+    return None if m is None or m.is_shared(b) else m
+
+
+def _is_blind(node: Node) -> bool:
+    """True if the node does the same at each pixel, wherever that is."""
+    return isinstance(node.op, POINTWISE) or (isinstance(node.op, Constant) and node.op.value.size == 1)
+
+
+def _is_awkward(m: Match, image: Sizes) -> bool:
     """True if each pixel is computed of one, and the channels of a group are several, but do not fill vectors."""
-    op, x, w = conv.op, conv.inputs[0], conv.inputs[1]
-    assert isinstance(op, Conv)
-    assert x is not None
-    assert w is not None
-    weights = static_shape(w)
-    if (
-        op.group == 1
-        or len(image) < 4
-        or weights is None
-        or math.prod(weights[2:]) > 1
-        or static_shape(conv.output) != image
-    ):
+    weights = static_shape(m[w])
+    if weights is None or math.prod(weights[2:]) > 1 or len(image) < 4 or static_shape(m.output(grouped)) != image:
         return False
-    plain = not any(op.pads or ()) and set(op.strides or ()) <= {1}
-    maps = weights[0] // op.group
-    return plain and maps > 1 and weights[1] > 1 and maps % LANES > 0
+    maps = weights[0] // m.op(grouped).group
+    return maps > 1 and weights[1] > 1 and maps % LANES > 0
 
 
-def _flat(shape: Sizes | None, image: Sizes) -> Sizes | None:
+def _row(v: Value, image: Sizes) -> Value | None:
+    """What stands for the input `v`, which is broadcast to `image`; None where that is not one row."""
+    shape = static_shape(v)
+    flat = None if shape is None else _flat(shape, image)
+    return None if flat is None else Value(TensorType(v.dtype, flat), name=v.name)
+
+
+def _flat(shape: Sizes, image: Sizes) -> Sizes | None:
     """`shape` of what is broadcast to `image`, with one axis for pixels; None where it has some of their axes only."""
-    if shape is None:
-        return None
     whole = (1,) * (len(image) - len(shape)) + shape
     if whole[2:] != image[2:] and math.prod(whole[2:]) != 1:
         return None
     return (*whole[:2], math.prod(whole[2:]))
 
 
-def _reshaped(x: Value, shape: Sizes | None) -> Value:
+def _reshaped(v: Value, shape: Sizes | None) -> Value:
     assert shape is not None
-    if x.node is not None and isinstance(x.node.op, Constant):
-        tensor = x.node.op.value
-        return const(Tensor(tensor.array.reshape(shape), tensor.dtype), name=x.name)
-    return x if static_shape(x) == shape else Reshape().apply([x, const(list(shape), int64)])[0]
+    if v.node is not None and isinstance(v.node.op, Constant):
+        tensor = v.node.op.value
+        return const(Tensor(tensor.array.reshape(shape), tensor.dtype), name=v.name)
+    return v if static_shape(v) == shape else Reshape().apply([v, const(list(shape), int64)])[0]

@@ -34,6 +34,8 @@ def fuse(graph: Graph) -> Graph:
     twice, and no path leaves the group and comes back. It has at most one convolution or product, at its leaves, or
     a sum, of elements that are computed for it alone. What takes one operation on each element of one tensor, as
     x − mean, is copied into every group that reads it: x is read in place of it, and it need not be stored.
+    Trees join where one reads the result of the other and all else that it reads is there before: both are results
+    then if both are read elsewhere, as y and y·sigmoid(y), or a momentum and the weights that it moves.
     Constants of one element move into the body; bodies do not nest.
 
     before:
@@ -61,53 +63,68 @@ def fuse(graph: Graph) -> Graph:
 
 @dataclass(eq=False)
 class _Group:
-    """Nodes in order, the last one being the root, and the position of the anchor, if there is one.
+    """Nodes that become one.
 
-    `copies` are those of `nodes` that other groups may have too.
+    Attributes:
+        root: the node in the place of which the group is computed.
+        nodes: all of them.
+        anchor: the position of the convolution, product or sum, if there is one.
+        copies: those of `nodes` that other groups may have too.
     """
 
+    root: Node
     nodes: list[Node]
     anchor: int | None
     copies: set[Node] = field(default_factory=set)
 
+    def results(self, graph: Graph, of: dict[Node, _Group]) -> list[Value]:
+        """What is read outside of the group, but not where that has a copy of what makes it."""
+
+        def is_read(x: Value, reader: Node | None) -> bool:
+            group = None if reader is None else of.get(reader)
+            return group is not self and (group is None or x.node not in group.copies)
+
+        values = [v for n in self.nodes if n not in self.copies for v in n.outputs]
+        return [v for v in values if any(is_read(v, reader) for reader, _ in graph.uses.get(v, []))]
+
 
 def _fuse(graph: Graph) -> Graph:
-    groups = _groups(graph)
-    inside = {node for group in groups for node in group.nodes[:-1] if node not in group.copies}
-    roots = {group.nodes[-1]: group for group in groups}
+    of = _groups(graph)
     new: dict[Value, Value] = {}
 
     def visit(node: Node, inputs: tuple[Value | None, ...]) -> tuple[Value, ...]:
-        if node in inside:
-            return node.outputs  # only the group reads them
-        if node in roots:
-            outputs = _fused(roots[node], new)
-        else:
+        group = of.get(node)
+        if group is None:
             same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
-            outputs = node.outputs if same else node.op.apply(inputs, node.name)
-        new.update(zip(node.outputs, outputs, strict=True))
-        return outputs
+            new.update(zip(node.outputs, node.outputs if same else node.op.apply(inputs, node.name), strict=True))
+        elif node is group.root:
+            results = group.results(graph, of)
+            new.update(zip(results, _fused(group, results, new), strict=True))
+        return tuple(new.get(v, v) for v in node.outputs)  # what is not there only the group reads
 
-    return rebuild(graph, visit) if groups else graph
+    return rebuild(graph, visit) if of else graph
 
 
-def _groups(graph: Graph) -> list[_Group]:
-    """The groups of two nodes or more."""
+def _groups(graph: Graph) -> dict[Node, _Group]:
+    """The groups of two nodes or more, by their nodes."""
     of: dict[Node, _Group] = {}
     for position, node in enumerate(graph.nodes):
         if isinstance(node.op, ANCHORS):
-            of[node] = _Group([node], position)
+            of[node] = _Group(node, [node], position)
         elif _is_pointwise(node) or isinstance(node.op, SUMS):
-            of[node] = group = _Group([node], position if isinstance(node.op, SUMS) else None)
+            of[node] = group = _Group(node, [node], position if isinstance(node.op, SUMS) else None)
             for producer in _mergeable(graph, node, of):
                 _merge(group, of[producer], of)
             for producer in _copied(graph, node, of):
-                _merge(group, _Group([producer], None, {producer}), of)
-    kept = {id(g): g for g in of.values() if len(g.nodes) > 1}
+                _merge(group, _Group(producer, [producer], None, {producer}), of)
     order = {node: i for i, node in enumerate(graph.nodes)}
-    for group in kept.values():
+    for node in graph.nodes:
+        if node in of and of[node].root is node:
+            _join(graph, of[node], of, order)
+    kept = {node: group for node, group in of.items() if len(group.nodes) > 1}
+    for group in {id(g): g for g in kept.values()}.values():
         group.nodes.sort(key=order.__getitem__)
-    return list(kept.values())
+    return kept
 
 
 def _copied(graph: Graph, node: Node, of: dict[Node, _Group]) -> list[Node]:
@@ -164,18 +181,45 @@ def _merge(group: _Group, other: _Group, of: dict[Node, _Group]) -> None:
             of[node] = group
 
 
-def _fused(group: _Group, new: dict[Value, Value]) -> tuple[Value, ...]:
+def _join(graph: Graph, group: _Group, of: dict[Node, _Group], order: dict[Node, int]) -> None:
+    """Let element-wise nodes join the group whose result they read, if that is a contraction or theirs alone.
+
+    That group is computed where it was. So all else that they read must be there by then.
+    """
+    if group.anchor is not None or not group.results(graph, of):
+        return
+    read = [x for n in group.nodes for x in n.inputs if x is not None and x.node not in group.nodes]
+    hosts = {id(of[x.node]): of[x.node] for x in read if x.node in of}
+    host = max(hosts.values(), key=lambda h: order[h.root], default=None)
+    if host is None or len(host.nodes) + len(group.nodes) > MAX_NODES:
+        return
+    from_host = [x for x in read if x.node in host.nodes]
+    others = [n for x in read if (n := x.node) is not None and n not in host.nodes and not isinstance(n.op, Constant)]
+    contracts = host.anchor is not None and isinstance(graph.nodes[host.anchor].op, ANCHORS)
+    own = all(reader in group.nodes for x in from_host for reader, _ in graph.uses[x])
+    if (
+        (contracts or own)
+        and all(x.shape is not None and x.shape == group.root.output.shape for x in from_host)
+        and all(order[of[n].root if n in of else n] < order[host.root] for n in others)
+    ):
+        host.nodes += [n for n in group.nodes if n not in host.nodes]
+        host.copies |= group.copies
+        of.update((n, host) for n in group.nodes if n not in group.copies)
+
+
+def _fused(group: _Group, results: list[Value], new: dict[Value, Value]) -> tuple[Value, ...]:
     """The `Fused` node of a group, on new values."""
     inside: dict[Value, Value] = {}
     given: dict[Value, Value] = {}  # new value outside -> input of the body
-    root = group.nodes[-1]
+    first = results[0].node
+    assert first is not None
     for node in group.nodes:
         inputs = [_operand(x, node, inside, given, new) for x in node.inputs]
-        # The root's name goes to the group, whose result is the root's.
-        outputs = node.op.apply(inputs, "" if node is root else node.name)
+        # The name of what makes the first result goes to the group.
+        outputs = node.op.apply(inputs, "" if node is first else node.name)
         inside.update(zip(node.outputs, outputs, strict=True))
-    body = Graph(list(given.values()), [inside[root.output]], ["y0"])
-    outputs = Fused(body).apply(list(given), root.name)
+    body = Graph(list(given.values()), [inside[v] for v in results], [f"y{i}" for i in range(len(results))])
+    outputs = Fused(body).apply(list(given), first.name)
     assert outputs[0].node is not None
     fired("fuse", group.nodes, outputs[0].node.label)
     return outputs

@@ -197,6 +197,14 @@ class Match:
         return True
 
 
+def matched(graph: Graph, v: Value | None, pattern: Pattern[Op]) -> Match | None:
+    """What `pattern` matches at `v`, however often that is read: for passes that are no rules. Values stay old ones."""
+    if v is None or v.node is None or v.index:
+        return None
+    match = Match(graph, v.node, {}, set())
+    return match if match.fits(pattern, v.node) else None
+
+
 # -- rules ------------------------------------------------------------------------------------------------------------
 Build = Callable[[Match], Value | Sequence[Value]]
 

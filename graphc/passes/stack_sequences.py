@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
-from graphc.frozen import Frozen
-from graphc.ir import Graph, Node, Value, rebuild
+from graphc.ir import Graph, Node, Op, Value, rebuild
 from graphc.ops.base import const, normalize_axis
 from graphc.ops.control import Loop
-from graphc.ops.movement import Transpose
 from graphc.ops.reshaping import Squeeze
 from graphc.ops.sequence import ConcatFromSequence, SequenceEmpty, SequenceInsert
 from graphc.passes.bodies import over_bodies
 from graphc.passes.record import fired
+from graphc.passes.rewrite import matched, p, value
 from graphc.types import int64
+
+s, x = value("s"), value("x")
+empty, longer = p(SequenceEmpty), p(SequenceInsert, s, x)
 
 
 def stack_sequences(graph: Graph) -> Graph:
@@ -58,78 +61,63 @@ def stack_sequences(graph: Graph) -> Graph:
 
 
 def _stack(graph: Graph) -> Graph:
-    ways: dict[Value, _Way] = {}
+    elements: dict[Value | None, Value] = {}  # a sequence that a loop makes -> an element, in the body
 
-    def visit(node: Node, inputs: tuple[Value | None, ...]) -> tuple[Value, ...] | None:
+    def visit(node: Node, inputs: tuple[Value | None, ...]) -> Sequence[Value] | None:
         if isinstance(node.op, Loop):
-            found: dict[int, Value] = {}
-            for k in range(len(node.op.body.inputs) - 2 - node.op.captured):
-                way = _way(graph, node, node.op, k)
-                if way is not None:
-                    found[k], ways[node.outputs[k]] = way.slice, way
-            if found:
-                return _scanned(node, node.op, inputs, found)
-        way = ways.get(node.inputs[0]) if node.inputs and node.inputs[0] is not None else None
-        if way is None or inputs[0] is None:
+            count = len(node.op.body.inputs) - 2 - node.op.captured
+            found = {k: v for k in range(count) if (v := _element(graph, node, node.op, k)) is not None}
+            elements.update((node.outputs[k], v) for k, v in found.items())
+            return _scanned(node, node.op, inputs, found) if found else None
+        if not isinstance(node.op, ConcatFromSequence) or node.inputs[0] not in elements or inputs[0] is None:
             return None
-        made = way.join(inputs[0])
+        made = _joined(node.op, inputs[0], elements[node.inputs[0]])
         fired("stack_sequences", [node], made.node.label if made.node is not None else "")
-        return (made,)
+        return [made]
 
     return rebuild(graph, visit)
 
 
-class _Way(Frozen):
-    """What each trip gives, and what its elements are joined to: along a new axis, or one that they have."""
-
-    slice: Value
-    axis: int
-    new_axis: bool
-
-    def join(self, stacked: Value) -> Value:
-        """The slices, stacked along their first axis, as they are to be."""
-        rank = stacked.rank or 0
-        moved = stacked
-        if self.axis:
-            order = (*range(1, self.axis + 1), 0, *range(self.axis + 1, rank))
-            moved = Transpose(order)(stacked)
-        after = (self.slice.shape or ())[self.axis + 1 :]
-        return moved if self.new_axis else moved.reshape([*([0] * self.axis), -1, *after])
-
-
-def _way(graph: Graph, node: Node, op: Loop, k: int) -> _Way | None:
-    """What is made of the sequence that is carried value `k`, if it grows at its end and is joined, and no more."""
-    start, users = node.inputs[2 + k], graph.uses.get(node.outputs[k], [])
-    before, after = op.body.inputs[2 + k], op.body.outputs[1 + k]
-    insert = after.node
-    if start is None or start.node is None or not isinstance(start.node.op, SequenceEmpty) or insert is None:
+def _element(graph: Graph, node: Node, op: Loop, k: int) -> Value | None:
+    """x, where carried value `k` is [] at first and s + [x] after each trip, is joined in the end, and no more."""
+    before, after, final = op.body.inputs[2 + k], op.body.outputs[1 + k], node.outputs[k]
+    begins, grows = matched(graph, node.inputs[2 + k], empty), matched(op.body, after, longer)
+    if begins is None or grows is None or grows[s] is not before:
         return None
-    if not isinstance(insert.op, SequenceInsert) or len(insert.inputs) != 2 or len(users) != 1:
+    if len(op.body.uses[before]) > 1 or len(op.body.uses[after]) > 1 or len(graph.uses.get(final, [])) != 1:
         return None
-    user, x = users[0][0], insert.inputs[1]
-    if op.body.uses[before] != [(insert, 0)] or op.body.uses[after] != [(None, 1 + k)]:
-        return None
-    if user is None or not isinstance(user.op, ConcatFromSequence) or x is None or x.shape is None:
-        return None
-    axis = normalize_axis(user.op.axis, len(x.shape) + user.op.new_axis)
-    if user.op.new_axis:
-        return _Way(x, axis, True)
-    if x.shape[axis] == 1:
-        return _Way(Squeeze()(x, const([axis], int64)), axis, True)
-    # Other sizes are the same in all trips, or else they would not fit; this one need not be.
-    return _Way(x, axis, False) if all(isinstance(n, int) and n for n in x.shape[axis:]) else None
+    ((join, _),) = graph.uses[final]
+    return grows[x] if join is not None and _is_regular(join.op, grows[x]) else None
 
 
-def _scanned(node: Node, op: Loop, inputs: tuple[Value | None, ...], found: dict[int, Value]) -> tuple[Value, ...]:
-    """The outputs of the loop with slices in place of these carried values."""
-    count = len(op.body.inputs) - 2 - op.captured
-    left = [k for k in range(count) if k not in found]
+def _is_regular(op: Op, element: Value) -> bool:
+    """Whether `op` joins elements that have one size in all trips; sizes of other axes are, or they would not fit."""
+    if not isinstance(op, ConcatFromSequence) or element.shape is None:
+        return False
+    sizes = element.shape[normalize_axis(op.axis, len(element.shape) + op.new_axis) :]
+    return op.new_axis or sizes[0] == 1 or all(isinstance(n, int) and n for n in sizes)
+
+
+def _joined(op: ConcatFromSequence, stacked: Value, element: Value) -> Value:
+    """What `op` makes of `stacked`, which are the elements along a new first axis."""
+    shape = element.shape or ()
+    axis = normalize_axis(op.axis, len(shape) + op.new_axis)
+    moved = stacked if axis == 0 else stacked.transpose([*range(1, axis + 1), 0, *range(axis + 1, len(shape) + 1)])
+    if op.new_axis:
+        return moved
+    if shape[axis] == 1:
+        return Squeeze().apply((moved, const([axis + 1], int64)))[0]
+    return moved.reshape([*(0 for _ in range(axis)), -1, *shape[axis + 1 :]])
+
+
+def _scanned(node: Node, op: Loop, inputs: Sequence[Value | None], found: Mapping[int, Value]) -> list[Value]:
+    """The outputs of the loop with slices, behind those that it has, in place of the carried values `found`."""
+    outputs = [v for i, v in enumerate(op.body.outputs) if i - 1 not in found]
+    names = [name for i, name in enumerate(op.body.output_names) if i - 1 not in found]
+    names += [op.body.output_names[1 + k] for k in found]
     body_inputs = [v for i, v in enumerate(op.body.inputs) if i - 2 not in found]
-    going, *made = op.body.outputs
-    names = op.body.output_names
-    order = [*left, *range(count, len(made)), *found]
-    outputs = [going, *(found.get(i, made[i]) for i in order)]
-    body = Graph(body_inputs, outputs, [names[0], *(names[1 + i] for i in order)], name=op.body.name)
-    given = [x for i, x in enumerate(inputs) if i - 2 not in found]
-    results = dataclasses.replace(op, body=body).apply(given, node.name)
-    return tuple(results[order.index(i)] for i in range(len(made)))
+    body = Graph(body_inputs, [*outputs, *found.values()], names, name=op.body.name)
+    given = [v for i, v in enumerate(inputs) if i - 2 not in found]
+    made = dataclasses.replace(op, body=body).apply(given, node.name)
+    stacked, others = dict(zip(found, made[-len(found) :], strict=True)), iter(made)
+    return [stacked[i] if i in found else next(others) for i in range(len(node.outputs))]
