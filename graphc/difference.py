@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from graphc.frozen import Frozen
 from graphc.interpret import Data
 from graphc.types import Array
 
@@ -16,8 +16,7 @@ _RTOL = {52: 1e-6, 23: 1e-4, 10: 2e-2, 7: 1e-1, 3: 0.3, 2: 0.6, 1: 1.0, 0: 1.0}
 _SIGNED: dict[int, type[np.signedinteger[Any]]] = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(Frozen):
     """The largest differences between two results, and whether they are within the tolerance.
 
     Attributes:

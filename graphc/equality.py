@@ -1,11 +1,13 @@
-"""Structural equality of graphs."""
+"""Structural equality: of graphs, and of ops as keys."""
 
 from __future__ import annotations
 
 import dataclasses
+import struct
+from collections.abc import Hashable
 
 from graphc.ir import Graph, Op, Value, same_attribute
-from graphc.types import same_type
+from graphc.types import Tensor, same_type
 
 
 def graph_equal(a: Graph, b: Graph, *, names: bool = True) -> bool:
@@ -51,3 +53,18 @@ def _same_attributes(a: Op, b: Op, names: bool) -> bool:
         elif not same_attribute(x, y):
             return False
     return True
+
+
+def op_key(op: Op) -> Hashable:
+    """Equal exactly for ops whose attributes mean the same: 0.0 is not -0.0, 1 is not True; bodies go by identity."""
+    return (type(op), *(_attribute_key(getattr(op, f.name)) for f in dataclasses.fields(op)))
+
+
+def _attribute_key(value: object) -> Hashable:
+    if isinstance(value, float):
+        return struct.pack("d", value)
+    if isinstance(value, tuple):
+        return tuple(_attribute_key(v) for v in value)
+    if isinstance(value, Tensor):
+        return value.key
+    return (type(value), value)

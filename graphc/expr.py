@@ -339,7 +339,7 @@ class Source:
     Attributes:
         dtype, shape: its type; sizes are numbers.
         element: index tuple -> expression.
-        const: the elements, where they are known and few or needed by the op (axes, shapes, scalars).
+        const: the elements, where they are known and few, or integers (axes, shapes, scalars).
         halo: for each axis how far indices may go below 0 and beyond the end, and read zeros there.
         flat: row-major position -> expression, where the tensor lies so in memory.
     """

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, ClassVar
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from graphc.dims import Dim, SymDim
 from graphc.errors import CompileError, GraphcError, InvalidModel, TypeMismatch, escape
+from graphc.frozen import Frozen
 from graphc.types import Array, DType, Shape, TensorType, Type, int32, int64
 
 MAX_CONTENT = 64  # elements of an integer tensor up to which its contents are followed through shape computations
@@ -201,17 +201,15 @@ class Node:
         return f"<{self.label}>"
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(Frozen):
     """What one evaluation takes: arithmetic operations (a multiply-add is two) and bytes read and written."""
 
     flops: Dim
     bytes: Dim
 
 
-@dataclass(frozen=True)
-class Op:
-    """An operator. A subclass is a frozen dataclass whose fields are the attributes, under ONNX's names.
+class Op(Frozen):
+    """An operator. A subclass is a frozen dataclass (see `Frozen`) whose fields are the attributes, under ONNX's names.
 
     A subclass defines `infer` and `eval`, and where it applies `grad`, `cost`, and `element` or `decompose`. The
     positional parameters of `infer` are the op's inputs: those with the default None are optional, `*xs` takes any

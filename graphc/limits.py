@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
 from graphc.errors import ResourceLimit, Timeout
+from graphc.frozen import Frozen
 
 GiB = 1 << 30
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(Frozen):
     """Upper bounds on a model; `ResourceLimit` (or `Timeout`) is raised before one is passed.
 
     Attributes:

@@ -24,6 +24,7 @@ import numpy as np
 
 from graphc.dims import Dim, substitute, sym, symbols
 from graphc.errors import CompileError
+from graphc.frozen import Frozen
 from graphc.ir import FORMATTERS, Graph, Node, Value
 from graphc.names import did_you_mean
 from graphc.names import quote as show
@@ -47,8 +48,7 @@ MAX_INLINE = 8
 _BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(Frozen):
     """One line of a listing and the node that it states, if it does."""
 
     text: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -306,7 +306,7 @@ class Tensor:
         array: the contents; kept without copying and marked read-only. NumPy string arrays become object arrays.
     """
 
-    __slots__ = ("__dict__", "_array", "_load", "dtype", "shape")
+    __slots__ = ("__dict__", "_array", "_load", "_recipe", "dtype", "shape")
 
     def __init__(self, array: npt.ArrayLike, dtype: DType | None = None):
         data = np.asarray(array)
@@ -317,27 +317,34 @@ class Tensor:
             data.flags.writeable = False
         self.shape: tuple[int, ...] = data.shape
         self._load: Callable[[], Array] | None = None
+        self._recipe: Hashable = None
         self._array: Array | None = data
 
     @classmethod
-    def lazy(cls, dtype: DType, shape: Sequence[int], load: Callable[[], Array]) -> Tensor:
-        """A tensor whose contents `load()` gives when they are first asked for."""
+    def lazy(cls, dtype: DType, shape: Sequence[int], load: Callable[[], Array], recipe: Hashable = None) -> Tensor:
+        """A tensor whose contents `load()` gives when they are first asked for; `recipe`, if any, determines them."""
         tensor = cls.__new__(cls)
         tensor.dtype, tensor.shape = dtype, tuple(shape)
-        tensor._array, tensor._load = None, load
+        tensor._array, tensor._load, tensor._recipe = None, load, recipe
         return tensor
 
     @property
     def array(self) -> Array:
         """The contents, read-only."""
         # No `cached_property`: until Python 3.12 that lets only one thread at a time read any tensor.
-        load, data = self._load, self._array  # in this order: another thread may be doing the same
+        data = self._array
+        if data is None:
+            data = self._array = self.read()
+            self._load = self._recipe = None  # and what they hold on to
+        return data
+
+    def read(self) -> Array:
+        """The contents, read-only, not kept if they are not there yet: for who needs them once."""
+        load, data = self._load, self._array  # in this order: another thread may be keeping them
         if data is None:
             assert load is not None
             data = np.ascontiguousarray(load(), self.dtype.numpy).reshape(self.shape).view()
             data.flags.writeable = False
-            self._array = data
-            self._load = None  # and what it holds on to
         return data
 
     @property
@@ -367,6 +374,11 @@ class Tensor:
     def is_read(self) -> bool:
         """Whether the contents are there already."""
         return self._array is not None
+
+    @property
+    def key(self) -> Hashable:
+        """What differs for tensors that differ, found without computing contents that are not there yet."""
+        return self if self._recipe is None else self._recipe
 
     def __eq__(self, other: object) -> bool:
         if self is other:

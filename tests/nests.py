@@ -80,8 +80,9 @@ def run_kernels(
     def layout(v: Value):
         return kernels.layouts.get(v) or row_major(sizes(v))
 
-    for v, x in kernels.constants.items():
-        memory[v] = filled(layout(v).size + SLACK // x.itemsize, x.dtype)
+    for v in kernels.constants:
+        dtype = v.dtype.numpy
+        memory[v] = filled(layout(v).size + SLACK // dtype.itemsize, dtype)
         kernels.pack(v, memory[v][: layout(v).size])
 
     def find(v: Value) -> tuple[Value, int]:

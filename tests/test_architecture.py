@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS: list[tuple[str, set[str]]] = [
     (
         "facts that know nothing of graphs",
-        {"errors", "names", "types", "limits", "debug", "dims", "cpu", "parallel", "scanner"},
+        {"errors", "names", "types", "limits", "debug", "dims", "cpu", "parallel", "frozen", "scanner"},
     ),
     (
         "the two languages: the graph and scalar index expressions",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,7 +26,7 @@ TEXT = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text("utf-8")
 def test_adding_an_op() -> None:
     names: dict[str, Any] = {
         "Array": Array, "Case": Case, "ClassVar": ClassVar, "Expr": Expr, "Function": Function, "Sequence": Sequence,
-        "Value": Value, "__name__": __name__, "call": call, "dataclass": dataclass, "np": np, "random": random,
+        "Value": Value, "__name__": __name__, "call": call, "np": np, "random": random,
         "widen": widen,
     }  # fmt: skip
     for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):

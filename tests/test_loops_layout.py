@@ -6,13 +6,14 @@ import math
 from itertools import product
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from graphc.expr import Buffer, constant, position
 from graphc.index import Linear, flatten, linear
 from graphc.loops.interpret import interpret
-from graphc.loops.layout import Layout, blocked, padded, row_major
+from graphc.loops.layout import Layout, Part, blocked, padded, row_major
 from graphc.loops.lower import lower, zero_halo
 from graphc.loops.nest import Nest
 from graphc.types import int64
@@ -50,6 +51,22 @@ def test_offset_pack_and_unpack_agree(layout: Layout) -> None:
     assert buffer.shape == (layout.size,)
     for index in product(*map(range, layout.shape)):
         assert buffer[numbers(layout.offset(index))] == tensor[index]
+    np.testing.assert_array_equal(layout.unpack(buffer), tensor)
+    assert np.count_nonzero(buffer) == tensor.size, "padding is zero"
+
+
+@pytest.mark.parametrize(
+    ("shape", "parts"),
+    [
+        ((100, 1024), ((0, 32, 4), (1, 1, 1024), (0, 1, 32))),  # rows a page apart, the last panel not full
+        ((64, 512, 3, 3), ((0, 48, 2), (1, 16, 32), (2, 1, 3), (3, 1, 3), (1, 1, 16), (0, 1, 48))),
+        ((2, 64, 2048), ((0, 1, 2), (1, 64, 1), (2, 1, 2048), (1, 1, 64))),
+    ],
+)
+def test_panels_of_rows_that_meet_in_a_cache(shape: tuple[int, ...], parts: tuple[tuple[int, int, int], ...]) -> None:
+    layout = Layout(shape, tuple(Part(*p) for p in parts), ((0, 0),) * len(shape))
+    tensor = np.arange(1, math.prod(shape) + 1, dtype=np.int32).reshape(shape)
+    buffer = packed(layout, tensor)
     np.testing.assert_array_equal(layout.unpack(buffer), tensor)
     assert np.count_nonzero(buffer) == tensor.size, "padding is zero"
 

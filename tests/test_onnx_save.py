@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -343,7 +342,6 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
             save(graph, odd)
 
 
-@dataclass(frozen=True)
 class Halve(Op):
     """An op of somebody's own, which is made of nothing that ONNX has."""
 

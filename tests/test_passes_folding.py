@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
+import graphc
 from graphc.difference import compare
 from graphc.dims import sym
 from graphc.interpret import interpret
 from graphc.ir import Graph, Op, Value
 from graphc.ops.activation import Relu
-from graphc.ops.base import const
+from graphc.ops.base import Constant, const
 from graphc.ops.conv import Conv, ConvTranspose
 from graphc.ops.linear import Gemm, MatMul
 from graphc.ops.normalization import BatchNormalization
@@ -24,9 +25,10 @@ from graphc.passes.fold_batch_norm import fold_batch_norm
 from graphc.passes.fold_constants import fold_constants
 from graphc.passes.fuse import fuse
 from graphc.passes.manager import optimize
+from graphc.passes.share_subexpressions import share_subexpressions
 from graphc.random import random_feeds
 from graphc.text import format_graph
-from graphc.types import DType, TensorType, dtype_of, float16, float32, float64
+from graphc.types import DType, Tensor, TensorType, dtype_of, float16, float32, float64
 
 
 def weight(name: str, *shape: int, dtype: DType = float32) -> Value:
@@ -195,6 +197,46 @@ def test_a_residual_network(level: int, golden: Callable[[str], None]) -> None:
     after, _ = optimize(graph, level)
     golden(re.sub(r"(%([\w.]+): [^=]+ = const )\[.*", r"\1@\2", format_graph(after)))
     same_results(graph, after)
+
+
+def late(graph: Graph) -> list[Tensor]:
+    """The constants of `graph` that are still to be computed."""
+    return [n.op.value for n in graph.nodes if isinstance(n.op, Constant) and not n.op.value.is_read]
+
+
+def test_large_products_are_computed_when_they_are_read() -> None:
+    x, w, s = Value(TensorType(float32, (2, 512)), name="x"), weight("w", 512, 512), weight("s", 512)
+    graph, _ = optimize(Graph([x], [x @ (w * s)]), passes=[fold_constants])
+    (only,) = late(graph)
+    assert w.node is not None
+    assert s.node is not None
+    expected = w.node.op.eval() * s.node.op.eval()
+    np.testing.assert_array_equal(only.read(), expected)
+    assert not only.is_read
+    given = np.random.default_rng(0).random((2, 512), np.float32)
+    for backend in ("numpy", "llvm"):
+        result = graphc.compile(graph, backend=backend)(given)
+        np.testing.assert_allclose(result, given.astype(np.float64) @ expected.astype(np.float64), rtol=1e-5)
+
+
+def test_products_that_are_still_to_be_computed_are_shared() -> None:
+    x, w = Value(TensorType(float32, (2, 512)), name="x"), weight("w", 512, 512)
+    scales = [weight("s", 512), weight("s", 512), weight("t", 512)]
+    made = Graph([x], [x @ (w * s * t) for s in scales for t in scales])
+    graph, _ = optimize(made, passes=[fold_constants, share_subexpressions])
+    assert len(late(graph)) == 4
+    assert sum(isinstance(n.op, MatMul) for n in graph.nodes) == 4
+
+
+def test_many_large_products_in_a_row() -> None:
+    w = weight("w", 256, 256)
+    y = w
+    for _ in range(3000):
+        y = y + w
+    graph, _ = optimize(Graph([], [y]), passes=[fold_constants, share_subexpressions])
+    (result,) = interpret(graph, [])
+    assert w.node is not None
+    np.testing.assert_allclose(result, 3001 * w.node.op.eval().astype(np.float64), rtol=1e-3)
 
 
 def test_the_later_of_two_convolutions_takes_the_sum() -> None:

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -59,7 +58,6 @@ def single(name: str = "y") -> Graph:
     return Graph([x], [x + x], [name], name="single")
 
 
-@dataclass(frozen=True)
 class Sleep(Op):
     """x, after `seconds`. For tests of timeouts and interruption."""
 

@@ -54,6 +54,17 @@ def test_a_lazy_one_is_read_once_and_lets_go_of_what_it_was_read_from() -> None:
     assert x._load is None
 
 
+def test_what_is_needed_once_is_not_kept() -> None:
+    x = Tensor.lazy(float32, (2, 3), lambda: np.ones((2, 3), np.float32), recipe=("ones",))
+    assert x.key == ("ones",)
+    assert x.read().tolist() == [[1] * 3] * 2
+    assert not x.read().flags.writeable
+    assert not x.is_read
+    assert x.array.tolist() == x.read().tolist()
+    assert x.key is x  # it compares by contents from now on
+    assert x == Tensor(np.ones((2, 3), np.float32))
+
+
 def test_several_are_read_at_one_time() -> None:
     together = threading.Barrier(2, timeout=20)
 

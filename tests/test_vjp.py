@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 
@@ -18,7 +16,6 @@ from graphc.ops.vjp import differentiable, gradient_graph, vjp
 from graphc.types import SequenceType, TensorType, float32, float64, int64
 
 
-@dataclass(frozen=True)
 class Opaque(Op):
     """An op without a gradient."""
 
@@ -29,7 +26,6 @@ class Opaque(Op):
         return x
 
 
-@dataclass(frozen=True)
 class Wrong(Opaque):
     """An op whose gradient is what it is told to be."""
 

@@ -6,13 +6,13 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 from typing import Any
 
 from graphc import debug
 from graphc.errors import CompileError
+from graphc.frozen import Frozen
 
 from .cache import store
 from .target import Target, llvm, llvm_version
@@ -104,8 +104,7 @@ def assembly(text: str, target: Target) -> str:
     return result
 
 
-@dataclass(frozen=True, eq=False)
-class Library:
+class Library(Frozen, eq=False):
     """Functions in memory; they are unloaded when the library is dropped."""
 
     addresses: dict[str, int]

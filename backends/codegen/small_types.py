@@ -5,11 +5,11 @@ Floats go by way of float32, as `Cast` says; float8e8m0, powers of two, by way o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from graphc.frozen import Frozen
 from graphc.types import (
     SMALL_FLOATS,
     SMALL_INTEGERS,
@@ -27,8 +27,7 @@ from graphc.types import (
 SMALL = SMALL_FLOATS | SMALL_INTEGERS
 
 
-@dataclass(frozen=True)
-class Format:
+class Format(Frozen):
     """A sign, `exponent` bits with a `bias` and `fraction` bits.
 
     Attributes:
@@ -69,8 +68,7 @@ def code(value: Any, dtype: DType) -> int:
     return int(np.asarray(value).astype(dtype.numpy).view(np.uint8))
 
 
-@dataclass(frozen=True)
-class Lanes:
+class Lanes(Frozen):
     """Writes instructions on `lanes` lanes."""
 
     w: Writer

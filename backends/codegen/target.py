@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from graphc.errors import BackendUnavailable, CompileError
+from graphc.frozen import Frozen
 from graphc.loops.schedule import Machine
 
 
@@ -31,8 +31,7 @@ def llvm_version() -> tuple[object, ...]:
     return version("llvmlite"), *binding.llvm_version_info
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(Frozen):
     """An instruction set.
 
     Attributes:

@@ -10,7 +10,7 @@ from functools import partial
 from graphc import debug
 from graphc.ir import Node, Value
 from graphc.limits import check_deadline
-from graphc.loops.compose import contents, sizes
+from graphc.loops.compose import known, sizes
 from graphc.loops.fingerprint import fingerprint
 from graphc.loops.layout import row_major
 from graphc.loops.memory import ALIGNMENT, Lifetime, plan
@@ -70,11 +70,14 @@ def _text(nest: Nest, name: str, target: Target) -> str:
 def _steps(kernels: Kernels, memory: _Memory) -> tuple[dict[str, tuple[Nest, str]], Steps[Step, Place]]:
     """Each distinct kernel by its name, with what tells it from others, and the calls."""
     nests: dict[str, tuple[Nest, str]] = {}
+    names: dict[Nest, str] = {}  # nodes that are alike have one nest
 
     def step(kernel: Kernel) -> list[Step]:
-        description = fingerprint(kernel.nest)
-        name = f"k{hashlib.sha256(description.encode()).hexdigest()[:24]}"
-        nests.setdefault(name, (kernel.nest, description))
+        if kernel.nest not in names:
+            description = fingerprint(kernel.nest)
+            name = f"k{hashlib.sha256(description.encode()).hexdigest()[:24]}"
+            nests.setdefault(name, (kernel.nest, description))
+            names[kernel.nest] = name
         places = []
         for buffer, v in zip(kernel.nest.arguments, kernel.values, strict=True):
             slot, offset = memory.where(v)
@@ -84,7 +87,7 @@ def _steps(kernels: Kernels, memory: _Memory) -> tuple[dict[str, tuple[Nest, str
             slot, offset = memory.where(v)
             places.append(Place(slot, offset, memory.size(v), written=True))
         parallel = any(isinstance(s, For) and s.kind == "parallel" for s in statements(kernel.nest.body))
-        return [Step(kernel.nest, kernel.node, Call(name, tuple(places), parallel))]
+        return [Step(kernel.nest, kernel.node, Call(names[kernel.nest], tuple(places), parallel))]
 
     return nests, mapped(kernels, step, lambda v: Place(*memory.where(v), memory.size(v), written=False))
 
@@ -119,9 +122,9 @@ class _Memory:
             root, at = self.find(v)
             slot = ARRAYS + len(inputs) + i
             layout = self.lowered.layout(root)
-            array = None if root in inputs or root in self.lowered.constants else contents(root)
-            if array is not None:  # a constant that no kernel reads
-                self.lowered.constants[root], self.lowered.layouts[root] = array, layout
+            constant = None if root in inputs or root in self.lowered.constants else known(root)
+            if constant is not None:  # a constant that no kernel reads
+                self.lowered.constants[root], self.lowered.layouts[root] = constant, layout
             own = not at and layout.is_row_major and layout.size == row_major(sizes(v)).size
             if own and root not in inputs and root not in self.place and root not in self.lowered.constants:
                 self.place[root] = slot, 0
@@ -135,14 +138,14 @@ class _Memory:
         """The constants that kernels read, in one block."""
         constants = self.lowered.constants
         size = 0
-        for v, array in constants.items():
+        for v in constants:
             self.place[v] = CONSTANTS, size
-            size += -(-self.lowered.layout(v).size * array.itemsize // ALIGNMENT) * ALIGNMENT
+            size += -(-self.size(v) // ALIGNMENT) * ALIGNMENT
         block = aligned(size + SLACK)
 
         def pack(v: Value) -> None:
-            array, start = constants[v], self.place[v][1]
-            self.lowered.pack(v, block[start : start + self.lowered.layout(v).size * array.itemsize].view(array.dtype))
+            start = self.place[v][1]
+            self.lowered.pack(v, block[start : start + self.size(v)].view(v.dtype.numpy))
 
         side_by_side(pack, list(constants))
         return block

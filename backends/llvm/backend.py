@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import CompileError
+from graphc.frozen import Frozen
 from graphc.interpret import Data, evaluate
 from graphc.ir import Graph, Node, Value, retype
 from graphc.limits import check_deadline
@@ -89,8 +90,7 @@ def why_not(node: Node, target: Target, check: Check = check_code, depth: int = 
     return None
 
 
-@dataclass(frozen=True, eq=False)
-class _Region:
+class _Region(Frozen, eq=False):
     """Consecutive nodes: a native program, or one node for NumPy's kernels."""
 
     nodes: list[Node]
@@ -197,7 +197,6 @@ class _Compiled:
         if len(self.regions) == 1 and (program := self.regions[0].program) is not None:
             same = [*program.inputs, None, *program.outputs] == [*self.graph.inputs, None, *self.graph.outputs]
             self.whole = program if same else None
-        self.constants = {n.output: n.op.value.array for n in self.graph.nodes if isinstance(n.op, Constant)}
 
     def _at_once(self, target: Target) -> list[_Region]:
         """One region, where every node is native: to ask each one first takes longer."""
@@ -240,6 +239,14 @@ class _Compiled:
         inputs, outputs = _ordered(inputs, self.graph.inputs), _ordered(outputs, self.graph.outputs)
         return _Region(nodes, build(nodes, inputs, outputs, target, self.threads, self.winograd))
 
+    @cached_property
+    def constants(self) -> dict[Value, Array]:
+        """Those that NumPy's kernels read or that are outputs; native programs have their own."""
+        read = {x for r in self.regions if r.program is None for n in r.nodes for x in n.inputs}.union(
+            self.graph.outputs
+        )
+        return {n.output: n.op.value.array for n in self.graph.nodes if isinstance(n.op, Constant) and n.output in read}
+
     def run(self, inputs: Sequence[Data]) -> list[Data]:
         check_deadline()
         if self.whole is not None:
@@ -265,7 +272,7 @@ class _Compiled:
         return runs
 
     def _run(self, inputs: Sequence[Data], run: Run, done: Callable[[Node, float], None] | None = None) -> list[Data]:
-        data: dict[Value, Data] = {**self.constants, **dict(zip(self.graph.inputs, inputs, strict=True))}
+        data: dict[Value, Data] = self.constants | dict(zip(self.graph.inputs, inputs, strict=True))
         for region in self.regions:
             check_deadline()
             program = region.program

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from graphc.frozen import Frozen
 
 from .steps import Branch, Repeat, Steps, bodies
 
@@ -10,8 +10,7 @@ ARENA, CONSTANTS, TIMES, ARRAYS = 0, 1, 2, 3  # slots of the block; arrays have 
 CHUNK = 32  # calls in one function of a driver at most, and so in one unit
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(Frozen):
     """`size` bytes at `offset` of what is in a slot: the arena, the constants, the times, or an array."""
 
     slot: int
@@ -29,8 +28,7 @@ class Place:
         )
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(Frozen):
     """A kernel by name, and where its arguments are. `parallel`: it has a share for each thread, others have one."""
 
     kernel: str
@@ -62,8 +60,7 @@ def record_count(calls: Calls) -> int:
     return sum(1 + sum(map(record_count, bodies(s))) if isinstance(s, (Branch, Repeat)) else 1 for s in calls)
 
 
-@dataclass(frozen=True)
-class Unit:
+class Unit(Frozen):
     """What one claim covers: a call that has shares, or a chain of calls of which none has, done by one thread.
 
     `waits`: all that was called before must be done before any of it starts.

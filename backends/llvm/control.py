@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from graphc.errors import CompileError
+from graphc.frozen import Frozen
 from graphc.ir import Graph, Node, Value, substitute
 from graphc.loops.compose import sizes
 from graphc.loops.layout import row_major
@@ -25,6 +25,7 @@ from graphc.types import TensorType, bool_
 
 from ..codegen.emit import emit
 from ..codegen.target import Target
+from .alike import SharedLowering
 from .lowering import Kernel, Kernels, Lowered, Lowering
 from .steps import Branch, Repeat, bodies, leaves, mapped
 
@@ -41,16 +42,14 @@ def own_inputs(node: Node) -> list[Value | None]:
 
 
 # -- what a node is ---------------------------------------------------------------------------------------------------
-@dataclass(frozen=True, eq=False)
-class Inlined:
+class Inlined(Frozen, eq=False):
     """A body on values from around it: its nodes in order, and its outputs."""
 
     nodes: list[Node]
     outputs: tuple[Value, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Choice:
+class Choice(Frozen, eq=False):
     """An If: the branch is chosen by `condition`."""
 
     condition: Value
@@ -61,8 +60,7 @@ class Choice:
         return self.branches
 
 
-@dataclass(frozen=True, eq=False)
-class Trips:
+class Trips(Frozen, eq=False):
     """A Loop or Scan: `body`, again and again, on the cells (going, number, *carried), which `start` fills first."""
 
     repetition: Repetition
@@ -135,7 +133,7 @@ def lower_region(
         nodes, outputs: a region, and those of its values that are read outside.
         target, threads, winograd: see `Lowering`.
     """
-    region = _Region(Lowering(outputs, target, threads, winograd))
+    region = _Region(SharedLowering(outputs, target, threads, winograd))
     region.analyse(nodes)
     region.lower(nodes)
     lowered = region.lowering.result

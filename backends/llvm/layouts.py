@@ -15,12 +15,13 @@ Where the layout of a value does not serve a reader, the reader takes a copy in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from graphc.frozen import Frozen
 from graphc.index import Index, linear
 from graphc.ir import Value
-from graphc.loops.compose import contents, sizes
+from graphc.loops.compose import known, sizes
 from graphc.loops.contraction import Contraction, Order, Read, Tiling, is_worth_packing, lanes_of, packed
 from graphc.loops.layout import Layout, blocked, in_blocks, padded, row_major
 from graphc.loops.schedule import Machine
@@ -30,8 +31,7 @@ Halo = tuple[tuple[int, int], ...]
 Split = tuple[int, int]  # an axis, and how many neighbours along it are a block
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
+class Part(Frozen, eq=False):
     """What is read for the elements of an output from `start` on along `axis`, which have `indices`."""
 
     axis: int
@@ -40,6 +40,11 @@ class Part:
     reads: list[Read]
     whole: Read | None  # where the part is one tensor as it is
     moved: Value | None  # where the part is elements of one tensor, wherever they are in it
+
+    def on(self, values: Mapping[Value, Value]) -> Part:
+        """The same with other values in the place of those that are read."""
+        whole, moved = self.whole and self.whole.on(values), self.moved and values[self.moved]
+        return replace(self, reads=[r.on(values) for r in self.reads], whole=whole, moved=moved)
 
     def plain(self, read: Read, split: Split) -> Split | None:
         """How the output would be blocked if the tensor is, along an axis that is read index by index."""
@@ -61,6 +66,11 @@ class Output:
     contraction: Contraction | None
     parts: list[Part]
     winograd: Plan | None = None
+
+    def on(self, values: Mapping[Value, Value]) -> Output:
+        """The same of other values."""
+        plan, c = self.winograd and self.winograd.on(values), self.contraction and self.contraction.on(values)
+        return Output(c, [p.on(values) for p in self.parts], plan)
 
     def halos(self) -> list[tuple[Value, Halo]]:
         """The factors of the contraction, and the padding that they should have."""
@@ -160,7 +170,7 @@ class Layouts:
         x: Value = c.b.tensor
         own, shape = self.of(x), sizes(x)
         panel = tiles.vectors * lanes
-        if contents(x) is None and c.in_rows(own) and (c.along_rows or not is_worth_packing(c, own, sums, panel)):
+        if known(x) is None and c.in_rows(own) and (c.along_rows or not is_worth_packing(c, own, sums, panel)):
             return own
         return padded(shape, c.reach(c.b, shape)) if c.along_rows else packed(c, shape, panel, sums)
 
@@ -175,5 +185,5 @@ class Layouts:
         """True if lanes beyond the output's end have memory, there and in what is read beside the factors."""
         others = [x for x in inputs if x is not None and x not in (c.a.tensor, c.b.tensor)]
         return any(p.step > 1 for p in layout.parts) and all(
-            contents(x) is not None or self.split(x) is not None for x in others
+            known(x) is not None or self.split(x) is not None for x in others
         )

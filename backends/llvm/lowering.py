@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from graphc.expr import Boxes, Buffer, Element, Expr, Form, Joint, Load, Ordering, Source, bounded
+from graphc.frozen import Frozen
 from graphc.index import Index, Linear, linear
 from graphc.ir import Node, Value
 from graphc.loops import winograd
-from graphc.loops.compose import computed, contents, elements, immediate, sizes, stored
+from graphc.loops.compose import computed, elements, immediate, known, looked_at, sizes, stored
 from graphc.loops.contract import Result, contract
 from graphc.loops.contraction import (
     MAX_HALO,
@@ -33,7 +34,7 @@ from graphc.loops.winograd_nest import minimal_filtering
 from graphc.ops.base import Constant, const
 from graphc.ops.fused import Fused
 from graphc.traverse import walk
-from graphc.types import Array, TensorType
+from graphc.types import Array, Tensor, TensorType
 
 from ..codegen.scalars import register_type
 from ..codegen.target import Target
@@ -41,8 +42,7 @@ from .layouts import Halo, Layouts, Output, Part
 from .steps import Branch, Repeat
 
 
-@dataclass(frozen=True, eq=False)
-class Kernel:
+class Kernel(Frozen, eq=False):
     """A nest, the values that its arguments and its scratch hold, in order, and the node that it is for."""
 
     nest: Nest
@@ -74,14 +74,14 @@ class Lowered:
     kernels: Kernels = field(default_factory=list)
     shared: dict[Value, tuple[Value, int]] = field(default_factory=dict)
     layouts: dict[Value, Layout] = field(default_factory=dict)
-    constants: dict[Value, Array] = field(default_factory=dict)
+    constants: dict[Value, Tensor] = field(default_factory=dict)
     made: dict[Value, Callable[[Array, Array], None]] = field(default_factory=dict)
     scratch: set[Value] = field(default_factory=set)
 
     def pack(self, v: Value, out: Array) -> None:
         """Write the constant `v` into its memory."""
         write = self.made.get(v, self.layouts[v].pack)
-        write(self.constants[v], out)
+        write(self.constants[v].read(), out)
 
     def find(self, v: Value) -> tuple[Value, int]:
         """The value whose memory `v` is in, and where it begins there, in elements."""
@@ -187,7 +187,7 @@ class Lowering:
         if isinstance(form, Boxes):
             parts = zip(form.starts, form.sizes, form.parts, strict=True)
             return Output(None, [self._part(e, shape, reads, form.axis, start, n) for start, n, e in parts if n])
-        contraction = match(form, shape, reads, lambda x: contents(x) is not None, self.machine)
+        contraction = match(form, shape, reads, lambda x: known(x) is not None, self.machine)
         if contraction is not None and self._takes(contraction):
             return Output(contraction, [], self._winograd(contraction))
         return Output(None, [self._part(form, shape, reads, 0, 0, None)])
@@ -222,7 +222,7 @@ class Lowering:
             reads[load] = Read(x, index)
             return load
 
-        return Source(x.dtype, layout.shape, at, contents(x), flat=lambda position: Load(buffer, position))
+        return Source(x.dtype, layout.shape, at, looked_at(x), flat=lambda position: Load(buffer, position))
 
     def _elements(
         self,
@@ -258,7 +258,7 @@ class Lowering:
         conv = winograd.find(c) if self.winograd is not False else None
         if conv is None or max(map(max, conv.halo(sizes(c.a.tensor)))) > MAX_HALO:
             return None
-        fixed = contents(c.b.tensor) is not None
+        fixed = known(c.b.tensor) is not None
         lanes = lanes_of(c.a, c.b, self.machine)
         # The bits of the result differ between the two ways, so the choice is one for any number of threads.
         if self.winograd or winograd.is_faster(winograd.plan(conv, lanes, self.machine, 1), self.machine, fixed=fixed):
@@ -280,9 +280,9 @@ class Lowering:
             copy = Value(x.type, name=x.name)
             self.copies[x, new] = copy
             self.result.layouts[copy] = new
-            array = contents(x)
-            if array is not None:
-                self.result.constants[copy] = array
+            constant = known(x)
+            if constant is not None:
+                self.result.constants[copy] = constant
             else:
                 self._rearrange(x, copy)
         return self.copies[x, new]
@@ -337,10 +337,10 @@ class Lowering:
 
     def hold(self, x: Value) -> Value:
         """`x`, which is read; a constant has memory from now on."""
-        array = contents(x)
-        if array is not None and x not in self.result.constants:
-            self.result.constants[x] = array
-            self.result.layouts.setdefault(x, row_major(array.shape))
+        constant = known(x)
+        if constant is not None and x not in self.result.constants:
+            self.result.constants[x] = constant
+            self.result.layouts.setdefault(x, row_major(constant.shape))
         return x
 
     def _add(self, nest: Nest, names: dict[Buffer, Value], node: Node | None, kernels: Kernels | None = None) -> None:
@@ -502,11 +502,11 @@ class Lowering:
         shape = (PRODUCTS, plan.conv.channels, plan.conv.maps)
         layout = packed(plan.products, shape, plan.tiling.vectors * plan.lanes, sums)
         if (w, layout) not in self.copies:
-            array = contents(w)
+            constant = known(w)
             new = self.copies[w, layout] = Value(TensorType(w.dtype, shape), name=w.name)
             self.result.layouts[new] = layout
-            if array is not None:
-                self.result.constants[new] = array
+            if constant is not None:
+                self.result.constants[new] = constant
                 self.result.made[new] = partial(plan.conv.transform, layout)
             else:
                 names: dict[Buffer, Value] = {}

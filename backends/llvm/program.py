@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ExecutionError, ResourceLimit
+from graphc.frozen import Frozen
 from graphc.interpret import Data, evaluate
 from graphc.ir import Node, Value
 from graphc.limits import check_deadline, current_limits, time_left
-from graphc.loops.compose import contents, sizes
+from graphc.loops.compose import known, sizes
 from graphc.loops.nest import Nest
 from graphc.types import Array
 
@@ -38,8 +39,7 @@ NOWHERE: Mapping[int, Array] = MappingProxyType({})
 ENTER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
-@dataclass(frozen=True, eq=False)
-class Step:
+class Step(Frozen, eq=False):
     """One call: the kernel's nest, the node that it came from (None for a copy), and where its arguments are."""
 
     nest: Nest
@@ -52,8 +52,7 @@ class Step:
         return sum(n * b.dtype.numpy.itemsize for b, n in self.nest.touched().items())
 
 
-@dataclass(frozen=True)
-class Resident:
+class Resident(Frozen):
     """A value in the arena: `size` bytes at `offset`, in use from step `first` to step `last`."""
 
     value: str
@@ -215,8 +214,8 @@ class Program:
         size = 1 + TIMED // 8 * (1 + len(self.kernels))
         if self._timed is None:
             text = driver(timed(calls(self.steps)))
-            known = imported() | {s.call.kernel: self.code.addresses[s.call.kernel] for s in self.kernels}
-            code = link([compile_object(text, self.target, quick=True)], ["enter"], known)
+            addresses = imported() | {s.call.kernel: self.code.addresses[s.call.kernel] for s in self.kernels}
+            code = link([compile_object(text, self.target, quick=True)], ["enter"], addresses)
             self._timed = replace(self, code=code, _free=[], _times=size)
         times = np.zeros(size, np.int64)
         results = self._timed.run(data, times=times)
@@ -228,11 +227,13 @@ class Program:
         if status == TOO_MANY_TRIPS:
             most = current_limits().max_loop_trips
             raise ResourceLimit(f"stopped after {most:,} trips", hint="Raise it with Limits(max_loop_trips=…)")
-        known: dict[Value, Any] = dict(zip(self.inputs, data, strict=True))
+        computed: dict[Value, Any] = dict(zip(self.inputs, data, strict=True))
         for node in self.nodes:
-            given = [None if x is None else known[x] if x in known else contents(x) for x in node.inputs]
-            results = evaluate(node, given)
-            known.update(zip(node.outputs, results, strict=True))
+            for x in node.inputs:
+                if x is not None and x not in computed and (constant := known(x)) is not None:
+                    computed[x] = constant.array
+            results = evaluate(node, [None if x is None else computed[x] for x in node.inputs])
+            computed.update(zip(node.outputs, results, strict=True))
         raise ExecutionError("a value that was computed breaks the contract of an operator")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from graphc.interpret import Data, interpret
 from graphc.ir import Graph, Node
 from graphc.runtime.backend import Executable, Options
+from graphc.runtime.constants import read_constants
 
 __all__ = ["NumpyBackend", "NumpyExecutable"]
 
@@ -44,4 +45,5 @@ class NumpyBackend:
         return None
 
     def compile(self, graph: Graph, options: Options) -> Executable:
+        read_constants(graph)
         return NumpyExecutable(graph)

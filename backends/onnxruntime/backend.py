@@ -19,6 +19,7 @@ from graphc.ir import Graph, Node
 from graphc.limits import check_deadline
 from graphc.ops.base import Constant
 from graphc.runtime.backend import Executable, Options
+from graphc.runtime.constants import read_constants
 from graphc.runtime.frontends import save
 
 from .values import from_ort, needs_ort_values, to_ort
@@ -39,6 +40,7 @@ class OnnxRuntimeBackend:
         return None
 
     def compile(self, graph: Graph, options: Options) -> Executable:
+        read_constants(graph)
         return OnnxRuntimeExecutable(graph, options)
 
 

@@ -7,10 +7,10 @@ writers write it is left to protobuf whole, and so are all faults of the format.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import onnx
 
+from graphc.frozen import Frozen
 from graphc.types import Array
 
 from .contents import Contents, copies
@@ -27,8 +27,7 @@ class _Unusual(Exception):
     """The message is not written as expected."""
 
 
-@dataclass(frozen=True)
-class _Field:
+class _Field(Frozen):
     """A field of a message: its number if it holds bytes, else 0; where it begins, its value does, and it ends."""
 
     number: int

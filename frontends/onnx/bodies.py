@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from graphc.errors import InvalidModel, UnsupportedOp
+from graphc.frozen import Frozen
 from graphc.ir import Graph, Value, topological
 from graphc.ops.flex_attention import scores_type
 from graphc.types import SequenceType, TensorType, Type, bool_, int64
@@ -14,8 +14,7 @@ from graphc.types import SequenceType, TensorType, Type, bool_, int64
 from .survey import Region
 
 
-@dataclass(frozen=True)
-class Body:
+class Body(Frozen):
     """A body that is not closed yet.
 
     Attributes:

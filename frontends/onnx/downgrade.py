@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -11,6 +11,7 @@ import onnx
 from onnx import AttributeProto, helper
 
 from graphc.errors import UnsupportedVersion
+from graphc.frozen import Frozen
 from graphc.ir import Node, Value
 from graphc.types import DType, MapType, SequenceType, TensorType, Type
 
@@ -19,8 +20,7 @@ from .schema import FOREIGN, Schema, newest_schema, schema_of, versions_of
 from .versions import IDENTICAL
 
 
-@dataclass(frozen=True)
-class Form:
+class Form(Frozen):
     """A node as it will be written, without its bodies and what they capture."""
 
     op: str

@@ -11,13 +11,13 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 
 from graphc.errors import ExternalDataError, escape
+from graphc.frozen import Frozen
 from graphc.types import Array
 
 from .source import READ
@@ -27,8 +27,7 @@ _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _DIRECTORY = getattr(os, "O_DIRECTORY", 0)
 
 
-@dataclass(frozen=True)
-class ExternalFiles:
+class ExternalFiles(Frozen):
     """Where external data may be read from.
 
     Attributes:

@@ -23,7 +23,7 @@ from graphc.types import Tensor, TensorType, Type
 from .attributes import tensor_to_proto
 from .downgrade import Form, form_of, in_opset
 from .names import UniqueNames
-from .schema import DOMAINS, FOREIGN, NEWEST, newest_schema
+from .schema import FOREIGN, NEWEST, domains, newest_schema
 from .valuetypes import read_dim, write_type
 from .visits import Visit, run
 from .write import write_model
@@ -143,7 +143,7 @@ def _choose_opset(graph: Graph) -> int:
 
 def _newest_with_all(graph: Graph) -> dict[str, int]:
     """For each domain its newest version in which no operator of the graph is deprecated."""
-    versions = DOMAINS | FOREIGN
+    versions = domains() | FOREIGN
     for region in _regions(graph):
         for op in {(n.op.domain, n.op.name) for n in region.nodes if n.op.domain}:
             schema = newest_schema(op[1], op[0])

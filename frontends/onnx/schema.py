@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 import onnx
@@ -14,13 +14,28 @@ from graphc.names import did_you_mean
 from .survey import standard_domain, text
 
 Schema = defs.OpSchema
-_HISTORY = defs.get_all_schemas_with_history()
-# Domain -> its newest version, for the domains that ONNX defines.
-DOMAINS: dict[str, int] = {}
-for _schema in _HISTORY:
-    DOMAINS[_schema.domain] = max(_schema.since_version, DOMAINS.get(_schema.domain, 0))
 FOREIGN = {"com.microsoft": 1}  # domains without schemas here, of which graphc has operators
 NEWEST = defs.onnx_opset_version()
+
+
+@cache
+def _history() -> Sequence[Schema]:
+    """All versions of all operators: onnx takes as long to list them as to load a network."""
+    return defs.get_all_schemas_with_history()
+
+
+@cache
+def domains() -> dict[str, int]:
+    """Domain -> its newest version, for the domains that ONNX defines."""
+    found = {"": NEWEST}
+    for schema in _history():
+        found[schema.domain] = max(schema.since_version, found.get(schema.domain, 0))
+    return found
+
+
+def newest_version(domain: str) -> int | None:
+    """The newest version of a domain; None for one that ONNX does not define."""
+    return NEWEST if domain == "" else domains().get(domain)
 
 
 @cache
@@ -37,13 +52,13 @@ def schema_of(op: str, version: int, domain: str) -> Schema | None:
 @cache
 def versions_of(op: str, domain: str) -> tuple[int, ...]:
     """The opsets in which `op` came into `domain` and changed, in order; none when it is not known."""
-    return tuple(sorted(s.since_version for s in _HISTORY if (s.domain, s.name) == (domain, op)))
+    return tuple(sorted(s.since_version for s in _history() if (s.domain, s.name) == (domain, op)))
 
 
 @cache
 def newest_schema(op: str, domain: str) -> Schema | None:
     """The schema of `op` in the newest opset, also of an operator that was removed."""
-    return schema_of(op, DOMAINS.get(domain, 1), domain)
+    return schema_of(op, newest_version(domain) or 1, domain)
 
 
 def read_opsets(model: onnx.ModelProto) -> dict[str, int]:
@@ -76,7 +91,7 @@ def check_opset(domain: str, version: int) -> None:
     shown = escape(domain) or "ai.onnx"
     if version < 1:
         raise InvalidModel(f"the opset of {shown} is {version}, expected 1 or more")
-    newest = DOMAINS.get(domain)
+    newest = newest_version(domain)
     if newest is not None and version > newest:
         raise UnsupportedVersion(
             f"opset of {shown}: model {version}, supported 1–{newest}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +13,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from graphc.errors import InvalidModel, ModelError, ResourceLimit, escape
+from graphc.frozen import Frozen
 from graphc.limits import Limits
 from graphc.types import Array
 
@@ -49,8 +50,7 @@ class ModelFileNotFound(InvalidModel, FileNotFoundError):
     """The model file does not exist."""
 
 
-@dataclass(frozen=True)
-class Model:
+class Model(Frozen):
     """What was read.
 
     Attributes:

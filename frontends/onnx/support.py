@@ -11,7 +11,7 @@ from graphc.ops import BY_NAME
 
 from .definitions import is_defined
 from .gradient import is_gradient
-from .schema import DOMAINS, newest_schema, schema_of, versions_of
+from .schema import newest_schema, newest_version, schema_of, versions_of
 from .versions import ADAPTERS, IDENTICAL, RENAMED
 
 
@@ -21,7 +21,7 @@ def unsupported_reason(op: str, domain: str, opsets: Mapping[str, int]) -> str |
     version = opsets.get(domain)
     if version is None:
         return f"{shown} (the model does not import the domain {escape(domain) or 'ai.onnx'})"
-    if domain not in DOMAINS:
+    if newest_version(domain) is None:
         return None if (domain, op) in BY_NAME else f"{shown} (domain {escape(domain)} is not known)"
     schema = schema_of(op, version, domain)
     if schema is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import onnx
 
 from graphc.errors import InvalidModel, escape
+from graphc.frozen import Frozen
 from graphc.limits import Limits
 
 from .gradient import values_read
@@ -80,8 +81,7 @@ class Region:
             waiting.extend(reversed(region.bodies.values()))
 
 
-@dataclass(frozen=True)
-class Survey:
+class Survey(Frozen):
     """The regions of a model: its graph and its functions."""
 
     main: Region

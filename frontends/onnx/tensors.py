@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 import onnx
 
 from graphc.errors import GraphcError, InvalidModel
+from graphc.frozen import Frozen
 from graphc.limits import Limits
 from graphc.types import BY_ONNX, Array, DType, Tensor, int64
 
@@ -26,8 +26,7 @@ _FIELDS = {
 _DATA = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 
 
-@dataclass(frozen=True)
-class TensorReader:
+class TensorReader(Frozen):
     """Reads tensors wherever they stand in a model: initialisers, sparse parts, attributes."""
 
     limits: Limits

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from graphc.errors import CompileError
+from graphc.frozen import Frozen
 from graphc.ir import Value
 from graphc.ops.base import const, lift
 from graphc.ops.generate import zeros_like
@@ -61,8 +62,7 @@ def mean(values: Value, weights: Value | None = None) -> Mean:
     return Mean(values.mean()) if weights is None else _ratio((values * weights).sum(), weights.sum())
 
 
-@dataclass(frozen=True)
-class MeanSquared:
+class MeanSquared(Frozen):
     """mean (p − t)², the L2 loss of regression; positions are all elements."""
 
     of_logits = False
@@ -75,8 +75,7 @@ class MeanSquared:
         return mean(error * error, weights)
 
 
-@dataclass(frozen=True)
-class CrossEntropy:
+class CrossEntropy(Frozen):
     """mean −Σ_c t_c · log softmax(z)_c over positions, for logits z of shape [n, classes, …].
 
     Computed from logits, because log softmax(z) = z − max z − log Σ exp(z − max z) neither overflows nor is −∞.

@@ -8,9 +8,9 @@ surroundings and runs on every backend.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+from graphc.frozen import Frozen
 from graphc.ir import Value
 from graphc.ops.base import const, lift
 from graphc.ops.math import Pow, Sqrt
@@ -37,14 +37,13 @@ class Optimiser(Protocol):
         ...
 
 
-class _ByRate:
+class _ByRate(Frozen):
     """The only factor is the learning rate itself."""
 
     def factors(self, rate: Value, count: Value) -> tuple[Value, ...]:
         return (rate,)
 
 
-@dataclass(frozen=True)
 class SGD(_ByRate):
     """x ← x − R g: gradient descent; stochastic or on mini-batches, as the batch is."""
 
@@ -55,7 +54,6 @@ class SGD(_ByRate):
         return (x - rate * g,)
 
 
-@dataclass(frozen=True)
 class Momentum(_ByRate):
     """v ← α v + g, x ← x − R v (Polyak 1964); with `nesterov` x ← x − R (g + α v) (Nesterov 1983).
 
@@ -72,7 +70,6 @@ class Momentum(_ByRate):
         return x - rate * (g + v * self.alpha if self.nesterov else v), v
 
 
-@dataclass(frozen=True)
 class Adagrad(_ByRate):
     """h ← h + g², x ← x − R g / (√h + ε) (Duchi et al. 2011). ONNX Adagrad-1 with decay_factor 0."""
 
@@ -85,7 +82,6 @@ class Adagrad(_ByRate):
         return x - rate * g / (_sqrt(h) + self.epsilon), h
 
 
-@dataclass(frozen=True)
 class RMSProp(_ByRate):
     """h ← ρ h + (1 − ρ) g², x ← x − R g / (√h + ε) (Tieleman and Hinton 2012, lecture 6.5)."""
 
@@ -99,8 +95,7 @@ class RMSProp(_ByRate):
         return x - rate * g / (_sqrt(h) + self.epsilon), h
 
 
-@dataclass(frozen=True)
-class Adam:
+class Adam(Frozen):
     """v ← β₁ v + (1 − β₁) g, h ← β₂ h + (1 − β₂) g², x ← x − R′ v / (√h + ε) (Kingma and Ba 2015).
 
     R′ = R √(1 − β₂ᵗ) / (1 − β₁ᵗ) with t = T + 1 corrects for v and h being zeros at first (the last paragraph of the
@@ -127,7 +122,6 @@ class Adam:
         return x - rate * (v / (_sqrt(h) + self.epsilon)), v, h
 
 
-@dataclass(frozen=True)
 class AdamW(Adam):
     """x ← (1 − R λ) x, then Adam: decay of weights that the size of gradients does not scale.
 
@@ -156,8 +150,7 @@ class Clipping(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class ClipByValue:
+class ClipByValue(Frozen):
     """g ← min(max(g, −limit), limit), each element for itself."""
 
     limit: float
@@ -166,8 +159,7 @@ class ClipByValue:
         return [Clip().apply((g, lift(-self.limit, g), lift(self.limit, g)))[0] for g in gradients]
 
 
-@dataclass(frozen=True)
-class ClipByNorm:
+class ClipByNorm(Frozen):
     """g ← g · min(1, limit / ‖g‖), where the norm is that of all gradients together (Pascanu et al. 2013)."""
 
     limit: float

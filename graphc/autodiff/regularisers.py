@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from graphc.frozen import Frozen
 from graphc.ir import Value
 from graphc.ops.math import Abs
 
@@ -18,8 +18,7 @@ class Regulariser(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class L1:
+class L1(Frozen):
     """λ Σ |w|: drives weights to zero (lasso, Tibshirani 1996). Its gradient is λ sign(w)."""
 
     strength: float
@@ -29,8 +28,7 @@ class L1:
         return size.sum() * self.strength
 
 
-@dataclass(frozen=True)
-class L2:
+class L2(Frozen):
     """λ Σ w²: keeps weights small (ridge; weight decay in SGD). Its gradient is 2λ w."""
 
     strength: float
@@ -39,8 +37,7 @@ class L2:
         return (w * w).sum() * self.strength
 
 
-@dataclass(frozen=True)
-class ElasticNet:
+class ElasticNet(Frozen):
     """λ₁ Σ |w| + λ₂ Σ w² (Zou and Hastie 2005)."""
 
     l1: float

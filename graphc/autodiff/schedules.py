@@ -6,9 +6,9 @@ A rate that depends on how training goes (`OnPlateau` of `graphc.train`) is an i
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Protocol
 
+from graphc.frozen import Frozen
 from graphc.ir import Value
 from graphc.ops.base import const, lift
 from graphc.ops.logic import where
@@ -25,8 +25,7 @@ class Schedule(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Constant:
+class Constant(Frozen):
     """R."""
 
     rate: float
@@ -35,8 +34,7 @@ class Constant:
         return const(self.rate, float32)
 
 
-@dataclass(frozen=True)
-class Stairstep:
+class Stairstep(Frozen):
     """R · factor^⌊T / every⌋: step decay."""
 
     rate: float
@@ -48,8 +46,7 @@ class Stairstep:
         return _power(self.factor, (step / self.every).cast(float32)) * self.rate
 
 
-@dataclass(frozen=True)
-class Exponential:
+class Exponential(Frozen):
     """R · factor^(T / every)."""
 
     rate: float
@@ -60,8 +57,7 @@ class Exponential:
         return _power(self.factor, step.cast(float32) / self.every) * self.rate
 
 
-@dataclass(frozen=True)
-class Cosine:
+class Cosine(Frozen):
     """final + (R − final) · (1 + cos(π T / steps)) / 2, and `final` after `steps` (Loshchilov and Hutter 2017)."""
 
     rate: float
@@ -74,8 +70,7 @@ class Cosine:
         return (wave + 1.0) * ((self.rate - self.final) / 2) + self.final
 
 
-@dataclass(frozen=True)
-class WarmUp:
+class WarmUp(Frozen):
     """R(T) of `then` at T − steps, after a line from 0 to its first rate: R(0) · (T + 1) / (steps + 1)."""
 
     steps: int

@@ -11,7 +11,9 @@ from graphc.ir import Op, Value
 from graphc.loops.layout import Layout
 from graphc.ops.base import Constant, static_shape
 from graphc.ops.fused import Fused
-from graphc.types import Array, TensorType
+from graphc.types import Array, Tensor, TensorType
+
+FEW = 16
 
 
 def stored(value: Value, buffer: Buffer, layout: Layout) -> Source:
@@ -20,7 +22,7 @@ def stored(value: Value, buffer: Buffer, layout: Layout) -> Source:
         value.dtype,
         layout.shape,
         lambda index: Load(buffer, layout.offset(index)),
-        const=contents(value),
+        const=looked_at(value),
         halo=layout.halo,
         flat=(lambda position: Load(buffer, position)) if layout.is_row_major else None,
     )
@@ -37,14 +39,20 @@ def computed(value: Value, element: Form) -> Source:
             made[index] = element(*index)
         return made[index]
 
-    return Source(value.dtype, sizes(value), at, const=contents(value))
+    return Source(value.dtype, sizes(value), at, const=looked_at(value))
 
 
-def contents(value: Value) -> Array | None:
+def known(value: Value) -> Tensor | None:
     """The elements of a constant, or what inference knows of a small tensor."""
     if value.node is not None and isinstance(value.node.op, Constant):
-        return value.node.op.value.array
-    return value.const
+        return value.node.op.value
+    return None if value.const is None else Tensor(value.const, value.dtype)
+
+
+def looked_at(value: Value) -> Array | None:
+    """What an op may look at of the elements: integers, as sizes and axes are, and of other types a few."""
+    array = value.const
+    return array if array is None or array.size <= FEW or array.dtype.kind in "iub" else None
 
 
 def sizes(value: Value) -> tuple[int, ...]:
@@ -96,7 +104,7 @@ def _fused(
 
 def immediate(value: Value) -> Source:
     """A constant of one element, written into the code."""
-    array = contents(value)
+    array = looked_at(value)
     assert array is not None
     assert array.size == 1
     number = Const(array.reshape(-1)[0], value.dtype)

@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeGuard
 
 from graphc.expr import Buffer, Call, Element, Expr, Load, constant
+from graphc.frozen import Frozen
 from graphc.index import Atom, Index, IndexLike, Linear, divide, index_variables, linear, substitute_index
 from graphc.loops.compose import sizes
-from graphc.loops.contraction import LINE, Contraction, Order, Tiling, find_sum, logical_index, variables_of
+from graphc.loops.contraction import Contraction, Order, Tiling, find_sum, logical_index, variables_of
 from graphc.loops.functions import is_long
-from graphc.loops.layout import Layout
+from graphc.loops.layout import LINE, Layout
 from graphc.loops.nest import Alloc, Block, For, Kind, Prefetch, Stmt, Store
 from graphc.loops.schedule import GRAIN, Machine, pieces, share
 from graphc.traverse import rewrite, substitute, walk
@@ -31,8 +32,7 @@ from graphc.traverse import rewrite, substitute, walk
 Steps = Callable[[Index, Mapping[Index, IndexLike], Linear, int], Block]
 
 
-@dataclass(frozen=True)
-class Panel:
+class Panel(Frozen):
     """`count` times `vectors` of `lanes`, `step` apart, from lane `start` on; `valid` lanes of each are stored."""
 
     start: int
@@ -69,8 +69,7 @@ def panels(extent: int, lanes: int, vectors: int, *, padded: bool, whole: bool) 
     return [*found, Panel(at, 1, 2, lanes, extent - lanes - at, 2 * lanes)]
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(Frozen):
     """An output: its element, the tensors of which are where they are read, and the buffer and layout it goes to."""
 
     element: Element
@@ -207,8 +206,7 @@ class _Loops:
         return tuple(made)
 
 
-@dataclass(frozen=True)
-class Ahead:
+class Ahead(Frozen):
     """Which of `count` tiles this is: each fetches its part of the panel of `b` that comes next, at `index` + 1."""
 
     index: Atom
@@ -241,8 +239,7 @@ def _apart(c: Contraction, k: int, machine: Machine) -> list[tuple[int, int, int
     return [f for f in found if f[1]]
 
 
-@dataclass(frozen=True)
-class _Core:
+class _Core(Frozen):
     """One tile: accumulators set to zero, the sums, and the outputs stored."""
 
     c: Contraction

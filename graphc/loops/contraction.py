@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
 
 from graphc.expr import Call, Const, Element, Expr, Load, Reduce, Select
+from graphc.frozen import Frozen
 from graphc.index import Index, Linear, Quotient, index_variables, linear
 from graphc.ir import Value
-from graphc.loops.layout import Layout, Part
+from graphc.loops.layout import ALIASES, LINE, PAGE, Layout, Part
 from graphc.loops.schedule import Machine
 from graphc.ops.base import static_shape
 from graphc.traverse import walk
@@ -24,26 +25,25 @@ from graphc.types import DType
 
 LEAST = 1 << 12  # multiplications below which the general schedule does as well
 UNROLLED = 256  # multiply-adds in the innermost loop
-PAGE = 4096  # bytes between addresses that meet in one set of the first cache
-LINE = 64  # bytes of a line of a cache
 FIRST = 1 << 15  # bytes of the first cache
-ALIASES = 12  # elements of a tile that would be too many there
 GAIN = 2  # least cycles saved, for each element of an image, by lanes along its rows
 REUSE = 256  # multiplications with each element of a factor from which on packing it costs next to nothing
 BUSY = 8  # sums side by side that hide the latency of one
 MAX_HALO = 128  # elements of padding on one side that a buffer may have
 
 
-@dataclass(frozen=True)
-class Read:
+class Read(Frozen):
     """A tensor that an expression reads, and where."""
 
     tensor: Value
     index: tuple[Linear, ...]
 
+    def on(self, values: Mapping[Value, Value]) -> Read:
+        """The same with other values in the place of those that are read."""
+        return Read(values[self.tensor], self.index)
 
-@dataclass(frozen=True)
-class Digit:
+
+class Digit(Frozen):
     """A loop over the output: index of `axis` = Σ scale · digit."""
 
     axis: int
@@ -51,8 +51,7 @@ class Digit:
     extent: int
 
 
-@dataclass(frozen=True)
-class Contraction:
+class Contraction(Frozen):
     """What there is to know of a sum of products before the layouts of its operands are.
 
     Attributes:
@@ -89,6 +88,10 @@ class Contraction:
         """True if lanes are neighbours in the rows of an image, `b`, which is read where it lies."""
         lane = self.indices[self.lanes]
         return any(lane in i.terms and any(t in self.axes for t in i.terms) for i in self.b.index)
+
+    def on(self, values: Mapping[Value, Value]) -> Contraction:
+        """The same of other values."""
+        return replace(self, a=self.a.on(values), b=self.b.on(values))
 
     def reach(self, read: Read, shape: Sequence[int]) -> list[tuple[int, int]]:
         """How far a factor, of this shape, is read beyond its ends."""
@@ -202,8 +205,7 @@ def _packs(product: _Product, is_constant: Callable[[Value], bool]) -> Callable[
     return lambda x: is_constant(x) or (2 * size[x] <= max(size.values()) and REUSE * size[x] <= work)
 
 
-@dataclass(frozen=True)
-class _Product:
+class _Product(Frozen):
     """A sum of products: the loops over the output, their variables, those of the sum, the factors, and its type."""
 
     digits: tuple[Digit, ...]
@@ -346,8 +348,7 @@ def _thin(a: Read, b: Read, i: Index, product: _Product, machine: Machine) -> bo
 
 
 # -- layouts ----------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Tiling:
+class Tiling(Frozen):
     """Vectors of lanes, and elements of the tile, that are in registers at one time; and the depth of unrolling."""
 
     vectors: int
@@ -413,8 +414,7 @@ def _cycles(vectors: int, tile: int, spread: bool) -> float:
     return max(vectors * tile / 2, 0.6 * loads, 4 if vectors * tile < 8 else 0) + 0.25
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(Frozen):
     """The reduction's loops: `outer` ones in order, then `inner`, unrolled; `block` splits it, blocks outermost."""
 
     outer: tuple[int, ...]

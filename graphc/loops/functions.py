@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from graphc.expr import Call, Expr, ExprLike, call, compare, constant, select
+from graphc.frozen import Frozen
 from graphc.loops import polynomials
 from graphc.traverse import rewrite
 from graphc.types import DType, bool_, float32, float64, int32, int64
@@ -27,8 +27,7 @@ LOG2_E = 1 / math.log(2)
 NAN, INFINITY = math.nan, math.inf
 
 
-@dataclass(frozen=True)
-class Format:
+class Format(Frozen):
     """A floating-point format, and constants split to suit it.
 
     Attributes:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from graphc.expr import Buffer, Call, Const, Expr, Load, Position, Select
+from graphc.frozen import Frozen
 from graphc.index import Atom, Datum, Index, Linear, Quotient, Remainder
 from graphc.loops.nest import Alloc, Block, For, If, Nest, Prefetch, Stmt, Store, Update
 from graphc.show import show_index
@@ -50,8 +50,7 @@ def interpret(nest: Nest, memory: Mapping[Buffer, Array], *, seed: int | None = 
     return run.ok
 
 
-@dataclass(frozen=True, eq=False)
-class _Memory:
+class _Memory(Frozen, eq=False):
     """The elements of a buffer, or [elements, lanes] where each lane has its own.
 
     Attributes:

@@ -14,6 +14,10 @@ import numpy as np
 from graphc.index import Index, IndexLike, Linear, divide, flatten, linear
 from graphc.types import Array
 
+PAGE = 4096  # bytes between addresses that meet in one set of the first cache
+LINE = 64  # bytes of a line of a cache
+ALIASES = 12  # lines that are too many for one set
+
 
 @dataclass(frozen=True)
 class Part:
@@ -155,7 +159,7 @@ class Layout:
         for box in self._boxes(inside):
             at: tuple[Any, ...] = (*(place for _, places in box for place in places), ...)
             to = split[at]  # an array also where there are no axes
-            to[...] = array[tuple(piece for piece, _ in box)].reshape(to.shape)
+            _copy(array[tuple(piece for piece, _ in box)].reshape(to.shape), to)
 
     def _boxes(self, positions: Sequence[range]) -> Iterator[tuple[tuple[slice, tuple[slice, ...]], ...]]:
         """What lies side by side: for each axis which of `positions`, and their places along each of its parts.
@@ -222,3 +226,24 @@ def columns(shape: Sequence[int], block: int) -> Layout:
 def padded(shape: Sequence[int], halo: Sequence[tuple[int, int]]) -> Layout:
     """Row-major with a halo."""
     return Layout(tuple(shape), tuple(Part(a, 1, n + sum(halo[a])) for a, n in enumerate(shape)), tuple(halo))
+
+
+def _copy(x: Array, to: Array) -> None:
+    """to[...] = x
+
+    What is side by side in `to` may be so far apart in `x` that it meets in a few sets of the first cache: each line
+    would be fetched once for each of its elements. Then rows are laid out first at distances at which they do not.
+    """
+    wide = [axis for axis, n in enumerate(to.shape) if n > 1]
+    inner = min(wide, key=lambda axis: to.strides[axis], default=0)
+    outer = max(wide, key=lambda axis: to.strides[axis], default=0)
+    if inner == outer or to.shape[inner] * math.gcd(x.strides[inner], PAGE) < ALIASES * PAGE:
+        to[...] = x
+        return
+    pieces, places = (np.moveaxis(a, (outer, inner), (0, 1)) for a in (x, to))
+    n, *row = pieces.shape[1:]
+    size = math.prod(row)
+    rows = np.empty((n, size + LINE // x.itemsize), x.dtype)[:, :size].reshape(n, *row)
+    for piece, place in zip(pieces, places, strict=True):
+        rows[...] = piece
+        place[...] = rows

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+
+from graphc.frozen import Frozen
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
 
-@dataclass(frozen=True)
-class Lifetime:
+class Lifetime(Frozen):
     """`size` bytes that are in use from step `first` to step `last`, both included."""
 
     size: int
@@ -17,8 +17,7 @@ class Lifetime:
     last: int
 
 
-@dataclass(frozen=True)
-class Arena:
+class Arena(Frozen):
     """Where each buffer starts, and how many bytes there are."""
 
     offsets: dict[Hashable, int]

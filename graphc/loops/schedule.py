@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from graphc.expr import REDUCTIONS, Buffer, Const, Expr, Load, Position, Select, identity
+from graphc.frozen import Frozen
 from graphc.index import Atom, Index, Linear, Quotient, Remainder, index_variables, linear
 from graphc.loops.nest import (
     STRIDES,
@@ -42,8 +43,7 @@ SHARES = 16  # iterations that a shared loop should have, so that threads get eq
 _IDENTITY = {function: reduction for reduction, function in REDUCTIONS.items()}
 
 
-@dataclass(frozen=True)
-class Machine:
+class Machine(Frozen):
     """What schedules need to know of a target: bytes of a vector register, how many there are, bytes of L2 cache."""
 
     vector_bytes: int

@@ -12,13 +12,15 @@ The points are 0, ±5/8, ±3/2 and ∞: the usual 0, ±1, ±2 lose a factor of f
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from graphc.expr import Element, Expr, Source, call, cast, constant, over
+from graphc.frozen import Frozen
 from graphc.index import Index, IndexLike, Linear, linear, unflatten
+from graphc.ir import Value
 from graphc.loops.contraction import Contraction, Digit, Read, Tiling, steps, tiling, tiling_of
 from graphc.loops.layout import Layout, columns
 from graphc.loops.schedule import Machine, pieces
@@ -60,8 +62,7 @@ def _weights() -> Array:
     return np.array([*rows, [0, 0, 1]])
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(Frozen):
     """A spatial axis: y at o reads x at o + dilation · k + start for 0 ≤ k < 3.
 
     Attributes:
@@ -91,8 +92,7 @@ class Axis:
         return ((self.tiles - 1) * OUTPUTS + WINDOW) * self.dilation - 1 + self.start
 
 
-@dataclass(frozen=True)
-class Winograd:
+class Winograd(Frozen):
     """A convolution that can be computed so.
 
     Attributes:
@@ -220,8 +220,7 @@ BANDS = (14, 28, 42, 56, 84, 112, 196)  # tiles in a band, about
 GROUPS = (1, 2, 4, 8, 16)
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Frozen):
     """Tiles in bands, maps in groups; a band for a group is the share of a thread.
 
     Attributes:
@@ -238,6 +237,10 @@ class Plan:
     groups: int
     products: Contraction
     tiling: Tiling
+
+    def on(self, values: Mapping[Value, Value]) -> Plan:
+        """The same of other values."""
+        return replace(self, conv=replace(self.conv, c=self.conv.c.on(values)), products=self.products.on(values))
 
     @property
     def bands(self) -> int:

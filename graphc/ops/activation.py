@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -48,7 +47,6 @@ from graphc.types import (
 
 
 # -- rectifiers -------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class Relu(Unary):
     """max(x, 0). ONNX Relu-14."""
 
@@ -64,7 +62,6 @@ class Relu(Unary):
         return [where(y > 0, dy, 0)]
 
 
-@dataclass(frozen=True)
 class LeakyRelu(Function):
     """x where x ≥ 0, else αx. ONNX LeakyRelu-16."""
 
@@ -81,7 +78,6 @@ class LeakyRelu(Function):
         return [where(x >= 0, dy, self.alpha * dy)]
 
 
-@dataclass(frozen=True)
 class PRelu(Op):
     """x where x ≥ 0, else slope · x; `slope` is broadcast to the shape of x. ONNX PRelu-16."""
 
@@ -112,7 +108,6 @@ class PRelu(Op):
         return [where(negative, dy * slope, dy), unbroadcast(where(negative, dy * x, 0), slope)]
 
 
-@dataclass(frozen=True)
 class ThresholdedRelu(Function):
     """x where x > α, else 0. ONNX ThresholdedRelu-22."""
 
@@ -128,7 +123,6 @@ class ThresholdedRelu(Function):
         return [where(x > self.alpha, dy, 0)]
 
 
-@dataclass(frozen=True)
 class Shrink(Unary):
     """x + bias where x < −λ, x − bias where x > λ, else 0; integers truncate towards zero. ONNX Shrink-9."""
 
@@ -160,7 +154,6 @@ def _elu_of(x: Expr, alpha: float) -> Expr:
     return select(x > 0, x, call("expm1", call("min", x, 0)) * alpha)
 
 
-@dataclass(frozen=True)
 class Elu(Function):
     """x where x > 0, else α (e^x − 1). ONNX Elu-22."""
 
@@ -177,7 +170,6 @@ class Elu(Function):
         return [where(x > 0, dy, dy * (y + self.alpha))]
 
 
-@dataclass(frozen=True)
 class Selu(Function):
     """γ x where x > 0, else γ α (e^x − 1). ONNX Selu-22."""
 
@@ -195,7 +187,6 @@ class Selu(Function):
         return [where(x > 0, dy * self.gamma, dy * (y + self.gamma * self.alpha))]
 
 
-@dataclass(frozen=True)
 class Celu(Function):
     """max(x, 0) + min(0, α (e^(x/α) − 1)). ONNX Celu-28."""
 
@@ -224,7 +215,6 @@ def sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
 
-@dataclass(frozen=True)
 class Sigmoid(Function):
     """σ(x) = 1 / (1 + e^−x). ONNX Sigmoid-13."""
 
@@ -238,7 +228,6 @@ class Sigmoid(Function):
         return [dy * y * (1 - y)]
 
 
-@dataclass(frozen=True)
 class Swish(Function):
     """x σ(αx). ONNX Swish-24."""
 
@@ -256,7 +245,6 @@ class Swish(Function):
         return [dy * (s + self.alpha * y * (1 - s))]
 
 
-@dataclass(frozen=True)
 class SwiGLU(Op):
     """a σ(αa) b, of two tensors of one shape. ONNX SwiGLU-28."""
 
@@ -297,7 +285,6 @@ def _between_0_and_1(x: Expr) -> Expr:
     return call("min", call("max", x, 0), 1)
 
 
-@dataclass(frozen=True)
 class HardSigmoid(Function):
     """max(0, min(1, αx + β)). ONNX HardSigmoid-22."""
 
@@ -315,7 +302,6 @@ class HardSigmoid(Function):
         return [where((y > 0) & (y < 1), self.alpha * dy, 0)]
 
 
-@dataclass(frozen=True)
 class HardSwish(Function):
     """x max(0, min(1, x/6 + 1/2)). ONNX HardSwish-22."""
 
@@ -335,7 +321,6 @@ def _softplus(x: Array) -> Array:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
-@dataclass(frozen=True)
 class Softplus(Function):
     """ln(1 + e^x). ONNX Softplus-22."""
 
@@ -349,7 +334,6 @@ class Softplus(Function):
         return [dy * Sigmoid().apply((x,))[0]]
 
 
-@dataclass(frozen=True)
 class Mish(Function):
     """x tanh(ln(1 + e^x)). ONNX Mish-22."""
 
@@ -366,7 +350,6 @@ class Mish(Function):
         return [dy * (t + x * (1 - t * t) * Sigmoid().apply((x,))[0])]
 
 
-@dataclass(frozen=True)
 class Softsign(Function):
     """x / (1 + |x|). ONNX Softsign-22."""
 
@@ -388,7 +371,6 @@ _SLOPE = math.sqrt(2 / math.pi)
 _CUBIC = 0.044715
 
 
-@dataclass(frozen=True)
 class Gelu(Function):
     """x Φ(x) = x/2 (1 + erf(x/√2)). ONNX Gelu-20.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import count
 
 from graphc.errors import CompileError
+from graphc.frozen import Frozen
 from graphc.ir import Graph, Value
 from graphc.ops.generate import zeros_like
 from graphc.ops.vjp import differentiable, gradient_graph, vjp
@@ -38,8 +38,7 @@ def branch_gradients(branches: Sequence[Graph], seeded: Sequence[bool]) -> tuple
     return graphs, needed
 
 
-@dataclass(frozen=True)
-class TripGradient:
+class TripGradient(Frozen):
     """One trip of a loop backwards.
 
     Attributes:

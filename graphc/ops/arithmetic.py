@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,7 +13,6 @@ from graphc.ops.elementwise import widen
 from graphc.types import FLOATS, NUMBERS, SIGNED, Type
 
 
-@dataclass(frozen=True)
 class Add(Binary):
     """a + b; integers wrap. ONNX Add-14."""
 
@@ -31,7 +29,6 @@ class Add(Binary):
         return [unbroadcast(dy, a), unbroadcast(dy, b)]
 
 
-@dataclass(frozen=True)
 class Sub(Binary):
     """a - b; integers wrap. ONNX Sub-14."""
 
@@ -48,7 +45,6 @@ class Sub(Binary):
         return [unbroadcast(dy, a), unbroadcast(-dy, b)]
 
 
-@dataclass(frozen=True)
 class Mul(Binary):
     """a · b; integers wrap. ONNX Mul-14."""
 
@@ -65,7 +61,6 @@ class Mul(Binary):
         return [unbroadcast(dy * b, a), unbroadcast(dy * a, b)]
 
 
-@dataclass(frozen=True)
 class Div(Binary):
     """a / b. Integers truncate towards zero; INT_MIN / -1 wraps; an integer division by zero raises. ONNX Div-14."""
 
@@ -118,7 +113,6 @@ def truncated_divide(a: Array, b: Array) -> Array:
     return np.where(inexact & ((a < 0) != (b < 0)), quotient + quotient.dtype.type(1), quotient)
 
 
-@dataclass(frozen=True)
 class Mod(Binary):
     """a − ⌊a/b⌋ b, which has the sign of b; with `fmod`, a − trunc(a/b) b, which has the sign of a. ONNX Mod-28.
 
@@ -149,7 +143,6 @@ class Mod(Binary):
         return [unbroadcast(dy, a), unbroadcast(-(dy * quotient), b)]
 
 
-@dataclass(frozen=True)
 class Neg(Unary):
     """-x. ONNX Neg-13."""
 

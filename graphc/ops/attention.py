@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import ml_dtypes
@@ -31,7 +31,6 @@ from graphc.types import BY_ONNX, FLOATS, NUMBERS, DType, Shape, bfloat16, bool_
 RAW, CAPPED, BIASED, PROBABILITIES = range(4)  # the values of qk_matmul_output_mode
 
 
-@dataclass(frozen=True)
 class Attention(Op):
     """y = softmax(softcap(scale · Q Kᵀ) + bias) V for each head. ONNX Attention-25.
 
@@ -392,7 +391,6 @@ def same_size(what: str, sizes: Sequence[tuple[str, Value, Dim]]) -> Dim:
 
 
 # -- rotation ---------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class RotaryEmbedding(Op):
     """(y1, y2) = (cos · x1 - sin · x2, sin · x1 + cos · x2) for pairs of elements. ONNX RotaryEmbedding-23.
 

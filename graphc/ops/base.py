@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,7 +22,6 @@ __all__ = [
 
 
 # -- constants --------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class Constant(Op):
     """`value`. ONNX Constant-13, and the form in which initialisers enter the graph."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from graphc.expr import Expr, call
@@ -11,7 +9,6 @@ from graphc.ops.base import Array, Binary, InvalidModel, TensorType, Unary, Valu
 from graphc.types import INTEGERS
 
 
-@dataclass(frozen=True)
 class BitwiseAnd(Binary):
     """a & b, bit by bit. ONNX BitwiseAnd-18."""
 
@@ -24,7 +21,6 @@ class BitwiseAnd(Binary):
         return a & b
 
 
-@dataclass(frozen=True)
 class BitwiseOr(Binary):
     """a | b, bit by bit. ONNX BitwiseOr-18."""
 
@@ -37,7 +33,6 @@ class BitwiseOr(Binary):
         return a | b
 
 
-@dataclass(frozen=True)
 class BitwiseXor(Binary):
     """a ^ b, bit by bit. ONNX BitwiseXor-18."""
 
@@ -50,7 +45,6 @@ class BitwiseXor(Binary):
         return a ^ b
 
 
-@dataclass(frozen=True)
 class BitwiseNot(Unary):
     """~x, bit by bit. ONNX BitwiseNot-18."""
 
@@ -63,7 +57,6 @@ class BitwiseNot(Unary):
         return ~x
 
 
-@dataclass(frozen=True)
 class BitShift(Binary):
     """x shifted by y bits to the LEFT or the RIGHT; to the right, signed numbers keep their sign. ONNX BitShift-28.
 

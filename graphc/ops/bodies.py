@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
 
 import numpy as np
 
 from graphc.dims import Dim, Symbol, SymDim, symbols, unknown
 from graphc.dims import substitute as substitute_dim
 from graphc.errors import InvalidModel, TypeMismatch
+from graphc.frozen import Frozen
 from graphc.ir import Cost, Graph, Value, substitute
 from graphc.types import Array, MapType, OptionalType, SequenceType, TensorType, Type
 
@@ -164,8 +164,7 @@ def body_cost(body: Graph, trips: Dim = 1) -> Cost:
 
 
 # -- repetition -------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Repetition:
+class Repetition(Frozen):
     """Loop and Scan in one form, for backends that compile: while going: (going, number, *carried), slices = body(…).
 
     Attributes:

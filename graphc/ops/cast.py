@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import ml_dtypes
@@ -137,7 +136,6 @@ def _range(to: DType) -> tuple[int, int]:
     return int(info.min), int(info.max)
 
 
-@dataclass(frozen=True)
 class Cast(Op):
     """x converted to the element type `to`. ONNX Cast-28.
 
@@ -182,7 +180,6 @@ class Cast(Op):
         return [dy.cast(x.dtype) if x.dtype.is_float and y.dtype.is_float else None]
 
 
-@dataclass(frozen=True)
 class CastLike(Op):
     """x converted to the element type of `target`, with the rules of Cast. ONNX CastLike-25."""
 
@@ -209,7 +206,6 @@ class CastLike(Op):
         return [dy.cast(x.dtype) if x.dtype.is_float and y.dtype.is_float else None, None]
 
 
-@dataclass(frozen=True)
 class BitCast(Op):
     """The bits of x read as the element type `to`, which has the same width. ONNX BitCast-26."""
 

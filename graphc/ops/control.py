@@ -7,7 +7,7 @@ the end of the node's inputs, the captured values.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,6 @@ from graphc.types import Array, DType, OptionalType, TensorType, Type, bool_, in
 
 
 # -- If ---------------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class If(Op):
     """then_branch(captured) if cond else else_branch(captured). ONNX If-25.
 
@@ -118,7 +117,6 @@ def _single(x: Array) -> Any:
 
 
 # -- Loop -------------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class Loop(Op):
     """for i < trip_count while cond: (cond, *carried, *slices) = body(i, cond, *carried, *captured). ONNX Loop-25.
 
@@ -263,7 +261,6 @@ class Loop(Op):
 
 
 # -- Scan -------------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class Scan(Op):
     """(*states, *slices) = body(*states, *slices of the scan inputs, *captured) along the scan inputs. ONNX Scan-25.
 

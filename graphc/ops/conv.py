@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import reduce
 from math import gcd
 from operator import and_
@@ -13,6 +12,7 @@ import numpy as np
 from graphc.dims import dim_max, unknown
 from graphc.errors import InvalidModel, ShapeError
 from graphc.expr import Element, Expr, Source, cast, equal, over, position, select, wide
+from graphc.frozen import Frozen
 from graphc.index import Linear, linear
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.ops.base import (
@@ -37,7 +37,6 @@ from graphc.ops.windows import Grid, Ints, Window, check_ints, positions, span, 
 from graphc.types import FLOATS, count
 
 
-@dataclass(frozen=True)
 class Conv(Op):
     """y[n,m,p] = b[m] + Σ_{c,k} w[m,c,k] · x[n, g(m) + c, p·strides + k·dilations − pads]. ONNX Conv-22.
 
@@ -105,7 +104,6 @@ class Conv(Op):
         return _cost(xs, ys, windows_of=ys[0])
 
 
-@dataclass(frozen=True)
 class ConvTranspose(Op):
     """y[n, h(c) + m, p·strides + k·dilations − pads] += w[c,m,k] · x[n,c,p], plus b[m]. ONNX ConvTranspose-22.
 
@@ -268,8 +266,7 @@ VECTOR = 16  # channels of which a group should have a multiple, to fill vectors
 MAX_WASTE = 4  # a transposed convolution becomes a direct one if that multiplies by at most so many times its numbers
 
 
-@dataclass(frozen=True)
-class Taps:
+class Taps(Frozen):
     """Along one axis, the kernel elements that reach an output position P = p + before: those with k·d ≡ P mod s.
 
     With g = gcd(s, d) there are none unless g divides P; then they are k₀(P) + t·(s/g), t = 0, 1, …, and read the

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -36,7 +35,6 @@ from graphc.types import FLOATS, NUMBERS, DType, bool_, int32, int64, uint32, ui
 ACCUMULABLE = FLOATS | {int32, int64, uint32, uint64}
 
 
-@dataclass(frozen=True)
 class Cumulative(Op):
     """Inputs: x, and the axis as a tensor of one element.
 
@@ -81,7 +79,6 @@ class Cumulative(Op):
         return Prefix(self.function, at, lambda *i: wide(x[i]), exclusive=self.exclusive, reverse=self.reverse)
 
 
-@dataclass(frozen=True)
 class CumSum(Cumulative):
     """y_i = Σ_{j ≤ i} x_j along the axis; integers wrap. ONNX CumSum-14."""
 
@@ -92,7 +89,6 @@ class CumSum(Cumulative):
         return [CumSum(self.exclusive, not self.reverse).apply((dy, axis))[0], None]
 
 
-@dataclass(frozen=True)
 class CumProd(Cumulative):
     """y_i = Π_{j ≤ i} x_j along the axis; integers wrap. ONNX CumProd-26."""
 
@@ -122,7 +118,6 @@ class CumProd(Cumulative):
 
 
 # -- triangles --------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class Trilu(Op):
     """y_ij = x_ij where j − i ≥ k (for the lower triangle j − i ≤ k), else zero. ONNX Trilu-14."""
 
@@ -168,7 +163,6 @@ def offsets(rows: int, columns: int) -> Array:
     return np.arange(columns) - np.arange(rows)[:, np.newaxis]
 
 
-@dataclass(frozen=True)
 class EyeLike(Op):
     """y_ij = 1 where j − i = k, else 0, in the shape of the matrix x. ONNX EyeLike-22.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,7 +22,6 @@ from graphc.ops.vjp import decomposed_grad
 from graphc.ops.windows import Grid, Ints, Window, positions, volume
 
 
-@dataclass(frozen=True)
 class DeformConv(Op):
     """y[n,m,p] = b[m] + Σ_{c,k} w[m,c,k] · mask[n,k,p] · x[n, c, p·strides + k·dilations − pads + offset[n,k,:,p]].
 

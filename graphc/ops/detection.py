@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from graphc.dims import unknown
 from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError
 from graphc.expr import Element, Expr, Source, as_position, call, cast, guard, over, position, select, wide
+from graphc.frozen import Frozen
 from graphc.index import Linear
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
@@ -39,7 +39,6 @@ from graphc.ops.windows import Ints, check_ints
 from graphc.types import FLOATS, bool_, float32, int64
 
 
-@dataclass(frozen=True)
 class RoiAlign(Op):
     """y[r,c,i,j] = the average of bilinear samples of x in cell (i, j) of region rois[r]. ONNX RoiAlign-22.
 
@@ -260,8 +259,7 @@ class RoiAlign(Op):
         return Cost(8 * samples * elements(ys[0]), traffic(xs, ys))
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(Frozen):
     """The samples of the regions along an axis, as values that broadcast with (R, rows, samples, columns, samples).
 
     Attributes:
@@ -287,7 +285,6 @@ def _check_batch(indices: Array, n: int) -> None:
         raise ExecutionError(f"batch indices from {indices.min()} to {indices.max()}, valid 0..{n - 1}")
 
 
-@dataclass(frozen=True)
 class MaxRoiPool(Op):
     """y[r,c,i,j] = the maximum of x in cell (i, j) of region rois[r], 0 for an empty cell. ONNX MaxRoiPool-22.
 
@@ -376,7 +373,6 @@ def _membership(start: Value, end: Value, count: int, size: int) -> Value:
     return (pixel >= low.cast(start.dtype) + start) & (pixel < high.cast(start.dtype) + start)
 
 
-@dataclass(frozen=True)
 class NonMaxSuppression(Op):
     """Boxes by falling score, but none that overlaps one before it by more than a threshold. ONNX NonMaxSuppression-11.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 import numpy as np
@@ -18,7 +18,6 @@ from graphc.types import FLOAT8, FLOATS, bool_, dtype_of, float32
 _ALLOWED = FLOATS | FLOAT8
 
 
-@dataclass(frozen=True)
 class Dropout(Op):
     """x · mask / (1 − ratio), where the mask keeps an element with probability 1 − ratio. ONNX Dropout-22.
 

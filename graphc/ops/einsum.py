@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import mul
 from string import ascii_letters
@@ -40,7 +39,6 @@ from graphc.types import NUMBERS, bfloat16, broadcast, count, float16, int64
 _TERM = re.compile(r"([A-Za-z]*)(\.\.\.)?([A-Za-z]*)")
 
 
-@dataclass(frozen=True)
 class Einsum(Op):
     """y[output indices] = Σ over the other indices of Π_k x_k[its indices], as `equation` says. ONNX Einsum-28.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -43,7 +43,6 @@ def scores_type(Q: Value, K: Value, softmax_precision: int | None) -> TensorType
     return TensorType(precision(Q.dtype, softmax_precision), (batch, q[1], q[2], k[2]))
 
 
-@dataclass(frozen=True)
 class FlexAttention(Op):
     """y = prob_mod(softmax(score_mod(scale · Q Kᵀ))) V for each head. ONNX ai.onnx.preview FlexAttention-1.
 

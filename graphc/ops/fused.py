@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from graphc.interpret import interpret
@@ -14,7 +14,6 @@ from graphc.ops.vjp import gradient_graph
 from graphc.types import Array, TensorType, Type
 
 
-@dataclass(frozen=True)
 class Fused(Op):
     """body(xs): several nodes as one, so that a backend may compile them together. graphc's own; not in ONNX.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -52,7 +52,6 @@ from graphc.types import (
 ZERO = Tensor(np.zeros(1, np.float32))
 
 
-@dataclass(frozen=True)
 class ConstantOfShape(Movement):
     """y = a tensor of the sizes `input`, every element `value`. ONNX ConstantOfShape-25.
 
@@ -102,7 +101,6 @@ def check_sizes(sizes: Sequence[Dim]) -> Sizes:
     return tuple(sizes)
 
 
-@dataclass(frozen=True)
 class Range(Op):
     """y_i = start + i · delta for i < max(ceil((limit - start) / delta), 0). ONNX Range-27.
 

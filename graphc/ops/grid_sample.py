@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from graphc.dims import unknown
 from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError
 from graphc.expr import Element, Expr, Source, call, cast, constant, position, select, wide
+from graphc.frozen import Frozen
 from graphc.index import Linear
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
@@ -32,7 +32,6 @@ PADDING = ("zeros", "border", "reflection")
 CUBIC_COEFFICIENT = -0.75
 
 
-@dataclass(frozen=True)
 class GridSample(Op):
     """y[n,c,p] = x[n,c] interpolated at the place grid[n,p], whose coordinates lie in [-1, 1]. ONNX GridSample-22.
 
@@ -205,8 +204,7 @@ class GridSample(Op):
         return Cost(2 * taps ** len((ys[0].shape or (0, 0))[2:]) * elements(ys[0]), traffic(xs, ys))
 
 
-@dataclass(frozen=True)
-class Tap:
+class Tap(Frozen):
     """One of the pixels along an axis that make a sample: arrays (N, P).
 
     Attributes:
@@ -293,7 +291,6 @@ def sample(x: Array, axes: Sequence[Sequence[Tap]], *, weighted: bool = True) ->
     return y
 
 
-@dataclass(frozen=True)
 class AffineGrid(Op):
     """grid[n,p] = theta[n] · (x_p, y_p, …, 1): an affine map of evenly spaced places. ONNX AffineGrid-20.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,6 @@ def _pillow() -> Any:
     return Image
 
 
-@dataclass(frozen=True)
 class ImageDecoder(Op):
     """The image (height, width, channels) in the bytes of a file. ONNX ImageDecoder-20.
 

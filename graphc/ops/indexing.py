@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -113,7 +112,6 @@ def slice_shape(data: Value, indices: Value, batch_dims: int = 0) -> Sizes | Non
 
 
 # -- ops --------------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class Gather(Movement):
     """y[p, i, q] = x[p, indices[i], q], the index taken along `axis`; negative ones from the end. ONNX Gather-13."""
 
@@ -155,7 +153,6 @@ class Gather(Movement):
         return [added.transpose([front.index(i) for i in range(data.rank)]), None]
 
 
-@dataclass(frozen=True)
 class GatherElements(Movement):
     """y[i_0, …] = x[i_0, …, indices[i_0, …], …], the index taken along `axis`. ONNX GatherElements-13."""
 
@@ -182,7 +179,6 @@ class GatherElements(Movement):
         return [OPERATORS["ScatterAdd"](zeros_like(data), indices, dy, self.axis), None]
 
 
-@dataclass(frozen=True)
 class GatherND(Movement):
     """y[b, i] = x[b, indices[b, i, 0], indices[b, i, 1], …], b over `batch_dims` leading axes. ONNX GatherND-13."""
 
@@ -209,7 +205,6 @@ class GatherND(Movement):
         return [OPERATORS["ScatterNDAdd"](zeros_like(data), indices, dy), None]
 
 
-@dataclass(frozen=True)
 class OneHot(Op):
     """y[…, k, …] = values[1] where indices[…] = k (mod depth when negative), else values[0]. ONNX OneHot-28.
 

@@ -6,10 +6,9 @@ between two pixels depends on it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from graphc.frozen import Frozen
 from graphc.types import Array
 
 COORDINATES = (
@@ -18,8 +17,7 @@ COORDINATES = (
 NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 
-@dataclass(frozen=True)
-class Taps:
+class Taps(Frozen):
     """y_i = Σ_t weights[i,t] · x[positions[i,t]].
 
     Attributes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -35,7 +34,6 @@ from graphc.types import FLOATS, broadcast, float64, unify
 
 
 # -- products ---------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class MatMul(Op):
     """y[…,i,j] = Σ_k a[…,i,k] · b[…,k,j], a vector on either side taken as a row or a column. ONNX MatMul-13."""
 
@@ -130,7 +128,6 @@ def _squeeze(x: Value, axis: int) -> Value:
     return Squeeze().apply((x, const(np.array([axis], np.int64))))[0]
 
 
-@dataclass(frozen=True)
 class Gemm(Op):
     """y = alpha · a' b' + beta · c with a' = aᵀ if `transA` else a, b' likewise, and c broadcast. ONNX Gemm-13."""
 
@@ -230,7 +227,6 @@ def scaled(x: Expr, factor: float) -> Expr:
 
 
 # -- determinants -----------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class Det(Op):
     """y = det x of each matrix x[…,n,n]; 1 for n = 0. ONNX Det-22."""
 

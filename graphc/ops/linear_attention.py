@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,6 @@ TAKEN = (float16, bfloat16, float32)
 
 
 # -- linear attention -------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class LinearAttention(Op):
     """S_t = exp(g_t) S_{t-1} + β_t k_t ⊗ (v_t - S̃ᵀ k_t), o_t = scale · S_tᵀ q_t for each head. ONNX LinearAttention-27.
 
@@ -208,7 +206,6 @@ def _check_shape(x: Value | None, what: str, expected: Sequence[Dim | None], las
 
 
 # -- causal convolution -----------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class CausalConvWithState(Op):
     """y[b, c, t] = f(bias_c + Σ_i weight[c, 0, i] · x[b, c, t + i - (k - 1)]). ONNX CausalConvWithState-27.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -60,7 +59,6 @@ class Comparison(Binary):
         return decided.astype(bool)
 
 
-@dataclass(frozen=True)
 class Equal(Comparison):
     """a = b; NaN equals nothing. ONNX Equal-19."""
 
@@ -78,7 +76,6 @@ class Equal(Comparison):
         return equal(a, b)
 
 
-@dataclass(frozen=True)
 class Greater(Comparison):
     """a > b. ONNX Greater-13."""
 
@@ -92,7 +89,6 @@ class Greater(Comparison):
         return a > b
 
 
-@dataclass(frozen=True)
 class GreaterOrEqual(Comparison):
     """a ≥ b. ONNX GreaterOrEqual-16."""
 
@@ -106,7 +102,6 @@ class GreaterOrEqual(Comparison):
         return a >= b
 
 
-@dataclass(frozen=True)
 class Less(Comparison):
     """a < b. ONNX Less-13."""
 
@@ -120,7 +115,6 @@ class Less(Comparison):
         return a < b
 
 
-@dataclass(frozen=True)
 class LessOrEqual(Comparison):
     """a ≤ b. ONNX LessOrEqual-16."""
 
@@ -143,7 +137,6 @@ class Logical(Binary):
         return fold_small(self, xs, types)
 
 
-@dataclass(frozen=True)
 class And(Logical):
     """a ∧ b. ONNX And-7."""
 
@@ -154,7 +147,6 @@ class And(Logical):
         return a & b
 
 
-@dataclass(frozen=True)
 class Or(Logical):
     """a ∨ b. ONNX Or-7."""
 
@@ -165,7 +157,6 @@ class Or(Logical):
         return a | b
 
 
-@dataclass(frozen=True)
 class Xor(Logical):
     """a ≠ b on booleans. ONNX Xor-7."""
 
@@ -176,7 +167,6 @@ class Xor(Logical):
         return a ^ b
 
 
-@dataclass(frozen=True)
 class Not(Unary):
     """¬x. ONNX Not-1."""
 
@@ -192,7 +182,6 @@ class Not(Unary):
         return ~x
 
 
-@dataclass(frozen=True)
 class IsNaN(Op):
     """Whether x is not a number. ONNX IsNaN-20."""
 
@@ -207,7 +196,6 @@ class IsNaN(Op):
         return lambda *i: call("isnan", x[i], dtype=bool_)
 
 
-@dataclass(frozen=True)
 class IsInf(Op):
     """Whether x is infinite, of a sign that is asked for. ONNX IsInf-20."""
 
@@ -233,7 +221,6 @@ class IsInf(Op):
         return lambda *i: equal(x[i], -INFINITY if self.detect_negative else INFINITY)
 
 
-@dataclass(frozen=True)
 class Where(Op):
     """x where the condition holds, else y. ONNX Where-16."""
 
@@ -282,7 +269,6 @@ def where(condition: Value, x: Value, y: Value | float) -> Value:
     return Where().apply((condition, x, y if isinstance(y, Value) else lift(y, x)))[0]
 
 
-@dataclass(frozen=True)
 class Identity(Op):
     """x, of any type. ONNX Identity-25."""
 
@@ -305,7 +291,6 @@ class Identity(Op):
         return [dy]
 
 
-@dataclass(frozen=True)
 class StopGradient(Identity):
     """x, a constant for gradients. graphc's own; in ONNX it is Identity."""
 
@@ -318,7 +303,6 @@ class StopGradient(Identity):
         return [None]
 
 
-@dataclass(frozen=True)
 class Barrier(Op):
     """x, but not before the other inputs are computed: what reads it waits. graphc's own; in ONNX it is Identity."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -140,7 +140,6 @@ class ClassLoss(Op):
 
 
 # -- the ops ----------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class NegativeLogLikelihoodLoss(ClassLoss):
     """l = −weight[c] · x[n, c, …] for the label c of each position. ONNX NegativeLogLikelihoodLoss-22.
 
@@ -165,7 +164,6 @@ class NegativeLogLikelihoodLoss(ClassLoss):
         return decomposed_grad(self._loss, dy, y, xs)
 
 
-@dataclass(frozen=True)
 class SoftmaxCrossEntropyLoss(ClassLoss):
     """l = −weight[c] · log softmax(scores)[n, c, …] for the label c of each position; and log softmax(scores).
 

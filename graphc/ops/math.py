@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,7 +16,6 @@ from graphc.ops.logic import Equal, where
 from graphc.types import FLOATS, NUMBERS, broadcast, dtype_of, float32, float64, int32, int64
 
 
-@dataclass(frozen=True)
 class Abs(Function):
     """|x|; the lowest integer stays what it is. ONNX Abs-13."""
 
@@ -31,7 +29,6 @@ class Abs(Function):
         return [dy * Sign().apply((x,))[0]]
 
 
-@dataclass(frozen=True)
 class Sign(Function):
     """1, 0 or −1 as x is positive, zero or negative; NaN for NaN. ONNX Sign-13."""
 
@@ -45,7 +42,6 @@ class Sign(Function):
         return [None]
 
 
-@dataclass(frozen=True)
 class Ceil(Function):
     """⌈x⌉. ONNX Ceil-13."""
 
@@ -58,7 +54,6 @@ class Ceil(Function):
         return [None]
 
 
-@dataclass(frozen=True)
 class Floor(Function):
     """⌊x⌋. ONNX Floor-13."""
 
@@ -71,7 +66,6 @@ class Floor(Function):
         return [None]
 
 
-@dataclass(frozen=True)
 class Round(Function):
     """The nearest integer, halves to the even one. ONNX Round-22."""
 
@@ -84,7 +78,6 @@ class Round(Function):
         return [None]
 
 
-@dataclass(frozen=True)
 class Reciprocal(Function):
     """1 / x. ONNX Reciprocal-13."""
 
@@ -97,7 +90,6 @@ class Reciprocal(Function):
         return [-(dy * y * y)]
 
 
-@dataclass(frozen=True)
 class Sqrt(Function):
     """√x; NaN below zero. ONNX Sqrt-13."""
 
@@ -110,7 +102,6 @@ class Sqrt(Function):
         return [dy / (2 * y)]
 
 
-@dataclass(frozen=True)
 class Exp(Function):
     """e^x. ONNX Exp-13."""
 
@@ -123,7 +114,6 @@ class Exp(Function):
         return [dy * y]
 
 
-@dataclass(frozen=True)
 class Log(Function):
     """ln x; −∞ at zero, NaN below. ONNX Log-13."""
 
@@ -136,7 +126,6 @@ class Log(Function):
         return [dy / x]
 
 
-@dataclass(frozen=True)
 class Erf(Function):
     """erf x = 2/√π ∫₀ˣ e^(−t²) dt. ONNX Erf-13."""
 
@@ -150,7 +139,6 @@ class Erf(Function):
 
 
 # -- trigonometric and hyperbolic functions ----------------------------------------------------------------------------
-@dataclass(frozen=True)
 class Sin(Function):
     """sin x, x in radians. ONNX Sin-22."""
 
@@ -163,7 +151,6 @@ class Sin(Function):
         return [dy * Cos().apply((x,))[0]]
 
 
-@dataclass(frozen=True)
 class Cos(Function):
     """cos x, x in radians. ONNX Cos-22."""
 
@@ -176,7 +163,6 @@ class Cos(Function):
         return [-(dy * Sin().apply((x,))[0])]
 
 
-@dataclass(frozen=True)
 class Tan(Function):
     """tan x, x in radians. ONNX Tan-22."""
 
@@ -189,7 +175,6 @@ class Tan(Function):
         return [dy * (1 + y * y)]
 
 
-@dataclass(frozen=True)
 class Asin(Function):
     """arcsin x in radians; NaN outside [−1, 1]. ONNX Asin-22."""
 
@@ -202,7 +187,6 @@ class Asin(Function):
         return [dy / Sqrt().apply((1 - x * x,))[0]]
 
 
-@dataclass(frozen=True)
 class Acos(Function):
     """arccos x in radians; NaN outside [−1, 1]. ONNX Acos-22."""
 
@@ -215,7 +199,6 @@ class Acos(Function):
         return [-dy / Sqrt().apply((1 - x * x,))[0]]
 
 
-@dataclass(frozen=True)
 class Atan(Function):
     """arctan x in radians. ONNX Atan-22."""
 
@@ -228,7 +211,6 @@ class Atan(Function):
         return [dy / (1 + x * x)]
 
 
-@dataclass(frozen=True)
 class Sinh(Function):
     """sinh x. ONNX Sinh-22."""
 
@@ -241,7 +223,6 @@ class Sinh(Function):
         return [dy * Cosh().apply((x,))[0]]
 
 
-@dataclass(frozen=True)
 class Cosh(Function):
     """cosh x. ONNX Cosh-22."""
 
@@ -254,7 +235,6 @@ class Cosh(Function):
         return [dy * Sinh().apply((x,))[0]]
 
 
-@dataclass(frozen=True)
 class Tanh(Function):
     """tanh x. ONNX Tanh-13."""
 
@@ -267,7 +247,6 @@ class Tanh(Function):
         return [dy * (1 - y * y)]
 
 
-@dataclass(frozen=True)
 class Asinh(Function):
     """arsinh x. ONNX Asinh-22."""
 
@@ -280,7 +259,6 @@ class Asinh(Function):
         return [dy / Sqrt().apply((x * x + 1,))[0]]
 
 
-@dataclass(frozen=True)
 class Acosh(Function):
     """arcosh x; NaN below 1. ONNX Acosh-22."""
 
@@ -293,7 +271,6 @@ class Acosh(Function):
         return [dy / Sqrt().apply((x * x - 1,))[0]]
 
 
-@dataclass(frozen=True)
 class Atanh(Function):
     """artanh x; ±∞ at ±1, NaN outside [−1, 1]. ONNX Atanh-22."""
 
@@ -324,7 +301,6 @@ _SIMPLE: dict[float, Callable[[Expr], Expr]] = {
 }
 
 
-@dataclass(frozen=True)
 class Pow(Op):
     """x^y with broadcasting, in the element type of x; that of y may differ. ONNX Pow-15.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -73,7 +72,6 @@ class Extreme(Several):
         return gradients
 
 
-@dataclass(frozen=True)
 class Max(Extreme):
     """max(x0, x1, …); NaN if one of them is. ONNX Max-13."""
 
@@ -84,7 +82,6 @@ class Max(Extreme):
         return lambda *i: functools.reduce(lambda a, b: call("max", a, b), (x.broadcast(i) for x in xs))
 
 
-@dataclass(frozen=True)
 class Min(Extreme):
     """min(x0, x1, …); NaN if one of them is. ONNX Min-13."""
 
@@ -99,7 +96,6 @@ def _total(xs: Sequence[Source], index: Sequence[Linear]) -> Expr:
     return functools.reduce(lambda a, b: a + b, (wide(x.broadcast(index)) for x in xs))
 
 
-@dataclass(frozen=True)
 class Sum(Several):
     """x0 + x1 + …. ONNX Sum-13."""
 
@@ -116,7 +112,6 @@ class Sum(Several):
         return [unbroadcast(dy, x) for x in xs]
 
 
-@dataclass(frozen=True)
 class Mean(Several):
     """(x0 + x1 + …) / n for n inputs. ONNX Mean-13."""
 
@@ -133,7 +128,6 @@ class Mean(Several):
         return [unbroadcast(dy / len(xs), x) for x in xs]
 
 
-@dataclass(frozen=True)
 class Clip(Op):
     """min(max(x, low), high); where low > high, high. A bound that is not given does not bind. ONNX Clip-13."""
 

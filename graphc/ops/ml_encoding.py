@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -62,7 +61,6 @@ class Lookup(Op):
 _KINDS = frozenset({string, int64, float32, int32, int16, float64})
 
 
-@dataclass(frozen=True)
 class LabelEncoder(Lookup):
     """y = values[k] for the last k with x = keys[k], else the default. ONNX ai.onnx.ml LabelEncoder-4.
 
@@ -136,7 +134,6 @@ def _only(
     return given[0]
 
 
-@dataclass(frozen=True)
 class CategoryMapper(Lookup):
     """Strings to integers or back: cats_int64s[k] for the last k with x = cats_strings[k]; else the default.
 
@@ -163,7 +160,6 @@ class CategoryMapper(Lookup):
         return pick(x, integers, strings, self.default_string)
 
 
-@dataclass(frozen=True)
 class OneHotEncoder(Lookup):
     """y[…, k] = 1 for the last k with x[…] = cats[k], else 0; numbers are truncated. ONNX ai.onnx.ml OneHotEncoder-1.
 

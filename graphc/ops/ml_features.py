@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
@@ -65,7 +64,6 @@ def matrix(x: Value) -> Value:
     return x.reshape([1, -1]) if x.rank == 1 else x
 
 
-@dataclass(frozen=True)
 class ArrayFeatureExtractor(FeatureOp):
     """z[…, k] = x[…, y_k], y flattened; a vector x is taken as one row. ONNX ai.onnx.ml ArrayFeatureExtractor-1."""
 
@@ -105,7 +103,6 @@ class ArrayFeatureExtractor(FeatureOp):
         return decomposed_grad(lambda x, at: [Gather(1).apply((matrix(x), at.reshape([-1])))[0]], dy, y, [x, indices])
 
 
-@dataclass(frozen=True)
 class FeatureVectorizer(FeatureOp):
     """The inputs side by side as float32, a vector as one row. ONNX ai.onnx.ml FeatureVectorizer-1.
 
@@ -175,7 +172,6 @@ def _resized(x: Array, width: int) -> Array:
     return np.pad(x[:, :width], [(0, 0), (0, max(0, width - x.shape[1]))])
 
 
-@dataclass(frozen=True)
 class Binarizer(FeatureOp):
     """y = 1 where x > threshold, else 0. ONNX ai.onnx.ml Binarizer-1."""
 
@@ -197,7 +193,6 @@ class Binarizer(FeatureOp):
         return [None]  # the slope of steps
 
 
-@dataclass(frozen=True)
 class Scaler(FeatureOp):
     """y = (x - offset) · scale as float32, each with one entry or one for each feature. ONNX ai.onnx.ml Scaler-1."""
 
@@ -231,7 +226,6 @@ class Scaler(FeatureOp):
         return y if common is float32 else y.cast(float32)
 
 
-@dataclass(frozen=True)
 class Normalizer(FeatureOp):
     """y = x / max_j x_j, x / Σ_j |x_j| or x / √(Σ_j x_j²) of its row, x where that is 0. ONNX ai.onnx.ml Normalizer-1.
 
@@ -290,7 +284,6 @@ class Normalizer(FeatureOp):
         return [(wide / where(is_zero, divisor + 1.0, divisor)).cast(float32)]
 
 
-@dataclass(frozen=True)
 class Imputer(FeatureOp):
     """x, where it is `replaced_value` the `imputed_value` of its feature; NaN is NaN. ONNX ai.onnx.ml Imputer-1.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from graphc.errors import ExecutionError, InvalidModel
+from graphc.frozen import Frozen
 from graphc.limits import check_deadline, check_tensor
 from graphc.ops.base import Array
 from graphc.ops.ml_encoding import last_positions
@@ -17,8 +17,7 @@ _COMPARE = (np.less_equal, np.less, np.greater_equal, np.greater, np.equal, np.n
 _MEMBER = 6
 
 
-@dataclass(frozen=True, eq=False)
-class Forest:
+class Forest(Frozen, eq=False):
     """Trees whose nodes are numbered through, and whose leaves vote for targets.
 
     Attributes:

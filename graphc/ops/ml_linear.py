@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -59,7 +58,6 @@ def affine_of(x: Value, coefficients: Sequence[float], intercepts: Sequence[floa
     return y if common is float32 else y.cast(float32)
 
 
-@dataclass(frozen=True)
 class LinearRegressor(Linear):
     """y = x Wᵀ + b, transformed. x is (N, F) or (F), W is (targets, F), y is (N, targets) as float32.
 
@@ -87,7 +85,6 @@ class LinearRegressor(Linear):
         return transform(affine_of(x, self.coefficients or (), self.intercepts, self.targets), self.post_transform)
 
 
-@dataclass(frozen=True)
 class LinearClassifier(Linear, Classifier):
     """The label of the highest score, and the scores x Wᵀ + b, transformed. ONNX ai.onnx.ml LinearClassifier-1.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,6 @@ def only(what: str, strings: tuple[str, ...] | None, ints: tuple[int, ...] | Non
     return (string, strings) if strings else (int64, ints or ())
 
 
-@dataclass(frozen=True)
 class ZipMap(Op):
     """z = [{label_j: x[i,j] for all j} for each row i], a vector x as one row. ONNX ai.onnx.ml ZipMap-1.
 
@@ -83,7 +81,6 @@ class FromMap(Op):
         return Cost(elements(ys[0]), traffic((), ys))
 
 
-@dataclass(frozen=True)
 class DictVectorizer(FromMap):
     """y[0, k] = x[vocabulary_k], or 0 (for strings, "") if x has no such key. ONNX ai.onnx.ml DictVectorizer-1.
 
@@ -111,7 +108,6 @@ class DictVectorizer(FromMap):
         return np.array([[x.get(key, absent) for key in vocabulary]], dtype.numpy)
 
 
-@dataclass(frozen=True)
 class CastMap(FromMap):
     """y[0, k] = the k-th value of x by ascending keys, or the value of the key k, cast. ONNX ai.onnx.ml CastMap-1.
 

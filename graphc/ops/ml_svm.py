@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -25,7 +24,6 @@ KERNELS = ("LINEAR", "POLY", "RBF", "SIGMOID")
 Floats = tuple[float, ...]
 
 
-@dataclass(frozen=True)
 class SupportVectors(Op):
     """What both machines have: the kernel K(x, v) between rows and support vectors.
 
@@ -85,7 +83,6 @@ class SupportVectors(Op):
         return Cost(rows * each, traffic(xs, ys))
 
 
-@dataclass(frozen=True)
 class SVMRegressor(SupportVectors):
     """y = Σ_j coefficients_j K(x, v_j) + rho; with `one_class`, 1 where that is above 0, else −1. SVMRegressor-1.
 
@@ -120,7 +117,6 @@ class SVMRegressor(SupportVectors):
         return [affine_of(basis, self.coefficients or (), (self.rho or (0.0,))[:1], 1)]
 
 
-@dataclass(frozen=True)
 class SVMClassifier(SupportVectors, Classifier):
     """The class with most votes of the machines for each pair of classes, and scores. ONNX ai.onnx.ml SVMClassifier-1.
 

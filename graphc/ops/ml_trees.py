@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -48,7 +47,6 @@ class TreeOp(Op):
         return Cost(n * trees * (depth + 1), traffic(xs, ys))
 
 
-@dataclass(frozen=True)
 class TreeEnsemble(TreeOp):
     """y[n, t] = the aggregate over trees of the weights of n's leaves for target t. ONNX ai.onnx.ml TreeEnsemble-5.
 
@@ -120,7 +118,6 @@ class TreeEnsemble(TreeOp):
 
 
 # -- the older form: nodes with ids, leaves among them ----------------------------------------------------------------
-@dataclass(frozen=True)
 class NodeTable(TreeOp):
     """The attributes nodes_* of older ensembles: one entry for each node, leaves included."""
 
@@ -208,7 +205,6 @@ class _Finder:
         return np.searchsorted(self._distinct, trees) * self._span + nodes
 
 
-@dataclass(frozen=True)
 class TreeEnsembleRegressor(NodeTable):
     """y[n, t] = base_values[t] + the aggregate over trees of the weights of n's leaves for target t, as float32.
 
@@ -252,7 +248,6 @@ class TreeEnsembleRegressor(NodeTable):
         return transformed(scores, self.post_transform)
 
 
-@dataclass(frozen=True)
 class TreeEnsembleClassifier(NodeTable, Classifier):
     """The label of the highest score, and the scores: base_values[e] + the sum of the weights of leaves for class e.
 

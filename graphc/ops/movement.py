@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -47,7 +47,6 @@ from graphc.ops.shape import (
 from graphc.types import bool_, int64, unify
 
 
-@dataclass(frozen=True)
 class Transpose(Movement):
     """y[i_perm0, i_perm1, …] = x[i_0, i_1, …]; without `perm`, the axes in reverse. ONNX Transpose-25."""
 
@@ -79,7 +78,6 @@ class Transpose(Movement):
         return [dy.transpose([self.perm.index(i) for i in range(len(self.perm))])]
 
 
-@dataclass(frozen=True)
 class Concat(Movement):
     """y = the inputs one after the other along `axis`. ONNX Concat-13."""
 
@@ -143,7 +141,6 @@ def _types(xs: Sequence[Value]) -> str:
     return ", ".join(str(x.tensor) for x in xs)
 
 
-@dataclass(frozen=True)
 class Split(Movement):
     """y_k = the k-th piece of x along `axis`, of size split[k]. ONNX Split-18.
 
@@ -245,7 +242,6 @@ def check_parts(parts: list[Dim], size: Dim) -> list[Dim]:
     return parts
 
 
-@dataclass(frozen=True)
 class Tile(Movement):
     """y = `repeats[i]` copies of x one after the other along each axis i. ONNX Tile-13."""
 
@@ -285,7 +281,6 @@ def _tiled(sizes: Sizes, times: Sequence[Dim]) -> Sizes:
     return tuple(n * r for n, r in zip(sizes, times, strict=True))
 
 
-@dataclass(frozen=True)
 class ReverseSequence(Movement):
     """y[t, b] = x[l_b - 1 - t, b] for t < l_b = sequence_lens[b], else x[t, b]. ONNX ReverseSequence-28."""
 
@@ -342,7 +337,6 @@ class ReverseSequence(Movement):
         return [self(dy, sequence_lens), None]
 
 
-@dataclass(frozen=True)
 class Compress(Movement):
     """y = the slices of x along `axis` (of x flattened, when None) where `condition` is true. ONNX Compress-28.
 

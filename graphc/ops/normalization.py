@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import prod
 
 import numpy as np
@@ -142,7 +142,6 @@ class Normalization(Op):
 
 
 # -- over the batch ---------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class BatchNormalization(Op):
     """y = (x − mean) / √(var + epsilon) · scale + b for each channel, which is axis 1. ONNX BatchNormalization-15.
 
@@ -313,7 +312,6 @@ def _sum_like(dy: Value, parameter: Value, axes: Sequence[int]) -> Value:
 
 
 # -- over the positions of one example --------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class InstanceNormalization(Normalization):
     """y = x̂ · scale + b with mean and variance over the positions of each channel. ONNX InstanceNormalization-22."""
 
@@ -352,7 +350,6 @@ class InstanceNormalization(Normalization):
         return [in_dtype(dx, x.dtype), _sum_like(dz * normal, scale, others), _sum_like(dz, b, others)]
 
 
-@dataclass(frozen=True)
 class GroupNormalization(Normalization):
     """y = x̂ · scale + bias with mean and variance over each of `num_groups` groups of channels.
 
@@ -425,7 +422,6 @@ class GroupNormalization(Normalization):
 
 
 # -- over the last axes -----------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class LayerNormalization(Normalization):
     """y = x̂ · scale + b with mean and variance over the axes from `axis` on. ONNX LayerNormalization-17.
 
@@ -515,7 +511,6 @@ class LayerNormalization(Normalization):
         return gradients if b is None else [*gradients, in_dtype(unbroadcast(dz, b), b.dtype)]
 
 
-@dataclass(frozen=True)
 class RMSNormalization(Normalization):
     """y = x / √(mean x² + epsilon) · scale over the axes from `axis` on; y has scale's type. ONNX RMSNormalization-23.
 

@@ -7,7 +7,6 @@ R, T, X_1 … X_n, G_1 … G_n, S_1 … S_n. It gives the new X_1 … X_n and S_
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -137,7 +136,6 @@ def _scalar(x: Array, what: str) -> Array:
     return x.reshape(())
 
 
-@dataclass(frozen=True)
 class Adagrad(Optimizer):
     """G' = G + norm·X, H ← H + G'², X ← X − R / (1 + T·decay) · G' / (√H + ε).
 
@@ -171,7 +169,6 @@ class Adagrad(Optimizer):
         return x - factor * g / (call("sqrt", h) + self.epsilon), h
 
 
-@dataclass(frozen=True)
 class Adam(Optimizer):
     """G' = G + norm·X, V ← αV + (1 − α)G', H ← βH + (1 − β)G'², X ← (1 − norm_post)(X − R'·V / (√H + ε)).
 
@@ -214,7 +211,6 @@ class Adam(Optimizer):
         return (x - factor * (v / (call("sqrt", h) + self.epsilon))) * (1 - self.norm_coefficient_post), v, h
 
 
-@dataclass(frozen=True)
 class Momentum(Optimizer):
     """G' = G + norm·X, V ← αV + βG', X ← X − R·V; with mode "nesterov", X ← X − R(G' + αV). β is 1 where T is 0.
 

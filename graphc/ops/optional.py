@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from graphc.ops.base import Array
 from graphc.types import OptionalType, TensorType, Type, bool_
 
 
-@dataclass(frozen=True)
 class Optional(Op):
     """y = an optional that holds x; without x an empty one. ONNX Optional-28.
 
@@ -41,7 +39,6 @@ class Optional(Op):
         return [OptionalGetElement().apply((dy,))[0] for _ in input]
 
 
-@dataclass(frozen=True)
 class OptionalGetElement(Op):
     """y = what the optional holds, which must not be empty; x itself when it is none. ONNX OptionalGetElement-28."""
 
@@ -60,7 +57,6 @@ class OptionalGetElement(Op):
         return [Optional().apply((dy,))[0] if isinstance(input.type, OptionalType) else dy]
 
 
-@dataclass(frozen=True)
 class OptionalHasElement(Op):
     """y = whether the optional holds something; false without an input. ONNX OptionalHasElement-28."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,7 +44,6 @@ from graphc.types import int64
 MODES = ("constant", "reflect", "edge", "wrap")
 
 
-@dataclass(frozen=True)
 class Pad(Movement):
     """y = x with pads[k] elements more before and pads[n + k] after each axis axes[k]. ONNX Pad-25.
 

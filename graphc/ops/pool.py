@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import reduce
 from math import prod
 from operator import and_
@@ -69,7 +69,6 @@ from graphc.ops.windows import (
 from graphc.types import FLOATS, DType, Tensor, bool_, int8, int32, int64, uint8
 
 
-@dataclass(frozen=True)
 class Pool(Op):
     """What pooling ops share: x is (N, C, spatial…), windows are `kernel_shape` wide, y is (N, C, window counts…).
 
@@ -111,7 +110,6 @@ class Pool(Op):
         return Cost(elements(ys[0]) * volume(self.kernel_shape), traffic(xs, ys))
 
 
-@dataclass(frozen=True)
 class MaxPool(Pool):
     """y[n,c,p] = max_k x[n, c, p·strides + k·dilations − pads], padding left out. ONNX MaxPool-22.
 
@@ -211,7 +209,6 @@ def _maxima(x: Array, windows: Sequence[Window], storage_order: int) -> tuple[Ar
     return y, positions
 
 
-@dataclass(frozen=True)
 class AveragePool(Pool):
     """y[n,c,p] = (Σ_k x[n, c, p·strides + k·dilations − pads]) / number of elements. ONNX AveragePool-22.
 
@@ -266,7 +263,6 @@ class AveragePool(Pool):
         return [_spread(dy / _like(self._counts(windows), x), windows, x)]
 
 
-@dataclass(frozen=True)
 class LpPool(Pool):
     """y[n,c,p] = (Σ_k |x[n, c, p·strides + k·dilations − pads]|^p)^(1/p). ONNX LpPool-22."""
 
@@ -386,7 +382,6 @@ class GlobalPool(Op):
         return Cost(elements(xs[0]), traffic(xs, ys))
 
 
-@dataclass(frozen=True)
 class GlobalAveragePool(GlobalPool):
     """y[n,c] = the mean of x[n,c] over all spatial axes. ONNX GlobalAveragePool-22."""
 
@@ -400,7 +395,6 @@ class GlobalAveragePool(GlobalPool):
         return [expand_like(dy / float(volume(static_sizes(x))), x)]
 
 
-@dataclass(frozen=True)
 class GlobalMaxPool(GlobalPool):
     """y[n,c] = the maximum of x[n,c] over all spatial axes. ONNX GlobalMaxPool-22."""
 
@@ -416,7 +410,6 @@ class GlobalMaxPool(GlobalPool):
         return [mask * (dy / mask.sum(range(2, x.rank or 0), keepdims=True))]
 
 
-@dataclass(frozen=True)
 class GlobalLpPool(GlobalPool):
     """y[n,c] = (Σ |x[n,c]|^p)^(1/p) over all spatial axes. ONNX GlobalLpPool-22."""
 
@@ -438,7 +431,6 @@ class GlobalLpPool(GlobalPool):
 
 
 # -- the way back -----------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class MaxUnpool(Op):
     """y[I_j] = x_j in y's elements in a row, 0 elsewhere; I are positions as MaxPool gives them. ONNX MaxUnpool-22.
 

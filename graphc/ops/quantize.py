@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import ml_dtypes
 import numpy as np
@@ -155,7 +154,6 @@ def saturate(x: Array, to: DType, zero_point: Array | None = None, *, saturating
 
 
 # -- ops --------------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class QuantizeLinear(Op):
     """y = saturate(round(x / y_scale) + y_zero_point), ties to even. ONNX QuantizeLinear-28.
 
@@ -222,7 +220,6 @@ class QuantizeLinear(Op):
         return Cost(elements(ys[0]) * 3, traffic(xs, ys))
 
 
-@dataclass(frozen=True)
 class DequantizeLinear(Op):
     """y = (x - x_zero_point) · x_scale. ONNX DequantizeLinear-28.
 
@@ -289,7 +286,6 @@ class DequantizeLinear(Op):
         return Cost(elements(ys[0]) * 2, traffic(xs, ys))
 
 
-@dataclass(frozen=True)
 class DynamicQuantizeLinear(Op):
     """(y, scale, zero point) in uint8 with scale = (max(0, x) - min(0, x)) / 255. ONNX DynamicQuantizeLinear-11."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -98,7 +97,6 @@ def _difference(x: Source, zero_point: Source | None, axis: int, dtype: DType) -
     return Source(dtype, x.shape, element)
 
 
-@dataclass(frozen=True)
 class MatMulInteger(Op):
     """y = (a - a_zero_point) @ (b - b_zero_point) in int32, modulo 2^32. ONNX MatMulInteger-10.
 
@@ -137,7 +135,6 @@ class MatMulInteger(Op):
         return Cost(MatMul().cost(xs[:2], ys).flops, traffic(xs, ys))
 
 
-@dataclass(frozen=True)
 class QLinearMatMul(Op):
     """y = saturate(round((a - a_zp) @ (b - b_zp) · a_scale · b_scale / y_scale) + y_zp). ONNX QLinearMatMul-21.
 
@@ -304,7 +301,6 @@ def _by_channel(p: Array, rank: int) -> Array:
     return p.reshape(()) if p.size == 1 else p.reshape(-1, *(1 for _ in range(rank - 1)))
 
 
-@dataclass(frozen=True)
 class ConvInteger(_Convolution):
     """y = Conv(x - x_zero_point, w - w_zero_point) in int32; zeros around x - x_zero_point. ONNX ConvInteger-10.
 
@@ -342,7 +338,6 @@ class ConvInteger(_Convolution):
         return Cost(self._conv.cost(xs[:2], ys).flops, traffic(xs, ys))
 
 
-@dataclass(frozen=True)
 class QLinearConv(_Convolution):
     """y = saturate(round((Conv(x - x_zp, w - w_zp) + B) · x_scale · w_scale / y_scale) + y_zp). ONNX QLinearConv-10.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,7 +35,6 @@ from graphc.types import NUMBERS, bool_, float32, int32, int64
 
 
 # -- extrema ----------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class ArgExtremum(Op):
     """The index along `axis` of the greatest or least element; of several, the first (or the last). NaN counts as it.
 
@@ -110,7 +109,6 @@ class ArgExtremum(Op):
         return Cost(elements(xs[0]), traffic(xs, ys))
 
 
-@dataclass(frozen=True)
 class ArgMax(ArgExtremum):
     """y = argmax x along `axis`. ONNX ArgMax-13."""
 
@@ -120,7 +118,6 @@ class ArgMax(ArgExtremum):
         return np.asarray(np.argmax(x, axis=axis, keepdims=self.keepdims))
 
 
-@dataclass(frozen=True)
 class ArgMin(ArgExtremum):
     """y = argmin x along `axis`. ONNX ArgMin-13."""
 
@@ -130,7 +127,6 @@ class ArgMin(ArgExtremum):
         return np.asarray(np.argmin(x, axis=axis, keepdims=self.keepdims))
 
 
-@dataclass(frozen=True)
 class TopK(Op):
     """The k greatest (or least) elements along `axis` in order, and their indices; of equal ones the first come first.
 
@@ -220,7 +216,6 @@ def ascending(x: Expr) -> Expr:
 
 
 # -- sets -------------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class Unique(Op):
     """The distinct elements (or slices along `axis`), in order; their first indices; where each went; their counts.
 
@@ -283,7 +278,6 @@ class Unique(Op):
         return Cost(elements(xs[0]), traffic(xs, ys))
 
 
-@dataclass(frozen=True)
 class NonZero(Op):
     """y[a, k] = the index along axis a of the k-th element that is not zero, in row-major order. ONNX NonZero-13."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -47,7 +46,6 @@ def _divide(size: Dim, by: int, what: str, x: Value) -> Dim:
     return size // by
 
 
-@dataclass(frozen=True)
 class DepthToSpace(Movement):
     """y[n, c, h·b + i, w·b + j] = x[n, channel(c, i, j), h, w], b = `blocksize`. ONNX DepthToSpace-28.
 
@@ -91,7 +89,6 @@ class DepthToSpace(Movement):
         return [SpaceToDepth(self.blocksize, self.mode)(dy)]
 
 
-@dataclass(frozen=True)
 class SpaceToDepth(Movement):
     """y[n, channel(c, i, j), h, w] = x[n, c, h·b + i, w·b + j], b = `blocksize`. ONNX SpaceToDepth-28.
 
@@ -133,7 +130,6 @@ class SpaceToDepth(Movement):
         return [DepthToSpace(self.blocksize, self.mode)(dy)]
 
 
-@dataclass(frozen=True)
 class Col2Im(Op):
     """y[n, c, p·strides + k·dilations − pads] += x[n, c·K + k, p]: blocks added up into images. ONNX Col2Im-18.
 
@@ -234,7 +230,6 @@ class Col2Im(Op):
         return Cost(elements(xs[0]), traffic(xs, ys))
 
 
-@dataclass(frozen=True)
 class CenterCropPad(Movement):
     """The centre of x in a frame of `shape`: cropped where x is larger, else zeros around it. ONNX CenterCropPad-18.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -43,7 +43,6 @@ MAX_STEPS = 256  # with more of them, unrolled code costs more than it gives
 
 
 # -- what the three have in common ------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class Recurrent(Op):
     """State after each step of a sequence, forward, backward, or both. A subclass defines one step.
 
@@ -396,7 +395,6 @@ def _split(x: Array, hidden: int) -> list[Array]:
 
 
 # -- the ops ----------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class RNN(Recurrent):
     """H_t = f(X_t Wᵀ + H_{t-1} Rᵀ + Wb + Rb). ONNX RNN-22."""
 
@@ -413,7 +411,6 @@ class RNN(Recurrent):
         return (cell.f[0].of(cell.gates(t, states[0], 0, 1)),)
 
 
-@dataclass(frozen=True)
 class GRU(Recurrent):
     """H_t = (1 - z) · h + z · H_{t-1}, gates z, r and candidate h. ONNX GRU-22.
 
@@ -458,7 +455,6 @@ class GRU(Recurrent):
         return ((1 - z) * cell.f[1].of(candidate) + z * h,)
 
 
-@dataclass(frozen=True)
 class LSTM(Recurrent):
     """C_t = f · C_{t-1} + i · c, H_t = o · h(C_t), gates i, o, f and candidate c. ONNX LSTM-22.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.frozen import Frozen
 from graphc.ops.activation import (
     Elu,
     HardSigmoid,
@@ -62,8 +63,7 @@ GRAPH_ACTIVATIONS: dict[str, Callable[[Value, Any, Any], Value]] = {
 }
 
 
-@dataclass(frozen=True)
-class Activation:
+class Activation(Frozen):
     """One activation with its parameters, and the bound of what enters it."""
 
     name: str

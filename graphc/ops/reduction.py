@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar
 
@@ -48,7 +47,6 @@ Terms = Callable[..., Expr]  # the elements that a reduction combines, by their 
 
 
 # -- what the family shares -------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class Reduce(Op):
     """y = f(x over `axes`). Without axes (or with none in them) all are reduced; none with `noop_with_empty_axes`.
 
@@ -201,7 +199,6 @@ def square(x: Expr) -> Expr:
 
 
 # -- the family -------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class ReduceSum(Reduce):
     """y = Σ x; integers wrap; 0 over nothing. ONNX ReduceSum-13."""
 
@@ -217,7 +214,6 @@ class ReduceSum(Reduce):
         return expand_like(dy, x)
 
 
-@dataclass(frozen=True)
 class ReduceMean(Reduce):
     """y = Σ x / n; integers truncate towards zero; NaN over nothing, which integers cannot say. ONNX ReduceMean-18."""
 
@@ -240,7 +236,6 @@ class ReduceMean(Reduce):
         return expand_like(dy / _ratio(x, y), x)
 
 
-@dataclass(frozen=True)
 class ReduceMax(Reduce):
     """y = max x; over nothing -inf, or the least number of the type. ONNX ReduceMax-20."""
 
@@ -259,7 +254,6 @@ class ReduceMax(Reduce):
         return self._to_extrema(dy, y, x, axes)
 
 
-@dataclass(frozen=True)
 class ReduceMin(Reduce):
     """y = min x; over nothing +inf, or the greatest number of the type. ONNX ReduceMin-20."""
 
@@ -278,7 +272,6 @@ class ReduceMin(Reduce):
         return self._to_extrema(dy, y, x, axes)
 
 
-@dataclass(frozen=True)
 class ReduceProd(Reduce):
     """y = Π x; integers wrap; 1 over nothing. ONNX ReduceProd-18."""
 
@@ -307,7 +300,6 @@ class ReduceProd(Reduce):
         return expand_like(dy, x)
 
 
-@dataclass(frozen=True)
 class ReduceL1(Reduce):
     """y = Σ |x|. ONNX ReduceL1-18."""
 
@@ -321,7 +313,6 @@ class ReduceL1(Reduce):
         return where(x > 0, dy, where(x < 0, -dy, 0.0))
 
 
-@dataclass(frozen=True)
 class ReduceL2(Reduce):
     """y = √(Σ x²); for integers rounded towards zero. ONNX ReduceL2-18."""
 
@@ -336,7 +327,6 @@ class ReduceL2(Reduce):
         return dy * x / where(y > 0, y, 1.0)
 
 
-@dataclass(frozen=True)
 class ReduceSumSquare(Reduce):
     """y = Σ x²; integers wrap. ONNX ReduceSumSquare-18."""
 
@@ -350,7 +340,6 @@ class ReduceSumSquare(Reduce):
         return 2 * (dy * x)
 
 
-@dataclass(frozen=True)
 class ReduceLogSum(Reduce):
     """y = log Σ x. ONNX ReduceLogSum-28."""
 
@@ -366,7 +355,6 @@ class ReduceLogSum(Reduce):
         return expand_like(dy / Exp().apply((y,))[0], x)
 
 
-@dataclass(frozen=True)
 class ReduceLogSumExp(Reduce):
     """y = m + log Σ exp(x − m), m = max x, which cannot overflow; -inf over nothing. ONNX ReduceLogSumExp-28."""
 

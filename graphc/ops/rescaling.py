@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -37,7 +36,6 @@ from graphc.types import FLOATS
 DEVIATION_EPSILON = 1e-9  # of MeanVarianceNormalization, as ONNX defines it
 
 
-@dataclass(frozen=True)
 class LRN(Op):
     """y = x / (bias + alpha/size · Σ x²)^beta, the sum over a window of `size` channels around each. ONNX LRN-13.
 
@@ -122,7 +120,6 @@ def _window_sum(x: Value, before: int, behind: int) -> Value:
     return total
 
 
-@dataclass(frozen=True)
 class LpNormalization(Op):
     """y = x / ‖x‖_p along `axis`, and 0 where the norm is 0. ONNX LpNormalization-22.
 
@@ -187,7 +184,6 @@ def _norm(square: Value) -> Value:
     return select(square > 0, root, 0.0, Where())
 
 
-@dataclass(frozen=True)
 class MeanVarianceNormalization(Op):
     """y = (x − mean) / (√variance + 1e-9) over `axes`. ONNX MeanVarianceNormalization-13."""
 

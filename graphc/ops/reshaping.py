@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -45,7 +44,6 @@ from graphc.ops.shape import (
 from graphc.types import broadcast, count, int64
 
 
-@dataclass(frozen=True)
 class Reshape(View):
     """y = x's elements, in order, in `shape`; -1 stands for what is left, 0 for x's own size there. ONNX Reshape-25.
 
@@ -157,7 +155,6 @@ def reshape_like(x: Value, like: Value) -> Value:
     return Reshape(allowzero=True).apply((x, shape_of(like)))[0]
 
 
-@dataclass(frozen=True)
 class Flatten(View):
     """y[n, m] = x, with n the product of the sizes before `axis` and m of those after. ONNX Flatten-25."""
 
@@ -180,7 +177,6 @@ class Flatten(View):
         return [reshape_like(dy, input)]
 
 
-@dataclass(frozen=True)
 class Squeeze(View):
     """y = x without the axes `axes`, which must have size 1; by default without all of size 1. ONNX Squeeze-25."""
 
@@ -218,7 +214,6 @@ def _single(sizes: Sizes, axes: Sequence[int]) -> tuple[int, ...]:
     return found
 
 
-@dataclass(frozen=True)
 class Unsqueeze(View):
     """y = x with axes of size 1 where `axes` says, in terms of y's rank. ONNX Unsqueeze-25."""
 
@@ -245,7 +240,6 @@ class Unsqueeze(View):
         return [reshape_like(dy, data), None]
 
 
-@dataclass(frozen=True)
 class Expand(Movement):
     """y = x broadcast together with `shape`, either of which may stretch the other. ONNX Expand-13."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 from operator import add
 
@@ -12,6 +12,7 @@ import numpy as np
 from graphc.dims import Dim, SymDim, unknown
 from graphc.errors import CompileError, ExecutionError, InvalidModel, ShapeError
 from graphc.expr import Element, Expr, Source, call, cast, constant, select
+from graphc.frozen import Frozen
 from graphc.index import Linear
 from graphc.ir import Cost, Op, elements, traffic
 from graphc.limits import check_tensor
@@ -26,8 +27,7 @@ NUMERIC = FLOATS | INTEGERS | COMPLEX
 POLICIES = ("stretch", "not_larger", "not_smaller")
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(Frozen):
     """What becomes of one axis: `size` elements become `out`, `scale` times as many; `roi` is the part that is read.
 
     Where a scale is given, `out` may be less or more than scale · size, the `length` that coordinates refer to.
@@ -58,7 +58,6 @@ class Target:
         return float(np.float32(self.scale) * np.float32(self.inputs)) if self.scaled else float(self.outputs)
 
 
-@dataclass(frozen=True)
 class Resize(Op):
     """y_i = the interpolation of x at the coordinate in x that i corresponds to. ONNX Resize-19.
 

@@ -6,11 +6,11 @@ The same as `grid_sample.sample` on arrays and `taps.sampled` on expressions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
+from graphc.frozen import Frozen
 from graphc.ops.base import Value, const, known_sizes, lift
 from graphc.ops.indexing import Gather
 from graphc.ops.logic import where
@@ -20,8 +20,7 @@ from graphc.ops.windows import volume
 from graphc.types import int64
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(Frozen):
     """One of the elements along an axis that make a sample, for each place: values (N, P).
 
     Attributes:

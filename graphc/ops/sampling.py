@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -68,7 +67,6 @@ class Random(Op):
         raise CompileError("draws the numbers of NumPy's generators", node=self.name)
 
 
-@dataclass(frozen=True)
 class RandomNormal(Random):
     """y_i ~ N(mean, scale²), of the given `shape`. ONNX RandomNormal-22."""
 
@@ -88,7 +86,6 @@ class RandomNormal(Random):
         return []
 
 
-@dataclass(frozen=True)
 class RandomUniform(Random):
     """y_i ~ U[low, high), of the given `shape`. ONNX RandomUniform-22."""
 
@@ -108,7 +105,6 @@ class RandomUniform(Random):
         return []
 
 
-@dataclass(frozen=True)
 class RandomNormalLike(Random):
     """y_i ~ N(mean, scale²), of x's shape and (without `dtype`) element type. ONNX RandomNormalLike-22."""
 
@@ -128,7 +124,6 @@ class RandomNormalLike(Random):
         return [None]
 
 
-@dataclass(frozen=True)
 class RandomUniformLike(Random):
     """y_i ~ U[low, high), of x's shape and (without `dtype`) element type. ONNX RandomUniformLike-22."""
 
@@ -148,7 +143,6 @@ class RandomUniformLike(Random):
         return [None]
 
 
-@dataclass(frozen=True)
 class Bernoulli(Random):
     """y_i = 1 with probability x_i, else 0. ONNX Bernoulli-22. Its gradient is zero wherever it has one."""
 
@@ -170,7 +164,6 @@ class Bernoulli(Random):
         return [None]
 
 
-@dataclass(frozen=True)
 class Multinomial(Random):
     """y[b, k] = c with probability exp(x[b, c]) / Σ exp(x[b, ·]), for `sample_size` draws k. ONNX Multinomial-22."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -52,7 +51,11 @@ class Scatter(Op):
     """y = x, with updates written (or reduced) into it at indices. A subclass says which elements indices name."""
 
     on_dims: ClassVar[bool] = True
-    reduction: str
+
+    @property
+    def reduction(self) -> str:
+        """What becomes of the old element and the update: an attribute of each subclass."""
+        raise NotImplementedError
 
     def positions(self, indices: Array, shape: Sequence[int]) -> tuple[Array, ...]:
         """NumPy's index of the elements that are written."""
@@ -142,7 +145,6 @@ class Scatter(Op):
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
 class ScatterElements(Scatter):
     """y = x; y[i_0, …, indices[i_0, …], …] = updates[i_0, …], the index along `axis`. ONNX ScatterElements-18.
 
@@ -173,7 +175,6 @@ class ScatterElements(Scatter):
         return ScatterElements(self.axis, reduction)
 
 
-@dataclass(frozen=True)
 class ScatterND(Scatter):
     """y = x; y[indices[i, 0], indices[i, 1], …] = updates[i], which may be slices. ONNX ScatterND-18.
 
@@ -200,7 +201,6 @@ class ScatterND(Scatter):
         return ScatterND(reduction)
 
 
-@dataclass(frozen=True)
 class TensorScatter(Op):
     """y = x; y[b, …, write_indices[b] + s, …] = update[b, …, s, …], s along `axis`. ONNX TensorScatter-24.
 

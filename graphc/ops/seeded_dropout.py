@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
@@ -37,7 +36,6 @@ def philox(counter: tuple[Value, Value], key: Value, *, rounds: int = 10) -> tup
     return a, b
 
 
-@dataclass(frozen=True)
 class SeededDropout(Op):
     """y_i = x_i / (1 − ratio) where random bits u_i ≥ ratio · 2³², else 0. graphc's own; in ONNX what it decomposes to.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,6 @@ def _index(position: Array, size: int, what: str) -> int:
     return at + size if at < 0 else at
 
 
-@dataclass(frozen=True)
 class SequenceConstruct(Op):
     """y = [inputs…]. ONNX SequenceConstruct-11."""
 
@@ -79,7 +78,6 @@ class SequenceConstruct(Op):
         return [_taken(dy, const(i, int64), x) for i, x in enumerate(inputs)]
 
 
-@dataclass(frozen=True)
 class SequenceEmpty(Op):
     """y = []. ONNX SequenceEmpty-11.
 
@@ -99,7 +97,6 @@ class SequenceEmpty(Op):
         return []
 
 
-@dataclass(frozen=True)
 class SequenceAt(Op):
     """y = input_sequence[position]; a negative position counts from the end. ONNX SequenceAt-11."""
 
@@ -117,7 +114,6 @@ class SequenceAt(Op):
         return [SequenceInsert().apply((others, dy, at))[0], None]
 
 
-@dataclass(frozen=True)
 class SequenceInsert(Op):
     """y = input_sequence with `tensor` before `position`, by default at the end. ONNX SequenceInsert-11."""
 
@@ -141,7 +137,6 @@ class SequenceInsert(Op):
         return gradients if position is None else [*gradients, None]
 
 
-@dataclass(frozen=True)
 class SequenceErase(Op):
     """y = input_sequence without the element at `position`, by default the last. ONNX SequenceErase-11."""
 
@@ -162,7 +157,6 @@ class SequenceErase(Op):
         return [dx] if position is None else [dx, None]
 
 
-@dataclass(frozen=True)
 class SequenceLength(Op):
     """y = the number of elements. ONNX SequenceLength-11."""
 
@@ -174,7 +168,6 @@ class SequenceLength(Op):
         return np.array(len(input_sequence), np.int64)
 
 
-@dataclass(frozen=True)
 class ConcatFromSequence(Op):
     """y = the elements one after the other along `axis`; with `new_axis`, stacked there. ONNX ConcatFromSequence-11."""
 
@@ -208,7 +201,6 @@ class ConcatFromSequence(Op):
         return [SplitToSequence(self.axis).apply((dy, ConcatFromSequence(0).apply((sizes,))[0]))[0]]
 
 
-@dataclass(frozen=True)
 class SplitToSequence(Op):
     """y = the pieces of x along `axis`: each of size `split` (the last may be smaller), or of sizes split[k].
 
@@ -266,7 +258,6 @@ def chunks(size: int, split: Array) -> list[int]:
     return [min(step, size - at) for at in range(0, size, step)]
 
 
-@dataclass(frozen=True)
 class SequenceMap(Op):
     """y[i] = body(input_sequence[i], …): each further input that is a sequence gives its i-th element too, tensors
     and captured values are passed as they are. ONNX SequenceMap-17.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -128,7 +127,6 @@ def size_of(x: Value, axis: int) -> Value:
 
 
 # -- ops --------------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class Shape(Op):
     """y = the sizes of x's axes from `start` up to `end`, clamped to the rank. ONNX Shape-25."""
 
@@ -165,7 +163,6 @@ class Shape(Op):
         return Cost(0, traffic((), ys))
 
 
-@dataclass(frozen=True)
 class Size(Op):
     """y = the number of x's elements. ONNX Size-25."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -85,7 +85,6 @@ def _transform_cost(y: Value, length: Dim | None) -> Dim:
 
 
 # -- Fourier transforms -----------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class DFT(Op):
     """y_k = Σ_n exp(-2πi kn/N) x_n along `axis`; the inverse 1/N Σ_k exp(2πi kn/N) y_k. ONNX DFT-20.
 
@@ -213,7 +212,6 @@ def _slice(x: Value, axis: int, stop: int) -> Value:
     return Slice().apply((x, const([0]), const([stop]), const([axis])))[0]
 
 
-@dataclass(frozen=True)
 class STFT(Op):
     """y[b, f, k] = Σ_n exp(-2πi kn/N) window_n signal[b, f · frame_step + n], for every frame that fits. ONNX STFT-17.
 
@@ -321,7 +319,7 @@ class CosineWindow(Op):
 
     periodic: bool
     output_datatype: DType
-    factors: tuple[float, float, float]
+    factors: ClassVar[tuple[float, float, float]]
 
     def infer(self, size: Value) -> TensorType:
         _check_output(self.output_datatype)
@@ -365,7 +363,6 @@ class CosineWindow(Op):
         return Cost(8 * elements(ys[0]), traffic(xs, ys))
 
 
-@dataclass(frozen=True)
 class HannWindow(CosineWindow):
     """w_n = 1/2 - 1/2 cos(2πn/N). ONNX HannWindow-17."""
 
@@ -374,7 +371,6 @@ class HannWindow(CosineWindow):
     factors = (0.5, 0.5, 0.0)
 
 
-@dataclass(frozen=True)
 class HammingWindow(CosineWindow):
     """w_n = 25/46 - 21/46 cos(2πn/N). ONNX HammingWindow-17."""
 
@@ -383,7 +379,6 @@ class HammingWindow(CosineWindow):
     factors = (25 / 46, 21 / 46, 0.0)
 
 
-@dataclass(frozen=True)
 class BlackmanWindow(CosineWindow):
     """w_n = 0.42 - 0.5 cos(2πn/N) + 0.08 cos(4πn/N). ONNX BlackmanWindow-17."""
 
@@ -393,7 +388,6 @@ class BlackmanWindow(CosineWindow):
 
 
 # -- mel filters ------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
 class MelWeightMatrix(Op):
     """y[k, m] = triangle m at bin k: 0 up to corner c_m, 1 at c_{m+1}, 0 from c_{m+2} on. ONNX MelWeightMatrix-17.
 

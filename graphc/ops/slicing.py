@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,7 +29,6 @@ from graphc.types import int32, int64
 FAR = 2**31 - 1  # a bound from here on is a way to write "to the end"
 
 
-@dataclass(frozen=True)
 class Slice(Movement):
     """y = x[starts : ends : steps] along `axes`, with Python's rules for negative and far bounds. ONNX Slice-13.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -47,7 +46,6 @@ class Rows(Op):
         return Cost(self.operations * elements(ys[0]), traffic(xs, ys))
 
 
-@dataclass(frozen=True)
 class Softmax(Rows):
     """softmax(x)_i = exp(x_i − max_j x_j) / Σ_j exp(x_j − max_j x_j) along `axis`. ONNX Softmax-13."""
 
@@ -70,7 +68,6 @@ class Softmax(Rows):
         return [(dy - (dy * y).sum(self.axis, keepdims=True)) * y]
 
 
-@dataclass(frozen=True)
 class LogSoftmax(Rows):
     """log softmax(x)_i = x_i − max_j x_j − ln Σ_j exp(x_j − max_j x_j) along `axis`. ONNX LogSoftmax-13."""
 
@@ -96,7 +93,6 @@ class LogSoftmax(Rows):
         return [dy - Exp().apply((y,))[0] * dy.sum(self.axis, keepdims=True)]
 
 
-@dataclass(frozen=True)
 class Hardmax(Rows):
     """1 at the first maximum along `axis`, 0 elsewhere. ONNX Hardmax-13."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from itertools import pairwise
@@ -27,7 +26,6 @@ def _mapped(function: Callable[[str], object], x: Array, dtype: np.dtype) -> Arr
     return y.reshape(x.shape)
 
 
-@dataclass(frozen=True)
 class StringConcat(Op):
     """z = x followed by y, with broadcasting. ONNX StringConcat-20."""
 
@@ -42,7 +40,6 @@ class StringConcat(Op):
         return np.asarray(np.add(X, Y), object)
 
 
-@dataclass(frozen=True)
 class StringSplit(Op):
     """y = the parts of each string, along a further axis filled up with ""; z = how many. ONNX StringSplit-20.
 
@@ -71,7 +68,6 @@ class StringSplit(Op):
         return y.reshape(*X.shape, most), counts.reshape(X.shape)
 
 
-@dataclass(frozen=True)
 class StringNormalizer(Op):
     """y = the strings of x, (C) or (1, C), without stop words and in one case. ONNX StringNormalizer-10.
 
@@ -112,7 +108,6 @@ class StringNormalizer(Op):
         return np.array(kept, object).reshape((-1,) if X.ndim == 1 else (1, -1))
 
 
-@dataclass(frozen=True)
 class RegexFullMatch(Op):
     r"""y = whether the whole of each string matches `pattern`, a regular expression of RE2. ONNX RegexFullMatch-20.
 
@@ -151,7 +146,6 @@ def compile_pattern(pattern: str, *, longest: bool = False) -> Any:
 MODES = ("TF", "IDF", "TFIDF")
 
 
-@dataclass(frozen=True)
 class TfIdfVectorizer(Op):
     """y_i = how often the n-grams with index i occur in each row of x, of tokens. ONNX TfIdfVectorizer-9.
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from itertools import product
 from operator import add
@@ -16,6 +15,7 @@ import numpy as np
 
 from graphc.errors import CompileError
 from graphc.expr import Expr, bounded, call, cast, clipped, equal, over, position, select
+from graphc.frozen import Frozen
 from graphc.index import Linear
 from graphc.types import DType, float32, float64, int64
 
@@ -76,8 +76,7 @@ def nearest_place(x: Expr, mode: str, size: int) -> Linear:
     return whole(call(mode, exact), size)
 
 
-@dataclass(frozen=True)
-class Kernel:
+class Kernel(Frozen):
     """The weights of the pixels around a coordinate, as `interpolation.filtered` has them.
 
     Attributes:
@@ -171,8 +170,7 @@ def cubic_weight(x: Expr, a: float) -> Expr:
 
 
 # -- pixels of a sample -----------------------------------------------------------------------------------------------
-@dataclass(frozen=True, eq=False)
-class Pixel:
+class Pixel(Frozen, eq=False):
     """One of the pixels along an axis that make a sample.
 
     Attributes:

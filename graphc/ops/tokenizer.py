@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 
 import numpy as np
@@ -19,7 +18,6 @@ from graphc.types import string
 START, END = "\x02", "\x03"
 
 
-@dataclass(frozen=True)
 class Tokenizer(Op):
     """y = the tokens of each string of x, (C) or (N, C), along a further axis. com.microsoft Tokenizer-1.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import product
 from types import EllipsisType
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from graphc.dims import Dim, ceildiv, dim_max, dim_min
 from graphc.errors import InvalidModel, ShapeError
+from graphc.frozen import Frozen
 from graphc.index import Linear
 from graphc.limits import check_tensor
 from graphc.types import Array, Shape
@@ -25,8 +25,7 @@ Ints = tuple[int, ...]
 Index = tuple[int | slice | EllipsisType, ...]
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(Frozen):
     """The windows along one axis of known size.
 
     Attributes:
@@ -81,8 +80,7 @@ class Window:
         return slice(first, last + 1), slice(start, start + (last - first) * self.stride + 1, self.stride)
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(Frozen):
     """The window attributes of an op on its spatial axes, with defaults filled in. Made by `Grid.of`."""
 
     kernel: tuple[Dim, ...]

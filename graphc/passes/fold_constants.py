@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Hashable
 
 from graphc.errors import ExecutionError, ResourceLimit
 from graphc.interpret import Data, evaluate
 from graphc.ir import Graph, Node, Value, rebuild
 from graphc.limits import check_deadline, current_limits, limited
 from graphc.ops.base import Binary, Constant
-from graphc.parallel import side_by_side
 from graphc.passes.bodies import is_pure, over_bodies
 from graphc.passes.record import fired, refused
 from graphc.types import Tensor, TensorType
 
-LATE_BYTES = 1 << 18  # of a result from which on it is worth a thread
+LATE_BYTES = 1 << 18  # of a result from which on it is computed by who needs it, who may do so in threads
+MAX_STEPS = 8  # so many of those, one made of the other; then one is computed at once
 FREE_BYTES = 1 << 20  # a result up to this size is always worth folding
 MAX_GROWTH = 2  # a larger one only up to this many times the size of what it is made from
 
@@ -45,19 +46,14 @@ def fold_constants(graph: Graph) -> Graph:
 
 
 def _fold(graph: Graph, *, strict: bool) -> Graph:
-    late: list[Tensor] = []
-    graph = rebuild(graph, lambda node, inputs: fold_node(node, inputs, strict=strict, late=late))
-    side_by_side(lambda tensor: tensor.array, late)
-    return graph
+    return rebuild(graph, lambda node, inputs: fold_node(node, inputs, strict=strict))
 
 
-def fold_node(
-    node: Node, inputs: tuple[Value | None, ...], *, strict: bool, late: list[Tensor] | None = None
-) -> tuple[Value, ...] | None:
+def fold_node(node: Node, inputs: tuple[Value | None, ...], *, strict: bool) -> tuple[Value, ...] | None:
     """The outputs of `node` on `inputs` as constants; None where that cannot be, or is not worth it.
 
-    Large products and sums, which cannot fail, are computed when they are first read; they are added to `late`, for
-    threads to read them side by side.
+    Large products and sums, which cannot fail, are computed when they are read: a backend that packs them needs them
+    once, one at a time.
 
     Raises `ExecutionError` where the node fails and `strict` is set.
     """
@@ -69,7 +65,7 @@ def fold_node(
         return None
     node = node.op.apply(inputs, node.name)[0].node or node  # the same node on the folded inputs
     try:
-        tensors = _evaluate(node, late)
+        tensors = _evaluate(node)
     except ResourceLimit as e:
         refused("fold_constants", node, str(e.message))
         return None
@@ -87,7 +83,7 @@ def _constant(x: Value) -> Tensor | None:
     return x.node.op.value if x.node is not None and isinstance(x.node.op, Constant) else None
 
 
-def _evaluate(node: Node, late: list[Tensor] | None) -> list[Tensor]:
+def _evaluate(node: Node) -> list[Tensor]:
     """The outputs of a node whose inputs are constants; `ResourceLimit` where they would be too large."""
     check_deadline()
     given = [_constant(x) if x is not None else None for x in node.inputs]
@@ -97,13 +93,13 @@ def _evaluate(node: Node, late: list[Tensor] | None) -> list[Tensor]:
     tight = dataclasses.replace(limits, max_tensor_bytes=min(budget, limits.max_tensor_bytes), timeout_s=None)
 
     def computed() -> tuple[Data, ...]:
-        return evaluate(node, [None if t is None else t.array for t in given])
+        return evaluate(node, [None if t is None else t.read() for t in given])
 
-    if late is not None and isinstance(node.op, Binary) and node.output.dtype.is_float:
+    if isinstance(node.op, Binary) and node.output.dtype.is_float:
         y = node.output.tensor
-        if LATE_BYTES <= (y.nbytes or 0) <= tight.max_tensor_bytes:
-            late.append(Tensor.lazy(y.dtype, y.sizes, lambda: computed()[0]))
-            return late[-1:]
+        recipe = node.op, *(t.key for t in given if t is not None)
+        if LATE_BYTES <= (y.nbytes or 0) <= tight.max_tensor_bytes and _steps(recipe) <= MAX_STEPS:
+            return [Tensor.lazy(y.dtype, y.sizes, lambda: computed()[0], recipe)]
     with limited(tight):
         arrays = computed()
     tensors = [Tensor(a, v.dtype) for a, v in zip(arrays, node.outputs, strict=True)]
@@ -111,6 +107,11 @@ def _evaluate(node: Node, late: list[Tensor] | None) -> list[Tensor]:
     if size > budget:
         raise ResourceLimit(f"{size:,} bytes would be made from {budget // MAX_GROWTH:,}")
     return tensors
+
+
+def _steps(key: Hashable) -> int:
+    """How many operations, one on the result of the other, a tensor takes that has this key."""
+    return 1 + max(map(_steps, key[1:])) if isinstance(key, tuple) else 0
 
 
 def _name_of_source(node: Node) -> str:

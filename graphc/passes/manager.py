@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from graphc import debug
 from graphc.errors import CompileError, InvalidModel, VerificationError
+from graphc.frozen import Frozen
 from graphc.ir import Graph, expect_graph
 from graphc.limits import check_deadline
 from graphc.ops.base import Constant
@@ -23,8 +24,7 @@ from graphc.verifier import verify_graph
 OnPass = Callable[[str, Graph, Graph], None]
 
 
-@dataclass(frozen=True)
-class PassReport:
+class PassReport(Frozen):
     """What one pass did.
 
     Attributes:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from graphc.frozen import Frozen
 from graphc.ir import Graph
 from graphc.passes.canonicalize import canonicalize
 from graphc.passes.count_trips import count_trips
@@ -25,8 +25,7 @@ from graphc.passes.stack_sequences import stack_sequences
 Pass = Callable[[Graph], Graph]
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(Frozen):
     """One pass of a pipeline and the reason why it stands there."""
 
     run: Pass

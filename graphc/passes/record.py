@@ -8,11 +8,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from graphc import debug
+from graphc.frozen import Frozen
 from graphc.ir import Node
 
 
-@dataclass(frozen=True)
-class Fired:
+class Fired(Frozen):
     """A rewrite that took place.
 
     Attributes:
@@ -29,8 +29,7 @@ class Fired:
         return f"{self.rule}: {' + '.join(self.nodes)} -> {self.result}"
 
 
-@dataclass(frozen=True)
-class Refused:
+class Refused(Frozen):
     """A rule that matched at `node` and declined, for `reason`."""
 
     rule: str

@@ -23,6 +23,7 @@ from types import EllipsisType
 from typing import Generic, NoReturn, TypeVar, overload
 
 from graphc.errors import CompileError
+from graphc.frozen import Frozen
 from graphc.ir import Graph, Node, Op, Value, rebuild
 from graphc.ops.base import Constant
 from graphc.passes.bodies import over_bodies
@@ -36,16 +37,14 @@ O_co = TypeVar("O_co", bound=Op, covariant=True)
 
 
 # -- patterns ---------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True, eq=False)
-class Leaf:
+class Leaf(Frozen, eq=False):
     """Matches a value (with `constant`, one that is computed from constants only); twice in a pattern, the same one."""
 
     name: str
     constant: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class Maybe:
+class Maybe(Frozen, eq=False):
     """Matches what `leaf` matches, and an omitted input."""
 
     leaf: Leaf
@@ -210,8 +209,7 @@ def matched(graph: Graph, v: Value | None, pattern: Pattern[Op]) -> Match | None
 Build = Callable[[Match], Value | Sequence[Value]]
 
 
-@dataclass(frozen=True, eq=False)
-class Rule:
+class Rule(Frozen, eq=False):
     """`pattern` is replaced by what `build` returns. The docstring states the equation, the before and the after."""
 
     name: str

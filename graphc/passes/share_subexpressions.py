@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-import struct
 from collections.abc import Hashable
 
-from graphc.ir import Graph, Node, Op, Value, rebuild
+from graphc.equality import op_key
+from graphc.ir import Graph, Node, Value, rebuild
 from graphc.passes.bodies import is_pure, over_bodies
 from graphc.passes.record import fired
 
@@ -45,7 +44,7 @@ def _share(graph: Graph) -> Graph:
     def visit(node: Node, inputs: tuple[Value | None, ...]) -> tuple[Value, ...] | None:
         if not is_pure(node):
             return None
-        key = (_op_key(node.op), len(node.outputs), *(None if x is None else id(x) for x in inputs))
+        key = (op_key(node.op), len(node.outputs), *(None if x is None else id(x) for x in inputs))
         first = seen.get(key)
         if first is not None:
             fired("share_subexpressions", [node], first.label)
@@ -57,16 +56,3 @@ def _share(graph: Graph) -> Graph:
         return outputs
 
     return rebuild(graph, visit)
-
-
-def _op_key(op: Op) -> Hashable:
-    return (type(op), *(_attribute_key(getattr(op, f.name)) for f in dataclasses.fields(op)))
-
-
-def _attribute_key(value: object) -> Hashable:
-    """Equal only for attributes that mean the same: 0.0 is not -0.0, 1 is not True; graphs go by identity."""
-    if isinstance(value, float):
-        return struct.pack("d", value)
-    if isinstance(value, tuple):
-        return tuple(_attribute_key(v) for v in value)
-    return (type(value), value)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from graphc.errors import BackendUnavailable, CompileError
+from graphc.frozen import Frozen
 from graphc.interpret import Data
 from graphc.ir import Graph, Node
 from graphc.names import did_you_mean, quote
@@ -19,8 +19,7 @@ from graphc.types import Array
 GROUP = "graphc.backends"
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Frozen):
     """What a backend is told when it compiles.
 
     Attributes:
@@ -30,8 +29,7 @@ class Options:
     threads: int | None = None
 
 
-@dataclass(frozen=True)
-class KernelRun:
+class KernelRun(Frozen):
     """One kernel of one run, in which it is called once, or as often as its place in a branch or a loop demands.
 
     Attributes:
@@ -50,8 +48,7 @@ class KernelRun:
     calls: int = 1
 
 
-@dataclass(frozen=True)
-class MachineLimits:
+class MachineLimits(Frozen):
     """The most that `threads` threads of this machine do in a second: operations in registers, bytes from memory."""
 
     flops: float

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from graphc.errors import BackendUnavailable
+from graphc.frozen import Frozen
 from graphc.interpret import Data
 from graphc.runtime.model import CompiledModel
 
@@ -22,8 +22,7 @@ WARM_UP = 0.2  # seconds of runs that do not count
 KEPT = 5000  # times that a result keeps at most
 
 
-@dataclass(frozen=True)
-class Benchmark:
+class Benchmark(Frozen):
     """One model on one backend, in a process of its own.
 
     Attributes:

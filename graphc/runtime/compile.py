@@ -8,14 +8,11 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from graphc.errors import CompileError
-from graphc.ir import Graph
 from graphc.limits import Limits, limited
-from graphc.ops.base import Constant
-from graphc.parallel import side_by_side
-from graphc.passes.bodies import all_nodes
 from graphc.passes.manager import optimize
 from graphc.passes.specialize import Bindings, specialize
 from graphc.runtime.backend import Backend, Options, get_backend
+from graphc.runtime.constants import read_constants
 from graphc.runtime.frontends import load
 from graphc.runtime.model import CompiledModel
 
@@ -58,7 +55,7 @@ def compile(
         graph = load(source, limits=limits)
         if bindings:
             graph = specialize(graph, bindings)
-        _read_constants(graph)
+        read_constants(graph)
         optimized, report = optimize(graph, level)
         return CompiledModel(
             graph, optimized, report, chosen, Options(threads), limits=limits, safe_cast=cast == "safe"
@@ -77,9 +74,3 @@ def _uncollected() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def _read_constants(graph: Graph) -> None:
-    """Weights that are not read yet are read now, in several threads: passes would, one after the other."""
-    tensors = {id(n.op.value): n.op.value for n in all_nodes(graph) if isinstance(n.op, Constant)}
-    side_by_side(lambda t: t.array, [t for t in tensors.values() if not t.is_read])

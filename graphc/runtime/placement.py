@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from graphc.frozen import Frozen
 from graphc.ir import Graph
 from graphc.runtime.backend import Backend, Executable
 from graphc.runtime.table import format_table
@@ -12,8 +12,7 @@ from graphc.runtime.table import format_table
 FALLBACK = "numpy"  # its kernels run what a compiled backend cannot express
 
 
-@dataclass(frozen=True)
-class Placed:
+class Placed(Frozen):
     """One node: its label, its op, the backend that runs it, and the reason when it is not the one asked for."""
 
     node: str
@@ -22,8 +21,7 @@ class Placed:
     reason: str
 
 
-@dataclass(frozen=True)
-class Placement:
+class Placement(Frozen):
     """The nodes of a model in order; iterate over it, or print it."""
 
     nodes: tuple[Placed, ...]

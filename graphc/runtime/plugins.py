@@ -5,15 +5,16 @@ from __future__ import annotations
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
+# Every installed package is gone through for entry points, which takes as long as compiling a small model.
+_installed = cache(entry_points)
 
-@cache
+
 def find_plugin(group: str, name: str) -> EntryPoint:
     """The entry point called `name`. Raises `LookupError`.
 
-    Every installed package is gone through for that, which takes as long as compiling a small model, so what is found
-    is kept. What is not there may be installed later, and is looked for again.
+    What is not there may have been installed meanwhile, and is looked for again.
     """
-    for found in entry_points(group=group, name=name):
+    for found in _installed().select(group=group, name=name) or entry_points(group=group, name=name):
         return found
     raise LookupError(name)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from graphc.errors import escape
+from graphc.frozen import Frozen
 from graphc.types import DType, MapType, SequenceType, Shape, TensorType, Type
 
 
-@dataclass(frozen=True)
-class Port:
+class Port(Frozen):
     """An input or an output of a model: `name` and `type`, with `shape` and `dtype` as shortcuts."""
 
     name: str

@@ -6,13 +6,14 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from graphc.dims import Dim
 from graphc.errors import escape
+from graphc.frozen import Frozen
 from graphc.interpret import Data
 from graphc.ir import Graph, Node
 from graphc.ops.fused import Fused
@@ -20,8 +21,7 @@ from graphc.runtime.backend import Executable, KernelRun, MachineLimits
 from graphc.runtime.table import format_table
 
 
-@dataclass(frozen=True)
-class Timing:
+class Timing(Frozen):
     """One node, or one kernel of a backend that compiles.
 
     Attributes:
@@ -59,8 +59,7 @@ class Timing:
         return None if self.flops is None or self.seconds <= 0 else self.flops / self.seconds * 1e-9
 
 
-@dataclass(frozen=True)
-class Profile:
+class Profile(Frozen):
     """The time of one run (`seconds`, the median of `runs`) and of each node in it; slowest first when printed.
 
     `nodes` are kernels where the backend compiles: a node may have several, or be in one with others. `limits` is what

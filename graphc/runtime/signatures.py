@@ -7,8 +7,9 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+
+from graphc.frozen import Frozen
 
 T = TypeVar("T")
 
@@ -17,8 +18,7 @@ SIGNATURES = 16  # how many are kept
 _caches: weakref.WeakSet[Signatures[Any]] = weakref.WeakSet()
 
 
-@dataclass(frozen=True)
-class CacheInfo:
+class CacheInfo(Frozen):
     """Counters of a model's specialisations.
 
     Attributes:

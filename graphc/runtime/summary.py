@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 from graphc.dims import Dim
+from graphc.frozen import Frozen
 from graphc.ir import Graph
 from graphc.ops.base import Constant
 from graphc.passes.bodies import all_nodes
 from graphc.runtime.ports import Port
 
 
-@dataclass(frozen=True)
-class OpCount:
+class OpCount(Frozen):
     """How often an op occurs, and the arithmetic of its nodes together."""
 
     op: str
@@ -21,8 +20,7 @@ class OpCount:
     flops: Dim
 
 
-@dataclass(frozen=True)
-class Summary:
+class Summary(Frozen):
     """A graph in numbers.
 
     Attributes:

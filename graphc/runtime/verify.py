@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from graphc.difference import Difference, compare
 from graphc.errors import CompileError
+from graphc.frozen import Frozen
 from graphc.interpret import Data
 from graphc.ir import Graph, Node, Value
 from graphc.limits import Limits, limited
@@ -25,8 +25,7 @@ from graphc.runtime.table import format_table
 HEADERS = ("where", "value", "compared", "max abs", "max rel", "ulp", "result")  # of `Row.cells`
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(Frozen):
     """One comparison: a value that `node` computed, or (for a pass) an output of the graph after it.
 
     Attributes:
@@ -55,8 +54,7 @@ class Row:
         return self.where, self.value, self.against, *numbers, f"{verdict} {d.note}".strip()
 
 
-@dataclass(frozen=True)
-class Verification:
+class Verification(Frozen):
     """The result of `graphc.verify`. `ok` when everything agrees; printed, a table and the first divergence."""
 
     rows: tuple[Row, ...]

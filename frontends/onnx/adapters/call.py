@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from graphc.errors import InvalidModel, UnsupportedOp, escape
+from graphc.frozen import Frozen
 from graphc.ir import Op, Value
 from graphc.ops import BY_NAME
 from graphc.ops.base import const
@@ -19,8 +20,7 @@ from graphc.types import int64
 from ..attributes import field_types, scalar_attribute
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(Frozen):
     """A node, not made yet.
 
     Attributes:
