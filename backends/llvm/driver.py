@@ -1,7 +1,8 @@
 """The driver of a program: the kernels in order, gone through by every thread of a team, waiting where one must.
 
 It reads a block of memory (see codegen/team.py). After the first line there are addresses: the arena, the constants,
-times, and for each input and output that of an array object, in which NumPy keeps the address of the data.
+times, a table of the kernels, and for each input and output that of an array object, in which NumPy keeps the address
+of the data. So nothing of a driver tells which kernels it calls, and small programs with as many arrays share one.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +20,10 @@ from graphc.types import Array
 from ..codegen.team import CANCEL, FIRST, RECORD, RECORDS, STATUS, TEAM, THREADS, TOO_MANY_TRIPS, TRIPS, TURN, at
 from .steps import Branch, Repeat, Steps, bodies, leaves, mapped
 
+TICK = "tick"  # the call that reads the clock, which the driver has itself
 CHUNK = 32  # steps in one function
 CLOCK = 6 if sys.platform == "darwin" else 1  # CLOCK_MONOTONIC
-ARENA, CONSTANTS, TIMES, ARRAYS = 0, 1, 2, 3  # slots of the block; arrays have those from ARRAYS on
+ARENA, CONSTANTS, TIMES, KERNELS, ARRAYS = 0, 1, 2, 3, 4  # slots of the block; arrays have those from ARRAYS on
 START, SUM, COUNT, TIMED = 0, 8, 16, 24  # of one call: when it began first, nanoseconds, how often; bytes of all that
 
 
@@ -82,7 +84,7 @@ def timed(calls: Calls) -> Calls:
 
     def reading() -> Call:
         own = Place(TIMES, 8 + TIMED * next(numbers), TIMED, written=True)
-        return Call("tick", (Place(TIMES, 0, 8, written=True), own), False)
+        return Call(TICK, (Place(TIMES, 0, 8, written=True), own), False)
 
     first = reading()
     made: Calls = mapped(calls, lambda call: [call, reading()], lambda place: place)
@@ -94,19 +96,25 @@ def record_count(calls: Calls) -> int:
     return sum(1 + sum(map(record_count, bodies(s))) if isinstance(s, (Branch, Repeat)) else 1 for s in calls)
 
 
+def kernel_numbers(calls: Calls) -> dict[str, int]:
+    """Each kernel that is called, and its place in the table."""
+    names = dict.fromkeys(c.kernel for c in leaves(calls) if c.kernel != TICK)
+    return {name: k for k, name in enumerate(names)}
+
+
 def driver(calls: Calls) -> str:
     """The LLVM IR of `run(block, thread)`, of `alone(block)`, and of `enter(block)`, which takes the one that fits.
 
     Where no call has shares for several threads there is no `run`. A function has CHUNK steps at most, since LLVM's
     time grows faster than a function, and what is under a condition or repeated has functions of its own.
     """
-    arity = {c.kernel: len(c.places) for c in leaves(calls)}
-    with_clock = arity.pop("tick", None) is not None
-    lines = [f"declare void @{n}({', '.join(['ptr'] * (k + 1))}, i64, i64)" for n, k in arity.items()]
+    numbers = kernel_numbers(calls)
+    with_clock = any(c.kernel == TICK for c in leaves(calls))
     shares = any(c.parallel for c in leaves(calls))
-    lines += [_SHARED_ENTRY if shares else _ENTRY, *([_TICK] if with_clock else [])]
+    lines = [_SHARED_ENTRY if shares else _ENTRY, *([_TICK] if with_clock else [])]
+    whole = len(calls) <= CHUNK and all(isinstance(s, Call) for s in calls)
     for shared in (False, True) if shares else (False,):
-        writer = _Writer(shared, with_clock, whole=len(calls) <= CHUNK and all(isinstance(s, Call) for s in calls))
+        writer = _Writer(numbers, shared, with_clock, whole=whole)
         first = writer.function(calls)
         lines += [*writer.lines, *(_run(first) if shared else _alone(first))]
     return "\n".join([*lines, ""])
@@ -148,13 +156,14 @@ class _Writer:
     """Writes functions `i64 name(block, thread, turn)`: the steps from `turn` on; the turn after them, 0 to leave.
 
     Args:
+        kernels: the place of each in the table.
         shared: whether several threads do the steps; else one does, whose turn stays what it was.
         ordered: whether each call waits for all before it.
         whole: whether there is one function, which may become part of the one that calls it; several must not.
     """
 
-    def __init__(self, shared: bool, ordered: bool, *, whole: bool) -> None:
-        self.shared, self.ordered = shared, ordered
+    def __init__(self, kernels: Mapping[str, int], shared: bool, ordered: bool, *, whole: bool) -> None:
+        self.kernels, self.shared, self.ordered = kernels, shared, ordered
         self.name, self.attributes = "run" if shared else "alone", "nounwind" if whole else "nounwind noinline"
         self.lines: list[str] = []
         self.functions, self.numbers = itertools.count(), itertools.count()
@@ -199,6 +208,7 @@ class _Writer:
                 lines += [at(f"%data{i}", f"%a{i}", HEADER), f"%p{i} = load ptr, ptr %data{i}, align 8"]
             else:
                 lines.append(at(f"%p{i}", f"%a{i}", 0))
+        lines += [at("%kernels.at", "%block", FIRST + 8 * KERNELS), "%kernels = load ptr, ptr %kernels.at, align 8"]
         lines.append(at("%cancel.at", "%block", CANCEL))
         if self.shared:
             lines += [at("%threads.at", "%block", THREADS), "%threads = load i64, ptr %threads.at, align 8"]
@@ -207,7 +217,7 @@ class _Writer:
 
     def _called(self, call: Call) -> list[str]:
         n = next(self.numbers)
-        return [*_unless_cancelled(n), *_call(n, call, "0", "1")]
+        return [*_unless_cancelled(n), *self._call(n, call, "0", "1")]
 
     def _claimed(self, unit: Unit, turn: str) -> tuple[list[str], str]:
         """The shares of a unit, as far as nobody else does them."""
@@ -218,13 +228,27 @@ class _Writer:
         lines += [at(f"%record{n}", "%records", RECORD * n), f"br label %claim{n}", f"claim{n}:"]
         lines += [f"%share{n} = call i64 @claim(ptr %record{n}, i64 {thread}, i64 {shares}, i64 {turn})"]
         lines += [f"%got{n} = icmp sge i64 %share{n}, 0", f"br i1 %got{n}, label %work{n}, label %next{n}", f"work{n}:"]
-        lines += _call(n, first, f"%share{n}", shares)
+        lines += self._call(n, first, f"%share{n}", shares)
         for call in more:
             k = next(self.numbers)
-            lines += [*_unless_cancelled(k, f"finish{n}"), *_call(k, call, "0", "1")]
+            lines += [*_unless_cancelled(k, f"finish{n}"), *self._call(k, call, "0", "1")]
         lines += [f"br label %finish{n}", f"finish{n}:", "call void @finish(ptr %block)"]
         lines += [f"br label %claim{n}", f"next{n}:", f"%turn{n} = add i64 {turn}, {shares}"]
         return lines, f"%turn{n}"
+
+    def _call(self, n: int, call: Call, share: str, shares: str) -> list[str]:
+        lines, pointers = [], []
+        for k, place in enumerate(call.places):
+            if place.offset:
+                lines.append(at(f"%q{n}.{k}", f"%p{place.slot}", place.offset))
+            pointers.append(f"ptr %q{n}.{k}" if place.offset else f"ptr %p{place.slot}")
+        called = f"@{TICK}"
+        if call.kernel != TICK:
+            called = f"%kernel{n}"
+            lines += [at(f"{called}.at", "%kernels", 8 * self.kernels[call.kernel])]
+            lines += [f"{called} = load ptr, ptr {called}.at, align 8"]
+        arguments = ", ".join([*pointers, "ptr %block", f"i64 {share}", f"i64 {shares}"])
+        return [*lines, f"call void {called}({arguments})"]
 
     def _branch(self, step: Branch[Call, Place], turn: str) -> tuple[list[str], str]:
         n = next(self.numbers)
@@ -311,18 +335,6 @@ def _go(n: int, turn: str) -> list[str]:
     return [f"%go.on{n} = icmp ne i64 {turn}, 0", f"br i1 %go.on{n}, label %next{n}, label %end", f"next{n}:"]
 
 
-def _call(n: int, call: Call, share: str, shares: str) -> list[str]:
-    lines, pointers = [], []
-    for k, place in enumerate(call.places):
-        if place.offset:
-            lines.append(at(f"%q{n}.{k}", f"%p{place.slot}", place.offset))
-        pointers.append(f"ptr %q{n}.{k}" if place.offset else f"ptr %p{place.slot}")
-    return [
-        *lines,
-        f"call void @{call.kernel}({', '.join([*pointers, 'ptr %block', f'i64 {share}', f'i64 {shares}'])})",
-    ]
-
-
 def _unless_cancelled(n: int, leave: str = "end") -> list[str]:
     """Leave if the run is cancelled. Whoever stays does the shares that are left, so nobody waits for who has gone."""
     return [
@@ -375,7 +387,7 @@ several:
 
 _TICK = f"""
 declare i32 @clock_gettime(i32, ptr)
-define internal void @tick(ptr %last.at, ptr %own, ptr %block, i64 %share, i64 %shares) nounwind {{
+define internal void @{TICK}(ptr %last.at, ptr %own, ptr %block, i64 %share, i64 %shares) nounwind {{
   %t = alloca [2 x i64], align 8
   %r = call i32 @clock_gettime(i32 {CLOCK}, ptr %t)
   %s = load i64, ptr %t, align 8
