@@ -225,9 +225,21 @@ def test_a_busy_team_is_not_waited_for():
 
 def test_no_more_threads_than_the_process_may_have(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(threads, "cpu_count", lambda: 6)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert thread_count(None) == 6
     assert thread_count(4) == 4
     assert thread_count(1000) == 6
+
+
+SAID = [("3", 3), ("2,4", 2), ("64", 6), ("0", 6), ("-1", 6), ("many", 6), ("", 6)]
+
+
+@pytest.mark.parametrize(("said", "count"), SAID)
+def test_no_more_than_the_environment_says_unless_asked(monkeypatch: pytest.MonkeyPatch, said: str, count: int):
+    monkeypatch.setattr(threads, "cpu_count", lambda: 6)
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert thread_count(None) == count
+    assert thread_count(5) == 5
 
 
 @pytest.mark.parametrize(

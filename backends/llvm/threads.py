@@ -15,6 +15,7 @@ from functools import cache, lru_cache
 
 import numpy as np
 
+from graphc import debug
 from graphc.cpu import cpu_count
 from graphc.loops.memory import ALIGNMENT
 from graphc.types import Array
@@ -153,8 +154,8 @@ def take(threads: int) -> Team | None:
 
 
 def thread_count(asked: int | None) -> int:
-    """How many threads a run uses: what was asked for, no more than the process may have."""
-    return min(cpu_count(), MAX_THREADS if asked is None else asked, MAX_THREADS)
+    """How many threads a run uses: what was asked for or OMP_NUM_THREADS says, no more than the process may have."""
+    return min(cpu_count(), asked or debug.threads() or MAX_THREADS, MAX_THREADS)
 
 
 def _forget() -> None:
