@@ -20,7 +20,7 @@ demo: $(STAMP) ## compile and run models end to end
 	@$(BIN)/python examples/demo.py
 
 test: $(STAMP) ## run the tests (ARGS="-k conv --bless" are passed on to pytest)
-	@$(ONE_THREAD) $(PYCACHE) $(BIN)/python -m pytest -n auto $(ARGS)
+	@$(ONE_THREAD) $(PYCACHE) $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(STAMP) ## check style, format and types
 	$(BIN)/ruff check .

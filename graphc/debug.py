@@ -4,6 +4,7 @@ GRAPHC_DEBUG=1 pass times, 2 graph after each pass, 3 rules fired and declined, 
 GRAPHC_DUMP=dir writes the graph after each pass. GRAPHC_CHECK=1 checks every value's type while interpreting, 2 also
 evaluates before and after each pass. GRAPHC_STOP=n stops the pipeline after n passes.
 GRAPHC_CACHE=dir is where compiled code is kept for later processes, GRAPHC_CACHE=off keeps none.
+OMP_NUM_THREADS=n is how many threads a run uses unless it is asked for another number, as in other numerical libraries.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from pathlib import Path
 
 
 def _integer(name: str, default: int) -> int:
-    text = os.environ.get(name, "")
+    return _number(os.environ.get(name, ""), default)
+
+
+def _number(text: str, default: int) -> int:
     try:
         return int(text) if text else default
     except ValueError:
@@ -35,6 +39,12 @@ def stop() -> int | None:
     """The value of GRAPHC_STOP, or None."""
     n = _integer("GRAPHC_STOP", -1)
     return None if n < 0 else n
+
+
+def threads() -> int | None:
+    """The value of OMP_NUM_THREADS: of a list, which OpenMP has one number for each level of nesting in, the first."""
+    n = _number(os.environ.get("OMP_NUM_THREADS", "").partition(",")[0], 0)
+    return n if n > 0 else None
 
 
 def dump_dir() -> Path | None:

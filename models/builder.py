@@ -37,7 +37,9 @@ class Builder:
         """A constant drawn from N(0, std²)."""
 
         def draw() -> Array:
-            return self._rng(name).standard_normal(tuple(shape), dtype=np.float32) * np.float32(std)
+            values = self._rng(name).standard_normal(tuple(shape), dtype=np.float32)
+            values *= np.float32(std)
+            return values
 
         return const(Tensor.lazy(float32, shape, draw), name=name)
 

@@ -34,14 +34,16 @@ def light(name: str, *, batch: int | str = 1, seed: int = 0) -> onnx.ModelProto:
     shapes = {n.output[0]: numpy_helper.to_array(tensors.pop(n.input[0])).tolist() for n in fills}
     shapes |= {t.name: list(t.dims) for t in tensors.values() if t.data_type == onnx.TensorProto.FLOAT}
     centres = _centres(graph)
-    weights = {w: numpy_helper.from_array(_draw(w, shape, centres.get(w, 0.0), seed), w) for w, shape in shapes.items()}
     layers = [n for n in graph.node if n.op_type != "ConstantOfShape"]
     given = {t.name for t in graph.initializer}
     images = [i for i in graph.input if i.name not in given]
     model.ir_version = 4  # the first in which an initialiser need not be an input
     del graph.node[:], graph.initializer[:], graph.input[:]
     graph.node.extend(layers)
-    graph.initializer.extend((tensors | weights).values())
+    graph.initializer.extend(t for w, t in tensors.items() if w not in shapes)
+    for w, shape in shapes.items():  # each is written where it belongs: together they are hundreds of megabytes
+        drawn = _draw(w, shape, centres.get(w, 0.0), seed)
+        graph.initializer.add(name=w, data_type=onnx.TensorProto.FLOAT, dims=shape, raw_data=drawn.tobytes())
     graph.input.extend(images)
     _set_batch(graph, batch)
     return model
@@ -68,7 +70,9 @@ def _draw(name: str, shape: list[int], centre: float, seed: int) -> Array:
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     if len(shape) > 1:
         fan_in = int(np.prod([d for d in shape if d > 1][1:]))
-        return rng.standard_normal(shape, dtype=np.float32) * np.float32((2 / fan_in) ** 0.5)
+        kernel = rng.standard_normal(shape, dtype=np.float32)
+        kernel *= np.float32((2 / fan_in) ** 0.5)
+        return kernel
     return rng.uniform(centre - 0.1, centre + 0.1, shape).astype(np.float32)
 
 

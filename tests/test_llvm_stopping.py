@@ -19,9 +19,8 @@ from graphc.backends.codegen.jit import compile_object, link
 from graphc.backends.codegen.target import host_target
 from graphc.backends.llvm import threads
 from graphc.backends.llvm.calls import Call, Place
-from graphc.backends.llvm.driver import driver
 from graphc.backends.llvm.program import Program, Step
-from graphc.backends.llvm.threads import aligned, imported
+from graphc.backends.llvm.threads import aligned
 from graphc.loops.nest import Nest
 from graphc.parse import parse
 
@@ -41,9 +40,8 @@ def naps(count: int, program: Program, threads: int) -> Program:
     call = Call("nap", (Place(0, 0, 64, True),), threads > 1)
     target = host_target()
     # Each waits for the one before, as kernels do that share memory.
-    objects = [compile_object(NAP, target), compile_object(driver([call] * count), target)]
     steps = [Step(Nest((), (), ()), None, call)] * count
-    library = link(objects, ["enter"], imported())
+    library = link([compile_object(NAP, target)], ["nap"])
     return Program(program.nodes, program.inputs, program.outputs, steps, library, 0, (), aligned(64), threads, target)
 
 

@@ -28,11 +28,11 @@ from graphc.backends.codegen.target import host_target
 from graphc.backends.codegen.team import TRIPS
 from graphc.backends.llvm import LlvmBackend, lowering, program, threads
 from graphc.backends.llvm.block import Block
-from graphc.backends.llvm.calls import Call, Calls, Place, Unit, barriers, record_count, units
+from graphc.backends.llvm.calls import ARRAYS, Call, Calls, Place, Unit, barriers, kernel_numbers, record_count, units
 from graphc.backends.llvm.clock import timed
 from graphc.backends.llvm.driver import driver
 from graphc.backends.llvm.steps import Branch, Repeat
-from graphc.backends.llvm.threads import Team, aligned, imported, thread_count
+from graphc.backends.llvm.threads import Team, aligned, load_driver, thread_count
 from graphc.cpu import cgroup_quota, cpu_count
 from graphc.interpret import interpret
 from graphc.ir import Graph, Op, Value
@@ -40,6 +40,8 @@ from graphc.loops import contract
 from graphc.loops import schedule as schedules
 from graphc.loops.nest import For, Nest
 from graphc.loops.schedule import schedule
+from graphc.ops.activation import Relu
+from graphc.ops.arithmetic import Neg
 from graphc.ops.base import const
 from graphc.ops.conv import Conv, ConvTranspose
 from graphc.ops.linear import Gemm, MatMul
@@ -102,14 +104,16 @@ class Driven:
     """A driver of the kernels above, on a team of its own."""
 
     def __init__(self, size: int, calls: Calls):
-        target = host_target()
-        objects = [compile_object(KERNELS + COUNT, target), compile_object(driver(calls), target)]
-        self.code = link(objects, ["enter"], imported())
-        self.enter = ENTER(self.code.addresses["enter"])
+        names = list(kernel_numbers(calls))
+        self.code = link([compile_object(KERNELS + COUNT, host_target())], names)
+        self.driver = load_driver(driver(calls))
+        self.enter = ENTER(self.driver.addresses["enter"])
+        self.kernels = np.array([self.code.addresses[name] for name in names])
         self.team = Team()
         self.team.grow(size)
         self.data, self.times = aligned(1024).view(np.int64), aligned(1 << 16)
-        self.block = Block([x.ctypes.data for x in (self.data, self.data, self.times)], record_count(calls))
+        slots = self.data, self.data, self.times, self.kernels
+        self.block = Block([x.ctypes.data for x in slots], record_count(calls))
         self.block.words[TRIPS // 8] = 1 << 62
 
     def run(self, threads: int) -> int:
@@ -211,9 +215,21 @@ def test_a_busy_team_is_not_waited_for():
 
 def test_no_more_threads_than_the_process_may_have(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(threads, "cpu_count", lambda: 6)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert thread_count(None) == 6
     assert thread_count(4) == 4
     assert thread_count(1000) == 6
+
+
+SAID = [("3", 3), ("2,4", 2), ("64", 6), ("0", 6), ("-1", 6), ("many", 6), ("", 6)]
+
+
+@pytest.mark.parametrize(("said", "count"), SAID)
+def test_no_more_than_the_environment_says_unless_asked(monkeypatch: pytest.MonkeyPatch, said: str, count: int):
+    monkeypatch.setattr(threads, "cpu_count", lambda: 6)
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert thread_count(None) == count
+    assert thread_count(5) == 5
 
 
 @pytest.mark.parametrize(
@@ -285,28 +301,38 @@ class TestDriver:
 
     def test_text(self, golden):
         calls = [
-            Call("k1", (Place(3, 0, 64, False), Place(0, 0, 64, True)), True),
-            Call("k2", (Place(0, 0, 64, False), Place(4, 0, 64, True)), True),
+            Call("k1", (Place(ARRAYS, 0, 64, False), Place(0, 0, 64, True)), True),
+            Call("k2", (Place(0, 0, 64, False), Place(ARRAYS + 1, 0, 64, True)), True),
         ]
         text = driver(calls)
         assert compile_object(text, host_target())
         golden(text[text.index("define internal i64 @alone0") :])
 
     def test_text_of_control(self, golden):
-        going, trip, odd = Place(1, 64, 1, False), Place(1, 72, 8, False), Place(3, 0, 1, False)
+        going, trip, odd = Place(1, 64, 1, False), Place(1, 72, 8, False), Place(ARRAYS, 0, 1, False)
         first = Call("k1", (Place(0, 0, 64, True),), True)
         second = Call("k2", (Place(0, 0, 64, False), Place(1, 64, 16, True)), False)
         text = driver([first, Repeat(going, trip, [Branch(odd, [first], [second]), second])])
         assert compile_object(text, host_target())
         golden(text[text.index("define internal i64 @run0") :])
 
+    def test_small_programs_share_one(self):
+        """Which kernels they call is not written in it."""
+        x = Value(TensorType(float32, (4,)), name="x")
+        compiled = [graphc.compile(Graph([x], [op()(x)]), backend="llvm") for op in (Relu, Neg)]
+        first, second = (m._executable.only.whole for m in compiled)  # type: ignore[union-attr]
+        assert first._driver is second._driver
+        data = np.array([-1, 0, 2, -3], np.float32)
+        np.testing.assert_array_equal(compiled[0](data), [0, 0, 2, 0])
+        np.testing.assert_array_equal(compiled[1](data), -data)
+
     def test_what_no_thread_can_share_has_no_code_for_teams(self):
         """It runs, alone, also where the block names a team."""
-        target, calls = host_target(), [replace(ADD, parallel=False), SUM]
+        calls = [replace(ADD, parallel=False), SUM]
         text = driver(calls)
         assert "@run" not in text
         assert "@dispatch" not in text
-        code = link([compile_object(KERNELS, target), compile_object(text, target)], ["enter"])
+        code = load_driver(text)
         rounds = Rounds(2, 1)
         rounds.enter = ENTER(code.addresses["enter"])
         assert rounds.run(2) == rounds.run(1) == 1

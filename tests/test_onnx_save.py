@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 from onnx.backend.test.case.test_case import TestCase
 
+import graphc
 from graphc.dims import parse_dim, sym, unknown
 from graphc.equality import graph_equal
 from graphc.errors import CompileError, GraphcError, UnsupportedVersion
@@ -27,7 +28,7 @@ from graphc.ops import BY_NAME
 from graphc.ops.base import Constant, const
 from graphc.ops.control import If
 from graphc.ops.fused import Fused
-from graphc.types import Array, DType, TensorType, bfloat16, bool_, float32, int4, int64
+from graphc.types import Array, DType, Tensor, TensorType, bfloat16, bool_, float32, int4, int64
 
 
 def op(name: str, *xs: Value | None, called: str = "", **attributes: object) -> Value:
@@ -306,6 +307,32 @@ def test_a_body_that_gives_what_it_was_given() -> None:
 
 
 # -- targets ----------------------------------------------------------------------------------------------------------
+def test_weights_put_aside() -> None:
+    """Large ones of the main graph, of whole bytes; onnxruntime takes them from memory."""
+    rng = np.random.default_rng(0)
+    w = const(rng.standard_normal((64, 32)).astype(np.float32), name="w")
+    half = const(rng.standard_normal((32, 32)).astype(np.float32).astype(bfloat16.numpy), name="half")
+    nibbles = const(rng.integers(-8, 8, (32, 64)).astype(int4.numpy), name="nibbles")
+    inner = const(rng.standard_normal((64, 32)).astype(np.float32), name="inner")
+    bodies = [Graph([], [op("Identity", v)], ["y"]) for v in (inner, const(np.ones((64, 32), np.float32), name="ones"))]
+    condition = x(dtype=bool_, name="c")
+    chosen = If(*bodies)(condition)
+    y = op("Add", op("Mul", op("MatMul", chosen, op("Cast", half, to=float32)), w), const(np.float32(1), name="one"))
+    wide = op("Cast", nibbles, to=float32)
+    graph = Graph([condition], [y, wide], ["y", "wide"])
+    aside: dict[str, Tensor] = {}
+    model = save(graph, aside=aside)
+    assert set(aside) == {"w", "half"}
+    assert aside["w"] is w.node.op.value  # type: ignore[union-attr]
+    outside = {t.name: t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer}
+    assert outside == {"w": True, "half": True, "nibbles": False, "one": False}
+    given = [np.array(True)]
+    results = graphc.compile(graph, backend="onnxruntime").run(given)
+    for got, want, ours in zip(results.values(), run(save(graph), *given), interpret(graph, given), strict=True):
+        np.testing.assert_array_equal(got, want)
+        np.testing.assert_allclose(got, ours, rtol=1e-5, atol=1e-5)
+
+
 def test_targets(tmp_path: Path) -> None:
     a = x(2)
     graph = Graph([a], [op("Relu", a)])

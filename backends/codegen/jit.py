@@ -34,6 +34,12 @@ def _pipeline(target: Target) -> tuple[Any, Any]:
 
 
 @cache
+def _linking_machine() -> Any:
+    """The target machine that says for what objects are linked."""
+    return llvm().Target.from_default_triple().create_target_machine(jit=True)
+
+
+@cache
 def _quick_machine(target: Target) -> Any:
     """The target machine that makes code in the least time, whatever the code's own time is."""
     return target.machine(speed=0)
@@ -124,7 +130,7 @@ def link(objects: Sequence[bytes], names: Sequence[str], known: Mapping[str, int
     binding = llvm()
     with COMPILING:
         # A JIT of its own for each library: one that is kept holds on to some memory of libraries that are gone.
-        jit = binding.create_lljit_compiler(binding.Target.from_default_triple().create_target_machine(jit=True))
+        jit = binding.create_lljit_compiler(_linking_machine())
         builder = binding.JITLibraryBuilder()
         for code in objects:
             builder.add_object_img(code)

@@ -19,15 +19,14 @@ from graphc.parallel import side_by_side
 from graphc.types import Array
 
 from ..codegen.emit import emit, emitter
-from ..codegen.jit import compile_object, link
+from ..codegen.jit import Library, compile_object, link
 from ..codegen.target import Target
 from .calls import ARENA, ARRAYS, CONSTANTS, Call, Place
 from .control import lower_region
-from .driver import driver
 from .lowering import Kernel, Kernels, Lowered, copy_kernel
-from .program import Program, Resident, Step, calls
+from .program import Program, Resident, Step
 from .steps import Repeat, Steps, bodies, mapped
-from .threads import aligned, imported
+from .threads import aligned
 
 SLACK = 4 * ALIGNMENT  # bytes after the constants: the last vector of one may reach beyond its end
 
@@ -55,8 +54,7 @@ def build(
         objects.append(
             compile_object(f"{emitter()}\n{name}\n{description}", target, partial(_text, nest, name, target))
         )
-    objects.append(compile_object(driver(calls(steps)), target, quick=True))
-    library = link(objects, ["enter", *nests], imported())
+    library = link(objects, list(nests)) if objects else Library({})
     return Program(nodes, inputs, outputs, steps, library, arena, residents, constants, threads, target)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from graphc.frozen import Frozen
 
-from .steps import Branch, Repeat, Steps, bodies
+from .steps import Branch, Repeat, Steps, bodies, leaves
 
-ARENA, CONSTANTS, TIMES, ARRAYS = 0, 1, 2, 3  # slots of the block; arrays have those from ARRAYS on
+ARENA, CONSTANTS, TIMES, KERNELS, ARRAYS = 0, 1, 2, 3, 4  # slots of the block; arrays have those from ARRAYS on
+TICK = "tick"  # the call that reads the clock, which a driver has itself
 CHUNK = 32  # calls in one function of a driver at most, and so in one unit
 
 
@@ -58,6 +59,12 @@ def barriers(calls: Calls) -> list[bool]:
 def record_count(calls: Calls) -> int:
     """How many records a block needs for these calls."""
     return sum(1 + sum(map(record_count, bodies(s))) if isinstance(s, (Branch, Repeat)) else 1 for s in calls)
+
+
+def kernel_numbers(calls: Calls) -> dict[str, int]:
+    """Each kernel that is called, and its place in the table at KERNELS."""
+    names = dict.fromkeys(c.kernel for c in leaves(calls) if c.kernel != TICK)
+    return {name: k for k, name in enumerate(names)}
 
 
 class Unit(Frozen):

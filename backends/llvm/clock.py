@@ -6,7 +6,7 @@ import itertools
 import sys
 
 from ..codegen.team import at
-from .calls import TIMES, Call, Calls, Place
+from .calls import TICK, TIMES, Call, Calls, Place
 from .steps import mapped
 
 CLOCK = 6 if sys.platform == "darwin" else 1  # CLOCK_MONOTONIC
@@ -23,7 +23,7 @@ def timed(calls: Calls) -> Calls:
 
     def reading() -> Call:
         own = Place(TIMES, 8 + TIMED * next(numbers), TIMED, written=True)
-        return Call("tick", (Place(TIMES, 0, 8, written=True), own), False)
+        return Call(TICK, (Place(TIMES, 0, 8, written=True), own), False)
 
     first = reading()
     made: Calls = mapped(calls, lambda call: [call, reading()], lambda place: place)
@@ -31,9 +31,9 @@ def timed(calls: Calls) -> Calls:
 
 
 # What `timed` calls: a kernel in the module of the driver.
-TICK = f"""
+READING = f"""
 declare i32 @clock_gettime(i32, ptr)
-define internal void @tick(ptr %last.at, ptr %own, ptr %block, i64 %share, i64 %shares) nounwind {{
+define internal void @{TICK}(ptr %last.at, ptr %own, ptr %block, i64 %share, i64 %shares) nounwind {{
   %t = alloca [2 x i64], align 8
   %r = call i32 @clock_gettime(i32 {CLOCK}, ptr %t)
   %s = load i64, ptr %t, align 8

@@ -1,19 +1,20 @@
 """The driver of a program: the kernels in order, gone through by every thread of a team, waiting where one must.
 
-It reads a block of memory. After the first line there are addresses: the arena, the constants, times, and for each
-input and output that of an array object, in which NumPy keeps the address of the data. How the block begins, how
+It reads a block of memory. After the first line there are addresses: the arena, the constants, times, a table of the
+kernels, and for each input and output that of an array object, in which NumPy keeps the address of the data. So nothing
+in a driver tells which kernels it calls, and small programs with as many arrays share one. How the block begins, how
 threads share the calls and why that is right says codegen/team.py.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..codegen.team import CANCEL, FIRST, RECORD, RECORDS, STATUS, TEAM, THREADS, TOO_MANY_TRIPS, TRIPS, TURN, at
 from .block import HEADER
-from .calls import ARRAYS, CHUNK, Call, Calls, Control, Place, Unit, units
-from .clock import TICK
+from .calls import ARRAYS, CHUNK, KERNELS, TICK, Call, Calls, Control, Place, Unit, kernel_numbers, units
+from .clock import READING
 from .steps import Branch, Repeat, leaves
 
 
@@ -23,13 +24,13 @@ def driver(calls: Calls) -> str:
     Where no call has shares for several threads there is no `run`. A function has CHUNK steps at most, since LLVM's
     time grows faster than a function, and what is under a condition or repeated has functions of its own.
     """
-    arity = {c.kernel: len(c.places) for c in leaves(calls)}
-    with_clock = arity.pop("tick", None) is not None
-    kernels = [f"declare void @{name}({'ptr, ' * (count + 1)}i64, i64)" for name, count in arity.items()]
+    numbers = kernel_numbers(calls)
+    with_clock = any(c.kernel == TICK for c in leaves(calls))
     shares = any(c.parallel for c in leaves(calls))
-    parts = [*kernels, _SHARED_ENTRY if shares else _ENTRY, TICK if with_clock else ""]
+    parts = [_SHARED_ENTRY if shares else _ENTRY, READING if with_clock else ""]
+    whole = len(calls) <= CHUNK and all(isinstance(s, Call) for s in calls)
     for shared in (False, True) if shares else (False,):
-        writer = _Writer(shared, with_clock, whole=len(calls) <= CHUNK and all(isinstance(s, Call) for s in calls))
+        writer = _Writer(numbers, shared, with_clock, whole=whole)
         first = writer.function(calls)
         parts += [*writer.functions, _run(first) if shared else _alone(first)]
     lines = [line.strip() for part in parts for line in part.splitlines()]  # indented here, for those who read this
@@ -87,13 +88,14 @@ class _Writer:
     writes a step gives its code, and the register that the turn after it is in.
 
     Args:
+        kernels: the place of each in the table.
         shared: whether several threads do the steps; else one does, whose turn stays what it was.
         ordered: whether each call waits for all before it.
         whole: whether there is one function, which may become part of the one that calls it; several must not.
     """
 
-    def __init__(self, shared: bool, ordered: bool, *, whole: bool) -> None:
-        self.shared, self.ordered = shared, ordered
+    def __init__(self, kernels: Mapping[str, int], shared: bool, ordered: bool, *, whole: bool) -> None:
+        self.kernels, self.shared, self.ordered = kernels, shared, ordered
         self.attributes = "nounwind" if whole else "nounwind noinline"
         self.functions: list[str] = []
         self.numbers = itertools.count()
@@ -138,7 +140,11 @@ class _Writer:
     def _pointers(self, part: Sequence[Unit | Control]) -> str:
         """%p0, %p1, …: what the block points to, as far as `part` uses it; for arrays, their data."""
         slots = sorted({place.slot for step in part for place in _places(step)})
-        code = "".join(map(_pointer, slots)) + at("%cancel.at", "%block", CANCEL)
+        code = f"""
+            {"".join(map(_pointer, slots))}
+            {at("%kernels.at", "%block", FIRST + 8 * KERNELS)}
+            %kernels = load ptr, ptr %kernels.at, align 8
+            {at("%cancel.at", "%block", CANCEL)}"""
         if self.shared:
             code += f"""
                 {at("%threads.at", "%block", THREADS)}
@@ -155,7 +161,7 @@ class _Writer:
     def _each(self, calls: Sequence[Call], leave: str) -> list[str]:
         """Calls that have one share each; who is cancelled leaves for the label `leave`."""
         numbered = [(next(self.numbers), call) for call in calls]
-        return [f"{_unless_cancelled(n, leave)}\n{_call(n, call, '0', '1')}" for n, call in numbered]
+        return [f"{_unless_cancelled(n, leave)}\n{self._call(n, call, '0', '1')}" for n, call in numbered]
 
     def _claimed(self, unit: Unit, turn: str) -> tuple[str, str]:
         """The shares of a unit, as far as nobody else does them; one that is claimed is finished in any case."""
@@ -172,7 +178,7 @@ class _Writer:
               %got{n} = icmp sge i64 %share{n}, 0
               br i1 %got{n}, label %work{n}, label %next{n}
             work{n}:
-              {_call(n, first, f"%share{n}", shares)}
+              {self._call(n, first, f"%share{n}", shares)}
               {"".join(self._each(more, f"finish{n}"))}
               br label %finish{n}
             finish{n}:
@@ -181,6 +187,22 @@ class _Writer:
             next{n}:
               %turn{n} = add i64 {turn}, {shares}"""
         return code, f"%turn{n}"
+
+    def _call(self, n: int, call: Call, share: str, shares: str) -> str:
+        code, pointers, called = "", [], f"@{TICK}"
+        for k, place in enumerate(call.places):
+            pointer = f"%p{place.slot}"
+            if place.offset:
+                code += at(f"%q{n}.{k}", pointer, place.offset) + "\n"
+                pointer = f"%q{n}.{k}"
+            pointers.append(f"ptr {pointer}")
+        if call.kernel != TICK:
+            called = f"%kernel{n}"
+            code += f"""
+                {at(f"{called}.at", "%kernels", 8 * self.kernels[call.kernel])}
+                {called} = load ptr, ptr {called}.at, align 8
+                """
+        return f"{code}call void {called}({', '.join(pointers)}, ptr %block, i64 {share}, i64 {shares})"
 
     # -- control ------------------------------------------------------------------------------------------------------
     def _branch(self, step: Branch[Call, Place], turn: str) -> tuple[str, str]:
@@ -317,14 +339,3 @@ def _unless_cancelled(n: int, leave: str = "end") -> str:
           %go{n} = icmp eq i32 %cancel{n}, 0
           br i1 %go{n}, label %step{n}, label %{leave}
         step{n}:"""
-
-
-def _call(n: int, call: Call, share: str, shares: str) -> str:
-    code, pointers = "", []
-    for k, place in enumerate(call.places):
-        pointer = f"%p{place.slot}"
-        if place.offset:
-            code += at(f"%q{n}.{k}", pointer, place.offset) + "\n"
-            pointer = f"%q{n}.{k}"
-        pointers.append(f"ptr {pointer}")
-    return f"{code}call void @{call.kernel}({', '.join(pointers)}, ptr %block, i64 {share}, i64 {shares})"

@@ -176,9 +176,10 @@ class Layouts:
 
     def beside(self, x: Value, v: Value) -> Layout:
         """How a contraction for `v` reads `x`, which is no factor."""
-        split = self.split(v)
-        alike = split is not None and self.split(x) is None and sizes(x) == sizes(v)
-        return blocked(sizes(x), *split) if alike and split is not None else self.of(x)
+        own, split = self.split(x), self.split(v)
+        if own == split or sizes(x) != sizes(v):
+            return self.of(x)
+        return row_major(sizes(x)) if split is None else blocked(sizes(x), *split)
 
     def covers_gaps(self, c: Contraction, layout: Layout, inputs: Sequence[Value | None]) -> bool:
         """True if lanes beyond the output's end have memory, there and in what is read beside the factors."""

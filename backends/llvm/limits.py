@@ -16,7 +16,7 @@ from .block import Block
 from .calls import Call, Place
 from .driver import driver
 from .program import ENTER
-from .threads import Team, aligned, imported, take
+from .threads import Team, aligned, load_driver, take
 
 ROUNDS = 5  # the best of so many counts
 STEPS = 200_000  # of the arithmetic, 10 ms or so
@@ -44,14 +44,14 @@ def measure_limits(target: Target, threads: int) -> MachineLimits:
 def _best(text: str, arguments: Sequence[int], threads: int, team: Team | None, target: Target) -> float:
     """The seconds of the fastest run of a kernel on `arguments`, as many shares of it as there are threads."""
     calls = [Call("limit", (Place(0, 0, 64, True),), True)]
-    objects = [compile_object(text, target), compile_object(driver(calls), target)]
-    library = link(objects, ["enter"], imported())
+    library, first = link([compile_object(text, target)], ["limit"]), load_driver(driver(calls))
+    kernels = np.array([library.addresses["limit"]], np.uint64)
     given = aligned(64)
     given[:] = 0
     given.view(np.int64)[: len(arguments)] = arguments
-    block = Block([given.ctypes.data], len(calls))
+    block = Block([given.ctypes.data, 0, 0, kernels.ctypes.data], len(calls))
     block.share(team, threads)
-    enter = ENTER(library.addresses["enter"])
+    enter = ENTER(first.addresses["enter"])
     best = float("inf")
     for _ in range(ROUNDS):
         start = time.perf_counter()

@@ -22,15 +22,15 @@ from graphc.loops.compose import known, sizes
 from graphc.loops.nest import Nest
 from graphc.types import Array
 
-from ..codegen.jit import Library, compile_object, link
+from ..codegen.jit import Library
 from ..codegen.target import Target
 from ..codegen.team import CANCEL, FIRST, STATUS, TOO_MANY_TRIPS, TRIPS
 from .block import HEADER, Block, holder
-from .calls import ARRAYS, Call, Calls, Place, record_count
+from .calls import ARRAYS, Call, Calls, Place, kernel_numbers, record_count
 from .clock import TIMED, timed
 from .driver import driver
 from .steps import Branch, Steps, bodies, leaves, mapped, trip_counts
-from .threads import aligned, imported, take
+from .threads import aligned, load_driver, take
 
 LONG = 0.05  # seconds of a run from which on it is worth a thread to wait for it, so that it can be interrupted
 WORTH_SHARING = 20e-6  # seconds of a run at full speed, below which it takes longer to wake other threads
@@ -68,7 +68,7 @@ class Context:
     def __init__(self, program: Program):
         self.arena, self.times = aligned(program.arena), np.zeros(program._times, np.int64)
         arrays = [0] * (len(program.inputs) + len(program.outputs))  # written for each run
-        pointers = [x.ctypes.data for x in (self.arena, program.constants, self.times)]
+        pointers = [x.ctypes.data for x in (self.arena, program.constants, self.times, program._kernels)]
         self.block = Block([*pointers, *arrays], program._records)
 
 
@@ -80,6 +80,7 @@ class Program:
 
     Attributes:
         steps: the kernels in order, those under a condition and those that are repeated.
+        code: the kernels by name.
         arena: bytes of everything that lives only during a run, `residents`.
         threads: how many threads share the work; the arena has scratch memory for as many as it was built for.
     """
@@ -99,9 +100,12 @@ class Program:
     _free: list[Context] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._enter = ENTER(self.code.addresses["enter"])
+        steps = timed(calls(self.steps)) if self._times else calls(self.steps)
+        self._driver = load_driver(driver(steps))
+        self._enter = ENTER(self._driver.addresses["enter"])
+        self._kernels = np.array([self.code.addresses[name] for name in kernel_numbers(steps)], np.uint64)
         self._types = [(sizes(v), v.tensor.dtype.numpy) for v in self.outputs]
-        self._records = record_count(timed(calls(self.steps)) if self._times else calls(self.steps))
+        self._records = record_count(steps)
         trips = list(trip_counts(self.steps))
         self._loops, self._endless = bool(trips), None in trips
         flops, moved = work(self.steps)
@@ -213,10 +217,7 @@ class Program:
         """
         size = 1 + TIMED // 8 * (1 + len(self.kernels))
         if self._timed is None:
-            text = driver(timed(calls(self.steps)))
-            addresses = imported() | {s.call.kernel: self.code.addresses[s.call.kernel] for s in self.kernels}
-            code = link([compile_object(text, self.target, quick=True)], ["enter"], addresses)
-            self._timed = replace(self, code=code, _free=[], _times=size)
+            self._timed = replace(self, _free=[], _times=size)
         times = np.zeros(size, np.int64)
         results = self._timed.run(data, times=times)
         (_, start, _), *rows = times[1:].reshape(-1, TIMED // 8).tolist()

@@ -11,10 +11,11 @@ import ctypes
 import os
 import threading
 import time
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 
+from graphc import debug
 from graphc.cpu import cpu_count
 from graphc.loops.memory import ALIGNMENT
 from graphc.types import Array
@@ -25,6 +26,7 @@ from ..codegen.team import IDLE_SPINS, LINE, MAILBOXES, MAX_THREADS, STOP, TEAM_
 
 IDLE_SECONDS = 50e-6  # how long a thread without work looks out for more before it sleeps
 WAIT_SECONDS = 100e-6  # how long one that waits for the others does
+SHORT = 1 << 13  # characters of a driver's text: what is longer is hardly that of another program, and is not kept
 IMPORTED = ("dispatch", "claim", "finish", "await", "decide")  # what drivers call
 
 WORKER = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
@@ -50,6 +52,18 @@ def native() -> Library:
 def imported() -> dict[str, int]:
     """The addresses of what drivers call."""
     return {name: native().addresses[name] for name in IMPORTED}
+
+
+def load_driver(text: str) -> Library:
+    """`enter` of the driver that `text` is, its LLVM IR."""
+    return _kept(text) if len(text) <= SHORT else _loaded(text)
+
+
+def _loaded(text: str) -> Library:
+    return link([compile_object(text, host_target(), quick=True)], ["enter"], imported())
+
+
+_kept = lru_cache(maxsize=64)(_loaded)
 
 
 @cache
@@ -140,8 +154,8 @@ def take(threads: int) -> Team | None:
 
 
 def thread_count(asked: int | None) -> int:
-    """How many threads a run uses: what was asked for, no more than the process may have."""
-    return min(cpu_count(), MAX_THREADS if asked is None else asked, MAX_THREADS)
+    """How many threads a run uses: what was asked for or OMP_NUM_THREADS says, no more than the process may have."""
+    return min(cpu_count(), asked or debug.threads() or MAX_THREADS, MAX_THREADS)
 
 
 def _forget() -> None:

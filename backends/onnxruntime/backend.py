@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,14 +15,12 @@ from graphc.errors import BackendUnavailable, CompileError, ExecutionError, Grap
 from graphc.interpret import Data
 from graphc.ir import Graph, Node
 from graphc.limits import check_deadline
-from graphc.ops.base import Constant
 from graphc.runtime.backend import Executable, Options
 from graphc.runtime.constants import read_constants
 from graphc.runtime.frontends import save
+from graphc.types import Tensor
 
 from .values import from_ort, needs_ort_values, to_ort
-
-MAX_PROTO_BYTES = 1 << 30  # larger models go through a file: protobuf holds no more than 2 GiB
 
 
 class OnnxRuntimeBackend:
@@ -45,15 +41,19 @@ class OnnxRuntimeBackend:
 
 
 class OnnxRuntimeExecutable(Executable):
-    """A session. One process's threads do not survive a fork, so a child makes a session of its own."""
+    """A session, and the weights that it reads. Its threads do not survive a fork, so a child makes one of its own."""
 
     def __init__(self, graph: Graph, options: Options):
         self.graph, self.options = graph, options
-        self._session, self._process = make_session(graph, options), os.getpid()
+        self._make_session()
+
+    def _make_session(self) -> None:
+        self._session, self._weights = make_session(self.graph, self.options)
+        self._process = os.getpid()
 
     def run(self, inputs: Sequence[Data]) -> list[Data]:
         if self._process != os.getpid():
-            self._session, self._process = make_session(self.graph, self.options), os.getpid()
+            self._make_session()
         ort = import_onnxruntime()
         types = [v.type for v in (*self.graph.inputs, *self.graph.outputs)]
         names = [v.name for v in self.graph.inputs]
@@ -103,18 +103,19 @@ def _interruptible(call: Callable[[], list[Any]], options: Any) -> list[Any]:
     return result
 
 
-def make_session(graph: Graph, options: Options) -> Any:
-    """A session for `graph`. Raises `UnsupportedOp` or `CompileError` with what onnxruntime says."""
+def make_session(graph: Graph, options: Options) -> tuple[Any, list[Any]]:
+    """A session for `graph`, and the weights that have to live as long as it, which it reads where they are.
+
+    Raises `UnsupportedOp` or `CompileError` with what onnxruntime says.
+    """
     ort = import_onnxruntime()
     settings = _settings(ort, options)
     try:
-        if sum(n.op.value.type.nbytes or 0 for n in graph.constants() if isinstance(n.op, Constant)) < MAX_PROTO_BYTES:
-            model = save(graph).SerializeToString()
-            return ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-        with tempfile.TemporaryDirectory(prefix="graphc-") as folder:
-            path = Path(folder) / "model.onnx"
-            save(graph, path)
-            return ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+        tensors: dict[str, Tensor] = {}
+        model = save(graph, aside=tensors).SerializeToString()
+        weights = [to_ort(ort, t.array, t.type) for t in tensors.values()]
+        settings.add_external_initializers(list(tensors), weights)
+        return ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"]), weights
     except GraphcError:
         raise
     except Exception as e:  # its exceptions have no common base of their own

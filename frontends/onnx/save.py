@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import ChainMap, Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -26,7 +26,7 @@ from .names import UniqueNames
 from .schema import FOREIGN, NEWEST, domains, newest_schema
 from .valuetypes import read_dim, write_type
 from .visits import Visit, run
-from .write import write_model
+from .write import keep_aside, write_model
 
 Target = str | os.PathLike[str] | BinaryIO
 
@@ -50,6 +50,7 @@ def save(
     opset: int | None = None,
     ir_version: int | None = None,
     external_data: bool | int | None = None,
+    aside: MutableMapping[str, Tensor] | None = None,
 ) -> onnx.ModelProto:
     """The ONNX model of `graph`, also written to `target` when one is given.
 
@@ -63,6 +64,8 @@ def save(
         ir_version: by default the oldest that goes with the opset.
         external_data: keep weights in `<target>.data`: True for those of 1 KiB and more, a number for another bound;
             by default only when the model would pass protobuf's limit of 2 GiB.
+        aside: where to put the weights of 1 KiB and more, by the names of their initialisers, which then have none: for
+            a runtime that takes them from memory.
 
     Raises:
         UnsupportedVersion: the graph cannot be said in that opset; the message says why.
@@ -81,7 +84,8 @@ def save(
     model.ir_version = ir_version or oldest
     if target is not None and writer.depth > _SURELY_READ:
         _check_depth(model, writer.depth)
-    write_model(model, writer.places, target, external_data)
+    places = writer.places if aside is None else keep_aside(model, writer.places, aside)
+    write_model(model, places, target, external_data)
     return model
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -83,6 +83,24 @@ def _write_outside(file: BinaryIO, places: Sequence[Place], location: str) -> No
         for key, value in (("location", location), ("offset", str(at)), ("length", str(len(data)))):
             place.external_data.add(key=key, value=value)
         at += len(data)
+
+
+def keep_aside(model: onnx.ModelProto, places: Sequence[Place], aside: MutableMapping[str, Tensor]) -> list[Place]:
+    """Put the weights of the main graph into `aside` instead of into `model`; returns the places that are left.
+
+    What is small or does not lie in memory as in a file is left. `model` refers to the others as to external data.
+    """
+    left = []
+    inside = len(model.graph.initializer)  # the main graph's come first
+    for number, (place, tensor) in enumerate(places):
+        whole = tensor.dtype.kind != "string" and tensor.dtype.bits >= 8
+        if number >= inside or not whole or _size(tensor) < _USUAL_THRESHOLD:
+            left.append((place, tensor))
+            continue
+        aside[place.name] = tensor
+        place.data_location = onnx.TensorProto.EXTERNAL
+        place.external_data.add(key="location", value="aside")
+    return left
 
 
 @contextmanager

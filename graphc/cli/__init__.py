@@ -53,6 +53,7 @@ def graphc(
 
     Environment: GRAPHC_DEBUG=1 prints the times of passes, 2 the graph after each, 3 the rules as well, 4 loop nests
     and native code. GRAPHC_CACHE=DIR keeps compiled code there for later processes, GRAPHC_CACHE=off keeps none.
+    OMP_NUM_THREADS=N is how many threads a run uses unless --threads says otherwise.
     """
 
 

@@ -34,7 +34,8 @@ def compile(
         source: a path, bytes, a binary file, an `onnx.ModelProto`, or a `Graph`.
         backend: the name of an installed backend, or a backend.
         level: how much to optimise: 0 nothing, 1 what never costs anything, 2 fusion as well.
-        threads: how many threads one run may use; None leaves it to the backend.
+        threads: how many threads one run may use; None leaves it to the backend
+            (`llvm`: all cores, or what OMP_NUM_THREADS says).
         bindings: sizes for symbolic dimensions, `{"batch": 8}`, or whole input shapes, `{"x": (8, 3, 224, 224)}`.
         cast: "safe" converts inputs where that loses nothing (float32 to float64); None refuses another element type.
         limits: what the model may cost, in memory and time, now and in each run; `Limits()` when None.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import Any, Protocol
 
 from graphc.errors import CompileError
@@ -9,6 +10,7 @@ from graphc.ir import Graph, expect_graph
 from graphc.limits import Limits
 from graphc.names import quote
 from graphc.runtime.plugins import find_plugin, plugin_names
+from graphc.types import Tensor
 
 GROUP = "graphc.frontends"
 
@@ -20,7 +22,15 @@ class Frontend(Protocol):
         """The graph in `source`. Raises `ModelError`."""
         ...
 
-    def save(self, graph: Graph, target: Any = None, *, opset: int | None, external_data: bool | int | None) -> Any:
+    def save(
+        self,
+        graph: Graph,
+        target: Any = None,
+        *,
+        opset: int | None,
+        external_data: bool | int | None,
+        aside: MutableMapping[str, Tensor] | None,
+    ) -> Any:
         """Write `graph` to `target` and return the model in the format's own form."""
         ...
 
@@ -64,6 +74,7 @@ def save(
     format: str = "onnx",
     opset: int | None = None,
     external_data: bool | int | None = None,
+    aside: MutableMapping[str, Tensor] | None = None,
 ) -> Any:
     """Write `graph` to the path or binary file `target` (None: nowhere) and return the model, an `onnx.ModelProto`.
 
@@ -74,6 +85,8 @@ def save(
         opset: the ONNX opset to write; by default 21, or a later one where an operator needs that.
         external_data: keep weights in a file beside `target`: True for all but tiny ones, a number of bytes for another
             bound; by default only when the model is too large for one file.
+        aside: where to put all but tiny weights, by name, instead of into the model: for a runtime that takes them from
+            memory.
     """
     expect_graph(graph)
-    return get_frontend(format).save(graph, target, opset=opset, external_data=external_data)
+    return get_frontend(format).save(graph, target, opset=opset, external_data=external_data, aside=aside)
