@@ -60,7 +60,8 @@ class Target(Frozen):
     @property
     def schedule(self) -> Machine:
         """What schedules need to know of it."""
-        return Machine(self.vector_bytes, self.registers, self.cache)
+        halves = self.cpu in IN_HALVES and self.vector_bytes == 64
+        return Machine(self.vector_bytes, self.registers, self.cache, multipliers=1 if halves else 2)
 
     def machine(self, speed: int = 3) -> Any:
         """LLVM's target machine; `speed` is what its code is worth, from 0 to 3."""
@@ -68,6 +69,9 @@ class Target(Frozen):
         found = binding.Target.from_triple(self.triple)
         return found.create_target_machine(cpu=self.cpu, features=self.features, opt=speed, jit=True)
 
+
+# LLVM's names of processors that do a vector of 512 bits as two of 256.
+IN_HALVES = ("znver4",)
 
 # Instruction sets that can be asked for by name: LLVM's CPU name, vector bytes, registers, FMA, float16 conversions.
 LEVELS = {

@@ -44,11 +44,19 @@ _IDENTITY = {function: reduction for reduction, function in REDUCTIONS.items()}
 
 
 class Machine(Frozen):
-    """What schedules need to know of a target: bytes of a vector register, how many there are, bytes of L2 cache."""
+    """What schedules need to know of a target.
+
+    Attributes:
+        vector_bytes: bytes of a vector register.
+        registers: how many there are.
+        cache: bytes of the second-level cache.
+        multipliers: multiply-adds of vectors that start in a cycle.
+    """
 
     vector_bytes: int
     registers: int
     cache: int = 1 << 20
+    multipliers: int = 2
 
 
 def schedule(nest: Nest, machine: Machine) -> Nest:

@@ -211,7 +211,7 @@ def find(c: Contraction) -> Winograd | None:
 # -- how, and whether -------------------------------------------------------------------------------------------------
 # In the time that a vector's multiply-adds take, measured where vectors have 64 bytes and two are done in a cycle.
 INPUT, OUTPUT = 560, 400  # the transform of one tile for one vector of channels: its lines come from a cache and go
-WEIGHT = 2 * TAPS * TAPS  # to transform a weight: its taps are not neighbours
+WEIGHT = TAPS * TAPS  # to transform a weight
 STREAM = 3.7  # bytes that come from beyond the second cache meanwhile
 PRODUCT = 1.1  # of a product over that of its multiply-adds
 GAIN = 0.85  # of the time of the sum itself; more is not worth the memory
@@ -266,9 +266,9 @@ class Plan(Frozen):
         return 4 * PRODUCTS * self.conv.channels * self.conv.maps > machine.cache // 2
 
     def cycles(self, machine: Machine, threads: int) -> float:
-        """An estimate of the time, in that of a vector's multiply-adds."""
+        """An estimate of the time, in cycles."""
         channels, maps = self.conv.channels, self.maps
-        share = PRODUCT * PRODUCTS * channels * steps(self.products, self.tiling, self.lanes)
+        share = PRODUCT * PRODUCTS * channels * _cycles(self.products, self.tiling, self.lanes, machine)
         weights, scratch = (4 * PRODUCTS * n for n in (channels * maps, self.band * (channels + maps)))
         if self.streams(machine):  # products wait for the weights where these are fetched faster than they are used
             stream = weights / STREAM
@@ -279,6 +279,11 @@ class Plan(Frozen):
         # Lines that the cache has no place for come and go as they are written, and again as they are read.
         share += 4 * max(0, scratch - machine.cache) / STREAM
         return share * -(-self.bands * self.groups // threads)
+
+
+def _cycles(c: Contraction, tiles: Tiling, lanes: int, machine: Machine) -> float:
+    """Of one step of a sum. What the transforms take are lines of caches, not multiply-adds."""
+    return steps(c, tiles, lanes) * 2 / machine.multipliers
 
 
 def _vectors(extent: int, lanes: int) -> int:
@@ -296,7 +301,9 @@ def plans(conv: Winograd, lanes: int, machine: Machine) -> list[Plan]:
 
 def best(found: Sequence[Plan], machine: Machine, threads: int) -> Plan:
     """The plan that takes the least time by a small model of the processor."""
+    # Bands that are best with two multiply-adds in a cycle are so with one, too: caches decide.
     # Of equals the one with longer bands, which read longer rows.
+    machine = replace(machine, multipliers=2)
     return min(found, key=lambda p: (round(p.cycles(machine, threads)), -p.band))
 
 
@@ -328,7 +335,7 @@ def is_faster(p: Plan, machine: Machine, *, fixed: bool) -> bool:
     if c.work < LEAST:
         return False
     rest = math.prod(d.extent for k, d in enumerate(c.digits) if k not in (c.lanes, c.tile))
-    direct = rest * math.prod(k.extent for k in c.axes) * steps(c, tiling(c, p.lanes, machine), p.lanes)
+    direct = rest * math.prod(k.extent for k in c.axes) * _cycles(c, tiling(c, p.lanes, machine), p.lanes, machine)
     weights = 4 * p.conv.channels * p.conv.maps * TAPS * TAPS
     if weights > machine.cache // 2:
         direct += weights / STREAM
