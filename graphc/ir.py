@@ -197,6 +197,17 @@ class Node:
         """What errors call it: `Conv 'conv1'`."""
         return f"{self.op.name} '{escape(self.name)}'" if self.name else self.op.name
 
+    def on(self, inputs: Sequence[Value | None]) -> tuple[Value, ...] | None:
+        """The outputs of this op on inputs of which the same is known, so that types are what they are; else None."""
+        pairs = zip(inputs, self.inputs, strict=True)
+        alike = all(x is y or (x and y and x.type == y.type and x.content is y.content) for x, y in pairs)
+        static = all(isinstance(v.type, TensorType) and v.type.is_static for v in self.outputs)
+        if not (alike and static and self.outputs) or self.op.graphs():
+            return None
+        node = Node(self.op, tuple(inputs), [v.type for v in self.outputs], self.name)
+        node.output.content = self.output.content
+        return node.outputs
+
     def __repr__(self) -> str:
         return f"<{self.label}>"
 
@@ -407,18 +418,12 @@ class Graph:
         if len({v.name for v in self.inputs}) != len(self.inputs):
             raise InvalidModel(f"input names are not distinct: {[v.name for v in self.inputs]}")
         self.nodes = tuple(topological(self.outputs))
-        known = set(self.inputs)
-        for consumer, v in self._edges():
-            if v.node is None and v not in known:
-                raise InvalidModel(f"%{escape(v.name)} is used but is not an input of graph '{name}'", node=consumer)
-
-    def _edges(self) -> Iterator[tuple[str | None, Value]]:
-        for node in self.nodes:
-            for x in node.inputs:
-                if x is not None:
-                    yield node.label, x
-        for v in self.outputs:
-            yield None, v
+        known = {None, *self.inputs}
+        for node, values in [*((n, n.inputs) for n in self.nodes), (None, self.outputs)]:
+            for v in values:
+                if v not in known and v is not None and v.node is None:
+                    what = f"%{escape(v.name)} is used but is not an input of graph '{name}'"
+                    raise InvalidModel(what, node=None if node is None else node.label)
 
     @cached_property
     def uses(self) -> Mapping[Value, list[tuple[Node | None, int]]]:
@@ -563,7 +568,7 @@ def substitute(graph: Graph, replaced: Mapping[Value, Value], visit: Visit | Non
         if outputs is None:
             if all(a is b for a, b in zip(inputs, node.inputs, strict=True)):
                 continue
-            outputs = node.op.apply(inputs, node.name)
+            outputs = node.on(inputs) or node.op.apply(inputs, node.name)
         for old, value in zip(node.outputs, outputs, strict=True):
             if old not in replaced:
                 new[old] = value

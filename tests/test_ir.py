@@ -13,8 +13,11 @@ from graphc.equality import graph_equal
 from graphc.errors import InvalidModel, ShapeError, TypeMismatch
 from graphc.interpret import interpret
 from graphc.ir import Graph, Value, rebuild, retype
+from graphc.ops.activation import Relu
 from graphc.ops.arithmetic import Add, Mul, Neg
 from graphc.ops.base import const
+from graphc.ops.ranking import NonZero
+from graphc.ops.reshaping import Reshape
 from graphc.types import TensorType, float32, float64, int64
 
 
@@ -111,3 +114,21 @@ def test_shape_computations_are_followed() -> None:
     assert n.const is not None
     assert n.const.tolist() == [7, 9]
     assert n.dtype is int64
+
+
+def test_a_node_on_inputs_of_which_the_same_is_known() -> None:
+    x, y = (Value(TensorType(float32, (2, 3)), name=n) for n in "xy")
+    node = Relu()(x, name="r").node
+    made = node.on((y,))
+    assert made[0].type == node.output.type
+    assert (made[0].node.op, made[0].node.inputs, made[0].node.name) == (node.op, (y,), "r")
+    assert node.on((Value(TensorType(float32, (2, 4)), name="z"),)) is None, "another type"
+    assert node.on((Value(TensorType(float32, (sym("n"), 3)), name="z"),)) is None
+
+
+def test_a_node_on_other_inputs_has_no_sizes_of_the_first() -> None:
+    x, y = (Value(TensorType(float32, (2, 3)), name=n) for n in "xy")
+    assert NonZero()(x).node.on((y,)) is None, "how many there are is not the same"
+    shape = [const(np.array(n, np.int64)) for n in ([3, 2], [6, 1])]
+    assert Reshape()(x, shape[0]).node.on((y, shape[1])) is None, "contents differ"
+    assert Reshape()(x, shape[0]).node.on((y, shape[0]))[0].shape == (3, 2)

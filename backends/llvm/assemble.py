@@ -145,7 +145,7 @@ class _Memory:
             start = self.place[v][1]
             self.lowered.pack(v, block[start : start + self.size(v)].view(v.dtype.numpy))
 
-        side_by_side(pack, list(constants))
+        side_by_side(pack, sorted(constants, key=self.size, reverse=True))  # so that all threads end at about one time
         return block
 
     def place_arena(self, kernels: Kernels) -> tuple[int, list[Resident]]:

@@ -261,8 +261,9 @@ class Lowering:
         fixed = known(c.b.tensor) is not None
         lanes = lanes_of(c.a, c.b, self.machine)
         # The bits of the result differ between the two ways, so the choice is one for any number of threads.
-        if self.winograd or winograd.is_faster(winograd.plan(conv, lanes, self.machine, 1), self.machine, fixed=fixed):
-            return winograd.plan(conv, lanes, self.machine, self.threads)
+        plans = winograd.plans(conv, lanes, self.machine)
+        if self.winograd or winograd.is_faster(winograd.best(plans, self.machine, 1), self.machine, fixed=fixed):
+            return winograd.best(plans, self.machine, self.threads)
         return None
 
     def _demand(self, found: Output) -> None:

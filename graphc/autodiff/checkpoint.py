@@ -71,7 +71,7 @@ class _Again:
                 continue
             inputs = [None if x is None else self._read(x) for x in node.inputs]
             same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
-            outputs = node.outputs if same else node.op.apply(inputs, node.name)
+            outputs = node.outputs if same else node.on(inputs) or node.op.apply(inputs, node.name)
             self.new.update(zip(node.outputs, outputs, strict=True))
         return [self.new.get(v, v) for v in values]
 

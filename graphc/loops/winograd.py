@@ -291,15 +291,20 @@ def _vectors(extent: int, lanes: int) -> int:
     return sum(count if width == lanes else 3 for _, count, width in pieces(extent, lanes))
 
 
-def plan(conv: Winograd, lanes: int, machine: Machine, threads: int) -> Plan:
-    """The plan that takes the least time by a small model of the processor."""
+def plans(conv: Winograd, lanes: int, machine: Machine) -> list[Plan]:
+    """The plans that there are."""
     bands = {-(-conv.tiles // -(-conv.tiles // n)) for n in BANDS}
     groups = [n for n in GROUPS if n == 1 or conv.maps % (n * lanes) == 0]
     found = [p for band in sorted(bands) for n in groups for p in _plans(conv, band, n, lanes, machine)]
+    return [p for p in found if _divides(p)]
+
+
+def best(found: Sequence[Plan], machine: Machine, threads: int) -> Plan:
+    """The plan that takes the least time by a small model of the processor."""
     # Bands that are best with two multiply-adds in a cycle are so with one, too: caches decide.
     # Of equals the one with longer bands, which read longer rows.
     machine = replace(machine, multipliers=2)
-    return min((p for p in found if _divides(p)), key=lambda p: (round(p.cycles(machine, threads)), -p.band))
+    return min(found, key=lambda p: (round(p.cycles(machine, threads)), -p.band))
 
 
 def _divides(p: Plan) -> bool:

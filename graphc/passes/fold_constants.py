@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Hashable
 
 from graphc.errors import ExecutionError, ResourceLimit
-from graphc.interpret import Data, evaluate
+from graphc.interpret import evaluate
 from graphc.ir import Graph, Node, Value, rebuild
 from graphc.limits import check_deadline, current_limits, limited
 from graphc.ops.base import Binary, Constant
@@ -57,9 +57,9 @@ def fold_node(node: Node, inputs: tuple[Value | None, ...], *, strict: bool) -> 
 
     Raises `ExecutionError` where the node fails and `strict` is set.
     """
-    if not node.inputs or node.op.graphs() or not is_pure(node):
+    if not inputs or not all(x is None or _constant(x) is not None for x in inputs):
         return None
-    if not all(x is None or _constant(x) is not None for x in inputs):
+    if node.op.graphs() or not is_pure(node):
         return None
     if not all(isinstance(v.type, TensorType) for v in node.outputs):
         return None
@@ -87,22 +87,25 @@ def _evaluate(node: Node) -> list[Tensor]:
     """The outputs of a node whose inputs are constants; `ResourceLimit` where they would be too large."""
     check_deadline()
     given = [_constant(x) if x is not None else None for x in node.inputs]
+
+    def computed() -> list[Tensor]:
+        arrays = evaluate(node, [None if t is None else t.read() for t in given])
+        return [Tensor(a, v.dtype) for a, v in zip(arrays, node.outputs, strict=True)]
+
+    known = [v.tensor.nbytes for v in node.outputs]
+    if all(n is not None and n < LATE_BYTES for n in known):
+        return computed()
     budget = max(FREE_BYTES, MAX_GROWTH * sum(t.type.nbytes or 0 for t in given if t is not None))
     limits = current_limits()
     # `Limits.timeout_s` would start again inside the block; `check_deadline` has looked at it.
     tight = dataclasses.replace(limits, max_tensor_bytes=min(budget, limits.max_tensor_bytes), timeout_s=None)
-
-    def computed() -> tuple[Data, ...]:
-        return evaluate(node, [None if t is None else t.read() for t in given])
-
     if isinstance(node.op, Binary) and node.output.dtype.is_float:
         y = node.output.tensor
         recipe = node.op, *(t.key for t in given if t is not None)
-        if LATE_BYTES <= (y.nbytes or 0) <= tight.max_tensor_bytes and _steps(recipe) <= MAX_STEPS:
-            return [Tensor.lazy(y.dtype, y.sizes, lambda: computed()[0], recipe)]
+        if (y.nbytes or 0) <= tight.max_tensor_bytes and y.is_static and _steps(recipe) <= MAX_STEPS:
+            return [Tensor.lazy(y.dtype, y.sizes, lambda: computed()[0].array, recipe)]
     with limited(tight):
-        arrays = computed()
-    tensors = [Tensor(a, v.dtype) for a, v in zip(arrays, node.outputs, strict=True)]
+        tensors = computed()
     size = sum(t.type.nbytes or 0 for t in tensors)
     if size > budget:
         raise ResourceLimit(f"{size:,} bytes would be made from {budget // MAX_GROWTH:,}")

@@ -96,7 +96,8 @@ def _fuse(graph: Graph) -> Graph:
         group = of.get(node)
         if group is None:
             same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
-            new.update(zip(node.outputs, node.outputs if same else node.op.apply(inputs, node.name), strict=True))
+            made = node.outputs if same else node.on(inputs) or node.op.apply(inputs, node.name)
+            new.update(zip(node.outputs, made, strict=True))
         elif node is group.root:
             results = group.results(graph, of)
             new.update(zip(results, _fused(group, results, new), strict=True))

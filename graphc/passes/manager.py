@@ -94,6 +94,7 @@ def optimize(
         passes = [step.run for step in PIPELINES[level]]
     baseline = Baseline(graph) if debug.check() >= 2 else None
     report = Report()
+    count = _count(graph)
     _dump(graph, 0, "input")
     for number, run in enumerate(passes[: debug.stop()], 1):
         check_deadline()
@@ -103,7 +104,8 @@ def optimize(
             start = time.perf_counter()
             graph = run(before)
             seconds = time.perf_counter() - start
-        entry = PassReport(name, _count(before), _count(graph), seconds, tuple(record.fired), tuple(record.refused))
+        counted, count = count, count if graph is before else _count(graph)
+        entry = PassReport(name, counted, count, seconds, tuple(record.fired), tuple(record.refused))
         report.passes.append(entry)
         debug.log(1, str(entry))
         if graph is not before:

@@ -314,7 +314,7 @@ def _sweep(graph: Graph, rules: Sequence[Rule]) -> Graph:
                     break
         if outputs is None:
             same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
-            outputs = node.outputs if same else node.op.apply(inputs, node.name)
+            outputs = node.outputs if same else node.on(inputs) or node.op.apply(inputs, node.name)
         new.update(zip(node.outputs, outputs, strict=True))
         return outputs
 

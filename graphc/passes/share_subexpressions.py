@@ -50,7 +50,7 @@ def _share(graph: Graph) -> Graph:
             fired("share_subexpressions", [node], first.label)
             return first.outputs
         same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
-        outputs = node.outputs if same else node.op.apply(inputs, node.name)
+        outputs = node.outputs if same else node.on(inputs) or node.op.apply(inputs, node.name)
         if outputs and outputs[0].node is not None:
             seen[key] = outputs[0].node  # which keeps the inputs alive, so that their ids stay theirs
         return outputs
