@@ -57,6 +57,11 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
     return result
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests come first: at the end there are many short ones, with which all processes are busy as long."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
     """One report for a test where all is well: those of setting up and tearing down take longer than many a test."""
