@@ -74,12 +74,14 @@ def check(network: Graph, batch: int) -> None:
             assert {n: y.tobytes() for n, y in model.run(feeds).items()} == {n: y.tobytes() for n, y in results.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_zoo(name: str, batch: int) -> None:
     check(zoo(name), batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("name", NAMES)
 def test_light(name: str, batch: int) -> None:
