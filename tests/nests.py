@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc.backends.codegen.target import Target
 from graphc.backends.llvm.control import lower_region
-from graphc.backends.llvm.lowering import Lowered
+from graphc.backends.llvm.kernels import Lowered
 from graphc.expr import Buffer, Load, Source
 from graphc.ir import Graph, Value
 from graphc.loops.compose import sizes

@@ -11,7 +11,7 @@ import pytest
 from conformance import all_cases
 from nests import TARGETS, lowered, run, run_kernels, tensor
 
-from graphc.backends.llvm.lowering import Lowered
+from graphc.backends.llvm.kernels import Lowered
 from graphc.errors import CompileError, InvalidModel
 from graphc.expr import Buffer, Const, Expr, Load, call, select
 from graphc.index import Index, linear

@@ -10,7 +10,7 @@ import pytest
 from nests import TARGETS, lowered, run_graph, run_kernels
 from test_loops_text import read_back
 
-from graphc.backends.llvm.lowering import Lowered
+from graphc.backends.llvm.kernels import Lowered
 from graphc.interpret import interpret
 from graphc.ir import Graph, Value
 from graphc.loops import contraction, winograd

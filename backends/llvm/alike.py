@@ -18,7 +18,8 @@ from graphc.ops.base import Constant
 from graphc.ops.fused import Fused
 
 from ..codegen.target import Target
-from .lowering import Kernel, Lowering
+from .kernels import Kernel
+from .lowering import Lowering
 
 Values = Mapping[Value, Value]
 

@@ -23,7 +23,7 @@ from ..codegen.jit import Library, compile_object, link
 from ..codegen.target import Target
 from .calls import ARENA, ARRAYS, CONSTANTS, Call, Place
 from .control import lower_region
-from .lowering import Kernel, Kernels, Lowered, copy_kernel
+from .kernels import Kernel, Kernels, Lowered, copy_kernel
 from .program import Program, Resident, Step
 from .steps import Repeat, Steps, bodies, mapped
 from .threads import aligned

@@ -26,8 +26,9 @@ from graphc.types import TensorType, bool_
 from ..codegen.emit import emit
 from ..codegen.target import Target
 from .alike import SharedLowering
-from .lowering import Kernel, Kernels, Lowered, Lowering
-from .steps import Branch, Repeat, bodies, leaves, mapped
+from .kernels import Kernels, Lowered, touched
+from .lowering import Lowering
+from .steps import Branch, Repeat, leaves
 
 
 def in_parts(graph: Graph) -> Graph:
@@ -137,20 +138,8 @@ def lower_region(
     region.analyse(nodes)
     region.lower(nodes)
     lowered = region.lowering.result
-    lowered.kernels = _read_kernels(lowered, outputs)
+    lowered.kernels = lowered.read_kernels(outputs)
     return lowered
-
-
-def _read_kernels(lowered: Lowered, outputs: Sequence[Value]) -> Kernels:
-    """The kernels but for rearrangements that nothing reads: all that would took copies of what these read."""
-    kernels = lowered.kernels
-    while True:
-        read = {lowered.find(v)[0] for v in outputs}
-        read |= {lowered.find(v)[0] for s in kernels for v, is_written in _touched(s) if not is_written}
-        unread = {k for k in leaves(kernels) if not any(lowered.find(v)[0] in read for v in k.written)}
-        if not unread:
-            return kernels
-        kernels = [*mapped(kernels, lambda k: [] if k in unread else [k], lambda v: v)]  # noqa: B023
 
 
 def check_code(node: Node, target: Target) -> None:
@@ -278,21 +267,10 @@ def _spans(lowered: Lowered, body: Kernels) -> tuple[dict[Value, int], dict[Valu
     written: dict[Value, int] = {}
     read: dict[Value, int] = {}
     for n, step in enumerate(body):
-        for v, is_written in _touched(step):
+        for v, is_written in touched(step):
             root = lowered.find(v)[0]
             if is_written:
                 written.setdefault(root, n)
             else:
                 read[root] = n
     return written, read
-
-
-def _touched(step: Kernel | Branch[Kernel, Value] | Repeat[Kernel, Value]) -> Iterator[tuple[Value, bool]]:
-    """The values that a step reads, with False, and those that it writes, with True."""
-    if isinstance(step, Kernel):
-        yield from ((v, b in step.nest.written) for b, v in zip(step.nest.arguments, step.values, strict=True))
-        return
-    yield step.condition, False
-    for body in bodies(step):
-        for s in body:
-            yield from _touched(s)

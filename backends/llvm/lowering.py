@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from graphc.expr import Boxes, Buffer, Element, Expr, Form, Joint, Load, Ordering, Source, bounded
-from graphc.frozen import Frozen
 from graphc.index import Index, Linear, linear
 from graphc.ir import Node, Value
 from graphc.loops import winograd
@@ -34,65 +32,12 @@ from graphc.loops.winograd_nest import minimal_filtering
 from graphc.ops.base import Constant, const
 from graphc.ops.fused import Fused
 from graphc.traverse import walk
-from graphc.types import Array, Tensor, TensorType
+from graphc.types import TensorType
 
 from ..codegen.scalars import register_type
 from ..codegen.target import Target
+from .kernels import Kernel, Kernels, Lowered, copy_kernel
 from .layouts import Halo, Layouts, Output, Part
-from .steps import Branch, Repeat
-
-
-class Kernel(Frozen, eq=False):
-    """A nest, the values that its arguments and its scratch hold, in order, and the node that it is for."""
-
-    nest: Nest
-    values: tuple[Value, ...]
-    node: Node | None = None
-    scratch: tuple[Value, ...] = ()
-
-    @property
-    def written(self) -> list[Value]:
-        return [v for b, v in zip(self.nest.arguments, self.values, strict=True) if b in self.nest.written]
-
-
-Kernels = list[Kernel | Branch[Kernel, Value] | Repeat[Kernel, Value]]
-
-
-@dataclass(eq=False)
-class Lowered:
-    """A run of nodes as kernels.
-
-    Attributes:
-        kernels: in order, in branches and repetitions as the nodes are.
-        shared: a value -> the one whose memory it is in, and where it begins there, in elements.
-        layouts: how each value lies in its memory.
-        constants: the constants that are read, in the order of their memory.
-        made: for some of those, what writes them into their memory, where that has other elements.
-        scratch: the values that each thread has one of.
-    """
-
-    kernels: Kernels = field(default_factory=list)
-    shared: dict[Value, tuple[Value, int]] = field(default_factory=dict)
-    layouts: dict[Value, Layout] = field(default_factory=dict)
-    constants: dict[Value, Tensor] = field(default_factory=dict)
-    made: dict[Value, Callable[[Array, Array], None]] = field(default_factory=dict)
-    scratch: set[Value] = field(default_factory=set)
-
-    def pack(self, v: Value, out: Array) -> None:
-        """Write the constant `v` into its memory."""
-        write = self.made.get(v, self.layouts[v].pack)
-        write(self.constants[v].read(), out)
-
-    def find(self, v: Value) -> tuple[Value, int]:
-        """The value whose memory `v` is in, and where it begins there, in elements."""
-        at = 0
-        while v in self.shared:
-            v, start = self.shared[v]
-            at += start
-        return v, at
-
-    def layout(self, v: Value) -> Layout:
-        return self.layouts.get(v) or row_major(sizes(v))
 
 
 def check(node: Node, target: Target) -> None:
@@ -540,13 +485,3 @@ def copied(nest: Nest) -> tuple[Buffer, int] | None:
         return None
     at = (read.offset - store.offset).number
     return None if at is None or read.buffer.dtype is not store.buffer.dtype else (read.buffer, at)
-
-
-def copy_kernel(x: Value, layout: Layout, y: Value, target: Target) -> Kernel:
-    """y = x, row-major."""
-    source_buffer = Buffer("x", x.dtype, layout.size)
-    source = stored(x, source_buffer, layout)
-    new = row_major(sizes(y))
-    buffer = Buffer("y", y.dtype, new.size)
-    nest = schedule(lower(buffer, new, lambda *i: source[i]), target.schedule)
-    return Kernel(nest, tuple({source_buffer: x, buffer: y}[b] for b in nest.arguments))
