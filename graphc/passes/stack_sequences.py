@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from graphc.ir import Graph, Node, Op, Value, rebuild
+from graphc.ir import Graph, Node, Value, rebuild
 from graphc.ops.base import const, normalize_axis
 from graphc.ops.control import Loop
 from graphc.ops.reshaping import Squeeze
@@ -67,8 +67,9 @@ def _stack(graph: Graph) -> Graph:
         if isinstance(node.op, Loop):
             count = len(node.op.body.inputs) - 2 - node.op.captured
             found = {k: v for k in range(count) if (v := _element(graph, node, node.op, k)) is not None}
-            elements.update((node.outputs[k], v) for k, v in found.items())
-            return _scanned(node, node.op, inputs, found) if found else None
+            elements.update((node.outputs[k], element) for k, (element, _) in found.items())
+            slices = {k: x for k, (_, x) in found.items()}
+            return _scanned(node, node.op, inputs, slices) if slices else None
         if not isinstance(node.op, ConcatFromSequence) or node.inputs[0] not in elements or inputs[0] is None:
             return None
         made = _joined(node.op, inputs[0], elements[node.inputs[0]])
@@ -78,8 +79,11 @@ def _stack(graph: Graph) -> Graph:
     return rebuild(graph, visit)
 
 
-def _element(graph: Graph, node: Node, op: Loop, k: int) -> Value | None:
-    """x, where carried value `k` is [] at first and s + [x] after each trip, is joined in the end, and no more."""
+def _element(graph: Graph, node: Node, op: Loop, k: int) -> tuple[Value, Value] | None:
+    """x, where carried value `k` is [] at first and s + [x] after each trip, is joined in the end, and no more.
+
+    And what each trip gives instead: x without the axis along which it is joined, if that has one element.
+    """
     before, after, final = op.body.inputs[2 + k], op.body.outputs[1 + k], node.outputs[k]
     begins, grows = matched(graph, node.inputs[2 + k], empty), matched(op.body, after, longer)
     if begins is None or grows is None or grows[s] is not before:
@@ -87,26 +91,31 @@ def _element(graph: Graph, node: Node, op: Loop, k: int) -> Value | None:
     if len(op.body.uses[before]) > 1 or len(op.body.uses[after]) > 1 or len(graph.uses.get(final, [])) != 1:
         return None
     ((join, _),) = graph.uses[final]
-    return grows[x] if join is not None and _is_regular(join.op, grows[x]) else None
+    if join is None or not isinstance(join.op, ConcatFromSequence) or not _is_regular(join.op, grows[x]):
+        return None
+    axis = _axis(join.op, grows[x])
+    narrow = not join.op.new_axis and (grows[x].shape or ())[axis] == 1
+    return grows[x], Squeeze().apply((grows[x], const([axis], int64)))[0] if narrow else grows[x]
 
 
-def _is_regular(op: Op, element: Value) -> bool:
+def _axis(op: ConcatFromSequence, element: Value) -> int:
+    return normalize_axis(op.axis, len(element.shape or ()) + op.new_axis)
+
+
+def _is_regular(op: ConcatFromSequence, element: Value) -> bool:
     """Whether `op` joins elements that have one size in all trips; sizes of other axes are, or they would not fit."""
-    if not isinstance(op, ConcatFromSequence) or element.shape is None:
+    if element.shape is None:
         return False
-    sizes = element.shape[normalize_axis(op.axis, len(element.shape) + op.new_axis) :]
+    sizes = element.shape[_axis(op, element) :]
     return op.new_axis or sizes[0] == 1 or all(isinstance(n, int) and n for n in sizes)
 
 
 def _joined(op: ConcatFromSequence, stacked: Value, element: Value) -> Value:
     """What `op` makes of `stacked`, which are the elements along a new first axis."""
-    shape = element.shape or ()
-    axis = normalize_axis(op.axis, len(shape) + op.new_axis)
-    moved = stacked if axis == 0 else stacked.transpose([*range(1, axis + 1), 0, *range(axis + 1, len(shape) + 1)])
-    if op.new_axis:
+    shape, axis, rank = element.shape or (), _axis(op, element), stacked.rank or 0
+    moved = stacked if axis == 0 else stacked.transpose([*range(1, axis + 1), 0, *range(axis + 1, rank)])
+    if op.new_axis or shape[axis] == 1:
         return moved
-    if shape[axis] == 1:
-        return Squeeze().apply((moved, const([axis + 1], int64)))[0]
     return moved.reshape([*(0 for _ in range(axis)), -1, *shape[axis + 1 :]])
 
 
