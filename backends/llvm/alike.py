@@ -66,7 +66,7 @@ class SharedLowering(Lowering):
             self.joint.add(node)
 
     def _build(self, node: Node) -> None:
-        if any(self._is_chain(v) for v in node.outputs):
+        if any(self.is_chain(v) for v in node.outputs):
             super()._build(node)
             return
         layouts = [None if x is None else self.result.layout(x) for x in (*node.inputs, *node.outputs)]
@@ -82,11 +82,6 @@ class SharedLowering(Lowering):
         alone = len(own) == 1 and own[0] is self.kernels[-1] and len(self.result.shared) == shared
         if alone and {*own[0].values} <= {*_values(node), *(copy for copy, _ in self.taken)}:
             self.made[key] = _Made(node, own[0].nest, own[0].values, tuple(self.taken))
-
-    def _is_chain(self, v: Value) -> bool:
-        """Whether `v` is a rearrangement of one: it may be read where that lies of which the first one is made."""
-        moved = self._moved(v)
-        return moved is not None and self._moved(moved) is not None
 
     def _make_again(self, made: _Made, node: Node) -> None:
         """The kernel of a node that is alike, on the values of `node`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from graphc.expr import Boxes, Buffer, Element, Expr, Form, Joint, Load, Ordering, Source, bounded
@@ -188,7 +188,7 @@ class Lowering:
             return inside[x]
 
         xs = [None if x is None else given[x] for x in node.inputs]
-        return elements(node.op, node.outputs, xs, constant, before or {})
+        return elements(node.op, node.outputs, xs, constant, before)
 
     def _before(self, node: Node, number: int, names: dict[Buffer, Value]) -> dict[Value, Source]:
         """The outputs of `node` before this one, where they lie."""
@@ -235,12 +235,21 @@ class Lowering:
 
     def _rearrange(self, x: Value, copy: Value) -> None:
         """The kernel for a copy of `x`, or of what `x` is a rearrangement of, where vectors can do that."""
+        direct = self._direct(x, lambda source: self._filling(copy, source))
+        if direct is not None:
+            self._copy(copy, *direct, x)
+            return
         names: dict[Buffer, Value] = {}
-        nest = self._filling(copy, self._origin(x, names))
-        if self._moved(x) is not None and not is_vectorized(nest):
-            names = {}
-            nest = self._filling(copy, self._source(x, self.result.layout(x), names))
+        nest = self._filling(copy, self._source(x, self.result.layout(x), names))
         self._copy(copy, nest, names, x)
+
+    def _direct(self, x: Value, nest_of: Callable[[Source], Nest]) -> tuple[Nest, dict[Buffer, Value]] | None:
+        """The nest for `x` that reads what it is a rearrangement of, if it is one, and vectors can do that."""
+        if self._moved(x) is None:
+            return None
+        names: dict[Buffer, Value] = {}
+        nest = nest_of(self._origin(x, names))
+        return (nest, names) if is_vectorized(nest) else None
 
     def _moved(self, x: Value) -> Value | None:
         """What `x` is a rearrangement of, if it is one."""
@@ -328,15 +337,16 @@ class Lowering:
         if shared is not None:
             self.result.shared[v] = self.hold(names[shared[0]]), shared[1]
             return
-        nest = schedule(nest, self.machine)
-        between = self._moved(v)
-        if between is not None and self._moved(between) is not None:
-            origins: dict[Buffer, Value] = {}
-            source = self._origin(v, origins)
-            direct = schedule(lower(buffer, layout, lambda *i: source[i]), self.machine)
-            if is_vectorized(direct):
-                nest, names = direct, origins
+        direct = None
+        if self.is_chain(v):
+            direct = self._direct(v, lambda x: schedule(lower(buffer, layout, lambda *i: x[i]), self.machine))
+        nest, names = direct or (schedule(nest, self.machine), names)
         self._add(nest, {**names, buffer: v}, node)
+
+    def is_chain(self, v: Value) -> bool:
+        """Whether `v` is a rearrangement of one: it may be read where that lies of which the first one is made."""
+        moved = self._moved(v)
+        return moved is not None and self._moved(moved) is not None
 
     def _order(self, node: Node, form: Ordering, names: dict[Buffer, Value]) -> None:
         """All outputs by one kernel."""

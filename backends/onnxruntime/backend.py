@@ -110,18 +110,19 @@ def make_session(graph: Graph, options: Options) -> tuple[Any, list[Any]]:
     """
     ort = import_onnxruntime()
     settings = _settings(ort, options)
+    tensors: dict[str, Tensor] = {}
+    model = save(graph, aside=tensors)  # outside of what follows: a fault of this is none of onnxruntime's
     try:
-        tensors: dict[str, Tensor] = {}
-        model = save(graph, aside=tensors).SerializeToString()
         weights = [to_ort(ort, t.array, t.type) for t in tensors.values()]
         settings.add_external_initializers(list(tensors), weights)
-        return ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"]), weights
+        session = ort.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
     except GraphcError:
         raise
     except Exception as e:  # its exceptions have no common base of their own
         if type(e).__name__ == "NotImplemented":
             raise UnsupportedOp(f"onnxruntime cannot run this model: {_message(e)}") from e
         raise CompileError(f"onnxruntime refuses the model: {_message(e)}") from e
+    return session, weights
 
 
 def _settings(ort: ModuleType, options: Options) -> Any:

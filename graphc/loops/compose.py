@@ -13,7 +13,7 @@ from graphc.ops.base import Constant, static_shape
 from graphc.ops.fused import Fused
 from graphc.types import Array, Tensor, TensorType
 
-FEW = 16
+FEW = 16  # elements that an op may look at
 
 
 def stored(value: Value, buffer: Buffer, layout: Layout) -> Source:

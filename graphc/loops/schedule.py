@@ -69,7 +69,7 @@ def schedule(nest: Nest, machine: Machine) -> Nest:
 # -- digits -----------------------------------------------------------------------------------------------------------
 def _digits(body: Block) -> Block:
     """Loops become one for each digit of their index, where places are counted in digits."""
-    if not any(True for at in indices(body) for _ in _divided(at)):
+    if not any(isinstance(a, (Quotient, Remainder)) for at in indices(body) for a in at.terms):
         return body
     result: list[Stmt] = []
     for s in body:
