@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from nests import TARGETS, lowered, run_graph
 
-from graphc.expr import Buffer, Call
+from graphc.expr import Buffer, Call, Const, Position
 from graphc.index import Index, evaluate
 from graphc.interpret import interpret
 from graphc.ir import Graph, Op, Value
 from graphc.loops import contract, contraction, schedule
 from graphc.loops.contract import panels
-from graphc.loops.nest import Block, For, Prefetch, Store, statements
+from graphc.loops.nest import Block, For, If, Prefetch, Store, statements
 from graphc.ops.arithmetic import Add
 from graphc.ops.base import const
 from graphc.ops.conv import Conv
@@ -150,6 +150,14 @@ def prefetched(body: Block, buffer: Buffer, at: Mapping[Index, int] = MappingPro
         if isinstance(s, For) and any(isinstance(x, Prefetch) for x in statements(s.body)):
             for i in range(s.index.extent):
                 yield from prefetched(s.body, buffer, {**at, s.index: i})
+        elif isinstance(s, If) and any(isinstance(x, Prefetch) for x in statements(s.body)):
+            assert isinstance(s.condition, Call)
+            assert s.condition.function == "lt"
+            place, bound = s.condition.args
+            assert isinstance(place, Position)
+            assert isinstance(bound, Const)
+            if evaluate(place.index, at) < bound.value:
+                yield from prefetched(s.body, buffer, at)
         elif isinstance(s, Prefetch) and s.buffer is buffer:
             yield evaluate(s.offset, at)
 

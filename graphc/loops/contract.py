@@ -17,14 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeGuard
 
-from graphc.expr import Buffer, Call, Element, Expr, Load, constant
+from graphc.expr import Buffer, Call, Element, Expr, Load, constant, position
 from graphc.frozen import Frozen
 from graphc.index import Atom, Index, IndexLike, Linear, divide, index_variables, linear, substitute_index
 from graphc.loops.compose import sizes
 from graphc.loops.contraction import Contraction, Order, Tiling, find_sum, logical_index, variables_of
 from graphc.loops.functions import is_long
 from graphc.loops.layout import LINE, Layout
-from graphc.loops.nest import Alloc, Block, For, Kind, Prefetch, Stmt, Store
+from graphc.loops.nest import Alloc, Block, For, Kind, Prefetch, Stmt, Store, where
 from graphc.loops.schedule import GRAIN, Machine, pieces, share
 from graphc.traverse import rewrite, substitute, walk
 
@@ -357,7 +357,8 @@ class _Core(Frozen):
             few = Index("n", -(-t.extent * lines // loop.index.extent))
             line, row = divide(linear(loop.index) * few.extent + few, t.extent)
             start = substitute_index(at, {t: row, u: line * every, lane: linear(0)})
-            made.append(For(few, "unrolled", (Prefetch(buffer, start, 1),)))
+            fetch = For(few, "unrolled", (Prefetch(buffer, start, 1),))
+            made += where(position(loop.index) < -(-t.extent * lines // few.extent), (fetch,))
         return tuple(replace(s, body=(*made, *s.body)) if s is loop else s for s in sums)
 
     def _sums(self, axes: Sequence[Index], steps: Steps) -> Block:

@@ -24,7 +24,7 @@ from graphc.traverse import walk
 from graphc.types import DType
 
 LEAST = 1 << 12  # multiplications below which the general schedule does as well
-UNROLLED = 256  # multiply-adds in the innermost loop
+UNROLLED = 64  # multiply-adds in the innermost loop: more is no faster, and takes longer to compile
 FIRST = 1 << 15  # bytes of the first cache
 GAIN = 2  # least cycles saved, for each element of an image, by lanes along its rows
 REUSE = 256  # multiplications with each element of a factor from which on packing it costs next to nothing

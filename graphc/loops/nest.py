@@ -88,6 +88,12 @@ Stmt = For | Alloc | Store | Update | Prefetch | If
 Block = tuple[Stmt, ...]
 
 
+def where(condition: Expr, body: Block) -> Block:
+    """`body` where the condition holds; without a condition where it always does."""
+    decided = condition.value if isinstance(condition, Const) else None
+    return (If(condition, body),) if decided is None else body if decided else ()
+
+
 @dataclass(frozen=True, eq=False)
 class Nest:
     """A kernel: `body` on the buffers in `arguments`; those in `written` are outputs."""

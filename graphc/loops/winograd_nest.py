@@ -18,7 +18,7 @@ from graphc.index import Index, Linear, divide, linear
 from graphc.loops.contract import Result, contract
 from graphc.loops.contraction import Order, find_sum, logical_index
 from graphc.loops.functions import is_long
-from graphc.loops.nest import Alloc, Block, For, If, Kind, Stmt, Store
+from graphc.loops.nest import Alloc, Block, For, Kind, Stmt, Store, where
 from graphc.loops.schedule import Machine, pieces
 from graphc.loops.winograd import OUTPUTS, PRODUCTS, WINDOW, Plan, inputs, outputs
 from graphc.traverse import rewrite, walk
@@ -175,9 +175,3 @@ class _Nest:
 
 def unrolled(index: Index, body: Iterable[Stmt]) -> For:
     return For(index, "unrolled", tuple(body))
-
-
-def where(condition: Expr, body: Block) -> Block:
-    """`body` where the condition holds; without a condition where it always does."""
-    decided = condition.value if isinstance(condition, Const) else None
-    return (If(condition, body),) if decided is None else body if decided else ()
