@@ -16,8 +16,10 @@ from graphc.backends.codegen.target import host_target
 from graphc.backends.llvm.limits import measure_limits
 from graphc.ir import Graph, Value
 from graphc.ops.activation import Relu
+from graphc.ops.base import const
 from graphc.ops.ranking import NonZero
-from graphc.types import TensorType, float32
+from graphc.ops.reduction import ReduceSum
+from graphc.types import TensorType, float32, int64
 
 X = np.ones((1, 1, 28, 28), np.float32)
 
@@ -88,6 +90,16 @@ class TestListing:
     def test_stages(self, model: graphc.CompiledModel, stage: str, text: str):
         assert text in model.listing(stage, "fc3")
         assert model.listing(stage).count(text) >= model.listing(stage, "fc3").count(text)
+
+    @pytest.mark.parametrize(("rows", "optimised"), [(4, False), (4096, True)])
+    def test_what_is_brief_is_shown_as_it_was_written(self, rows: int, optimised: bool):
+        """That code runs: its place for the sum is in memory, that of optimised code in a register."""
+        x = Value(TensorType(float32, (rows, 3)), name="x")
+        graph = Graph([x], ReduceSum().apply([x, const([1], int64)]))
+        model = graphc.compile(graph, backend="llvm")
+        assert ("alloca" not in model.listing("llvm")) == optimised
+        y = np.arange(3 * rows, dtype=np.float32).reshape(rows, 3)
+        np.testing.assert_array_equal(model(y).ravel(), y.sum(1))
 
     def test_a_node_of_the_graph_and_those_beside_it(self, model: graphc.CompiledModel):
         whole = model.listing("graph").splitlines()

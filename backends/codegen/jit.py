@@ -22,15 +22,21 @@ COMPILING = threading.RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=COMPILING.acquire, after_in_parent=COMPILING.release, after_in_child=COMPILING.release)
 
-_VERSION = "sroa, instcombine, simplifycfg, 1"  # what `optimize` does; part of what cached code is found by
+_VERSION = "sroa, instcombine, simplifycfg, 1"  # what `prepare` does; part of what cached code is found by
+
+
+# Target machines and builders of pass managers are made once: each would leave memory behind.
+@cache
+def _machine(target: Target, quick: bool) -> Any:
+    """The target machine that makes the fastest code, or makes it in the least time."""
+    return target.machine(speed=0 if quick else 3)
 
 
 @cache
-def _pipeline(target: Target) -> tuple[Any, Any]:
-    """The target machine and the builder of pass managers, made once: each would leave memory behind."""
+def _builder(target: Target) -> Any:
     binding = llvm()
-    machine = target.machine()
-    return machine, binding.create_pass_builder(machine, binding.create_pipeline_tuning_options(speed_level=2))
+    options = binding.create_pipeline_tuning_options(speed_level=2)
+    return binding.create_pass_builder(_machine(target, quick=False), options)
 
 
 @cache
@@ -39,29 +45,22 @@ def _linking_machine() -> Any:
     return llvm().Target.from_default_triple().create_target_machine(jit=True)
 
 
-@cache
-def _quick_machine(target: Target) -> Any:
-    """The target machine that makes code in the least time, whatever the code's own time is."""
-    return target.machine(speed=0)
+def prepare(text: str, target: Target, *, quick: bool = False) -> Any:
+    """The module that `text` describes, checked, and optimised unless `quick`.
 
-
-def _parse(text: str, target: Target) -> Any:
-    """The module that `text` describes, checked. Raises `CompileError` for text that is not LLVM IR."""
+    Raises `CompileError` for text that is not LLVM IR.
+    """
+    binding = llvm()
     try:
-        module = llvm().parse_assembly(f'target triple = "{target.triple}"\n{text}')
+        module = binding.parse_assembly(f'target triple = "{target.triple}"\n{text}')
         module.verify()
     except RuntimeError as e:
         raise CompileError(f"the emitter wrote invalid LLVM IR: {e}") from e
-    return module
-
-
-def optimize(text: str, target: Target) -> Any:
-    """The module that `text` describes, checked and optimised. Raises `CompileError` for text that is not LLVM IR."""
-    binding = llvm()
-    _, builder = _pipeline(target)
-    module = _parse(text, target)
+    if quick:
+        return module
     # The emitter has hoisted, merged and unrolled already. What is left is to put register buffers into registers and
     # to tidy up; LLVM's whole O2 makes the same code of it in eight times the time.
+    builder = _builder(target)
     passes = binding.create_new_function_pass_manager()
     passes.add_sroa_pass()
     passes.add_instruction_combine_pass()
@@ -79,7 +78,7 @@ def compile_object(text: str, target: Target, write: Callable[[], str] | None = 
     """The object code of the module that `text` is, from the cache on disk if it is there.
 
     With `write`, which writes the module, `text` only has to determine it: then a hit does not need the module.
-    With `quick` the code is made in a quarter of the time and is not optimised: right for what only calls other code.
+    With `quick` the code is made in a third of the time and is not optimised: right for what takes next to no time.
     """
     with COMPILING:
         kept = store()
@@ -95,18 +94,17 @@ def compile_object(text: str, target: Target, write: Callable[[], str] | None = 
 
 
 def _compile(text: str, target: Target, quick: bool) -> bytes:
-    machine = _quick_machine(target) if quick else _pipeline(target)[0]
-    module = _parse(text, target) if quick else optimize(text, target)
+    machine, module = _machine(target, quick), prepare(text, target, quick=quick)
     if debug.level() >= 4:
         debug.log(4, machine.emit_assembly(module))
     code: bytes = machine.emit_object(module)
     return code
 
 
-def assembly(text: str, target: Target) -> str:
+def assembly(text: str, target: Target, *, quick: bool = False) -> str:
     """The assembly of the module that `text` describes."""
     with COMPILING:
-        result: str = _pipeline(target)[0].emit_assembly(optimize(text, target))
+        result: str = _machine(target, quick).emit_assembly(prepare(text, target, quick=quick))
     return result
 
 

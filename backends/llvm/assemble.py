@@ -23,7 +23,7 @@ from ..codegen.jit import Library, compile_object, link
 from ..codegen.target import Target
 from .calls import ARENA, ARRAYS, CONSTANTS, Call, Place
 from .control import lower_region
-from .kernels import Kernel, Kernels, Lowered, copy_kernel
+from .kernels import Kernel, Kernels, Lowered, copy_kernel, is_brief
 from .program import Program, Resident, Step
 from .steps import Repeat, Steps, bodies, mapped
 from .threads import aligned
@@ -51,9 +51,8 @@ def build(
     objects = []
     for name, (nest, description) in nests.items():
         check_deadline()
-        objects.append(
-            compile_object(f"{emitter()}\n{name}\n{description}", target, partial(_text, nest, name, target))
-        )
+        key, write = f"{emitter()}\n{name}\n{description}", partial(_text, nest, name, target)
+        objects.append(compile_object(key, target, write, quick=is_brief(nest)))
     library = link(objects, list(nests)) if objects else Library({})
     return Program(nodes, inputs, outputs, steps, library, arena, residents, constants, threads, target)
 

@@ -32,6 +32,14 @@ class Kernel(Frozen, eq=False):
         return [v for b, v in zip(self.nest.arguments, self.values, strict=True) if b in self.nest.written]
 
 
+BRIEF = 64  # stores up to which a kernel takes less than a microsecond, however it is compiled
+
+
+def is_brief(nest: Nest) -> bool:
+    """Whether to optimise its code takes longer than would ever be saved, as for sums of a few sizes."""
+    return nest.count_stores() <= BRIEF
+
+
 Kernels = list[Kernel | Branch[Kernel, Value] | Repeat[Kernel, Value]]
 
 

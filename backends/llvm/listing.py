@@ -9,8 +9,9 @@ from graphc.names import did_you_mean, quote
 from graphc.ops.fused import called
 
 from ..codegen.emit import emit
-from ..codegen.jit import assembly, optimize
+from ..codegen.jit import assembly, prepare
 from ..codegen.target import Target
+from .kernels import is_brief
 from .program import Program, Step
 
 
@@ -45,6 +46,6 @@ def _show(kernel: str, steps: Sequence[Step], target: Target, stage: str) -> str
     if stage == "loops":
         text = str(nest)
     else:
-        source = emit(nest, kernel, target)
-        text = str(optimize(source, target)) if stage == "llvm" else assembly(source, target)
+        source, quick = emit(nest, kernel, target), is_brief(nest)
+        text = str(prepare(source, target, quick=quick)) if stage == "llvm" else assembly(source, target, quick=quick)
     return f"{comment} {kernel}: {users}\n{text.rstrip()}"
