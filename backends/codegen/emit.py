@@ -19,6 +19,7 @@ from graphc.index import Datum, Index, Linear, Quotient, Remainder, index_variab
 from graphc.loops import functions, halves, polynomials
 from graphc.loops import nest as nest_
 from graphc.loops.functions import expand
+from graphc.loops.layout import LINE
 from graphc.loops.nest import STRIDES, Alloc, Block, For, If, Nest, Prefetch, Stmt, Store, Update, map_exprs
 from graphc.traverse import walk
 from graphc.types import DType, bool_
@@ -45,6 +46,7 @@ class Emitter(Writer):
         self.bound: dict[Index, int | tuple[str, int]] = {}  # a number, or (register, depth of its scope)
         self.lane: Index | None = None  # the index of the vector loop that is open
         self.mask: str | None = None  # the lanes that may read memory, where not all may
+        self.streams = False  # whether something is stored past the caches
         # Buffer -> pointer, and the vector loop whose lanes each have a copy of their own.
         self.pointers: dict[Buffer, tuple[str, Index | None]] = {
             b: (f"%b{i}", None) for i, b in enumerate(nest.arguments)
@@ -54,6 +56,9 @@ class Emitter(Writer):
     def emit(self) -> str:
         """The function and the declarations that it needs."""
         self._top_level(self.nest.body)
+        if self.streams and (fence := self.target.fence):
+            self.declared[fence] = f"declare void @{fence}()"
+            self.line(f"call void @{fence}()")
         self.scopes[-1].lines.append("ret void")
         arguments = [
             f"ptr noalias {'readonly ' if b in self.is_read_only else ''}%b{i}"
@@ -91,7 +96,7 @@ class Emitter(Writer):
             elif isinstance(s, Alloc):
                 self._alloc(s.buffer)
             elif isinstance(s, Store):
-                self._store(s.buffer, s.offset, s.value)
+                self._store(s.buffer, s.offset, s.value, streams=s.streams)
             elif isinstance(s, Update):
                 old = Load(s.buffer, s.offset)
                 self._store(s.buffer, s.offset, Call(s.function, (old, s.value), old.dtype))
@@ -180,7 +185,7 @@ class Emitter(Writer):
             self.entry.lines.insert(0, f"{name} = alloca [{buffer.size * lanes} x {kind}], align 64")
         self.pointers[buffer] = (name, self.lane)
 
-    def _store(self, buffer: Buffer, at: Linear, e: Expr) -> None:
+    def _store(self, buffer: Buffer, at: Linear, e: Expr, *, streams: bool = False) -> None:
         value, dtype = self.value(e), e.dtype
         self.scopes[-1].values = {}  # registers and outputs may change now
         offset, lanes = self._place(buffer, at)
@@ -192,7 +197,11 @@ class Emitter(Writer):
         kind = memory_type(dtype, lanes)
         align = dtype.numpy.itemsize
         if lanes == 1 or (offset.stride == 1 and offset.lanes is None):
-            self.line(f"store {kind} {name}, ptr {self._pointer(buffer, offset)}, align {align}")
+            how = f"align {align}"
+            if streams:
+                self.streams, self.declared["!nontemporal"] = True, "!0 = !{i32 1}"
+                how = f"align {LINE}, !nontemporal !0"
+            self.line(f"store {kind} {name}, ptr {self._pointer(buffer, offset)}, {how}")
             return
         for i in range(lanes):
             element = self.op(f"extractelement {kind} {name}, i64 {i}")

@@ -41,6 +41,7 @@ class Target(Frozen):
         registers: how many vector registers there are.
         fma, half: whether it has fused multiply-add and float16 conversions.
         cache: bytes of the second-level cache of a core.
+        last_cache: bytes of the cache that cores share.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Target(Frozen):
     fma: bool
     half: bool
     cache: int = 1 << 20
+    last_cache: int = 32 << 20
 
     def lanes(self, itemsize: int) -> int:
         """Elements of `itemsize` bytes in one vector register."""
@@ -61,7 +63,12 @@ class Target(Frozen):
     def schedule(self) -> Machine:
         """What schedules need to know of it."""
         halves = self.cpu in IN_HALVES and self.vector_bytes == 64
-        return Machine(self.vector_bytes, self.registers, self.cache, multipliers=1 if halves else 2)
+        return Machine(self.vector_bytes, self.registers, self.cache, self.last_cache, multipliers=1 if halves else 2)
+
+    @property
+    def fence(self) -> str | None:
+        """LLVM's function after which other cores see what was stored past the caches, where that takes one."""
+        return "llvm.x86.sse.sfence" if self.triple.startswith("x86_64") else None
 
     def machine(self, speed: int = 3) -> Any:
         """LLVM's target machine; `speed` is what its code is worth, from 0 to 3."""
@@ -92,16 +99,16 @@ def host_target(name: str | None = None) -> Target:
         cpu, flags = binding.get_host_cpu_name(), features.flatten()
         if best is None:
             neon = triple.startswith(("aarch64", "arm64"))
-            return Target("native", triple, cpu, flags, 16, 32 if neon else 16, neon, neon, cache_bytes())
+            return Target("native", triple, cpu, flags, 16, 32 if neon else 16, neon, neon, *cache_sizes())
         _, width, registers, fma, half = LEVELS[best]
         prefer = ",+prefer-256-bit" if width == 32 else ",-prefer-256-bit"
-        return Target("native", triple, cpu, flags + prefer, width, registers, fma, half, cache_bytes())
+        return Target("native", triple, cpu, flags + prefer, width, registers, fma, half, *cache_sizes())
     order = list(LEVELS)
     if name not in LEVELS or best is None or order.index(name) > order.index(best):
         usable = ", ".join(["native", *(order[: order.index(best) + 1] if best else [])])
         raise CompileError(f"target={name!r} is not one that this machine runs", hint=f"Use one of {usable}")
     cpu, width, registers, fma, half = LEVELS[name]
-    return Target(name, triple, cpu, "", width, registers, fma, half, cache_bytes())
+    return Target(name, triple, cpu, "", width, registers, fma, half, *cache_sizes())
 
 
 def _best(triple: str, features: Any) -> str | None:
@@ -115,10 +122,15 @@ def _best(triple: str, features: Any) -> str | None:
     return "x86-64-v2" if features.get("sse4.2") else "x86-64"
 
 
-def cache_bytes() -> int:
-    """Bytes of the second-level cache of a core of this machine, as Linux says; 1 MiB where it does not."""
-    try:
-        text = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text("ascii").strip()
-    except OSError:
-        return 1 << 20
-    return int(text.removesuffix("K")) << 10 if text.endswith("K") else 1 << 20
+def cache_sizes() -> tuple[int, int]:
+    """Bytes of the second-level cache of a core, and of the third level, as Linux says; else 1 MiB and 32 MiB."""
+    sizes = [1 << 20, 32 << 20]
+    for level, _ in enumerate(sizes):
+        try:
+            text = Path(f"/sys/devices/system/cpu/cpu0/cache/index{2 + level}/size").read_text("ascii").strip()
+        except OSError:
+            continue
+        if text.endswith("K"):
+            sizes[level] = int(text.removesuffix("K")) << 10
+    second, third = sizes
+    return second, third

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from graphc import debug
+from graphc.expr import Buffer
 from graphc.ir import Node, Value
 from graphc.limits import check_deadline
 from graphc.loops.compose import known, sizes
@@ -15,6 +17,8 @@ from graphc.loops.fingerprint import fingerprint
 from graphc.loops.layout import row_major
 from graphc.loops.memory import ALIGNMENT, Lifetime, plan
 from graphc.loops.nest import For, Nest, statements
+from graphc.loops.schedule import Machine
+from graphc.loops.stream import stream
 from graphc.parallel import side_by_side
 from graphc.types import Array
 
@@ -47,7 +51,7 @@ def build(
     for i, v in enumerate(inputs):
         memory.place[v] = ARRAYS + i, 0
     arena, residents = memory.place_arena(kernels)
-    nests, steps = _steps(kernels, memory)
+    nests, steps = _steps(kernels, memory, target.schedule)
     objects = []
     for name, (nest, description) in nests.items():
         check_deadline()
@@ -64,17 +68,20 @@ def _text(nest: Nest, name: str, target: Target) -> str:
     return text
 
 
-def _steps(kernels: Kernels, memory: _Memory) -> tuple[dict[str, tuple[Nest, str]], Steps[Step, Place]]:
+def _steps(
+    kernels: Kernels, memory: _Memory, machine: Machine
+) -> tuple[dict[str, tuple[Nest, str]], Steps[Step, Place]]:
     """Each distinct kernel by its name, with what tells it from others, and the calls."""
     nests: dict[str, tuple[Nest, str]] = {}
     names: dict[Nest, str] = {}  # nodes that are alike have one nest
 
     def step(kernel: Kernel) -> list[Step]:
-        if kernel.nest not in names:
-            description = fingerprint(kernel.nest)
+        nest = stream(kernel.nest, memory.at_lines(kernel), machine)
+        if nest not in names:
+            description = fingerprint(nest)
             name = f"k{hashlib.sha256(description.encode()).hexdigest()[:24]}"
-            nests.setdefault(name, (kernel.nest, description))
-            names[kernel.nest] = name
+            nests.setdefault(name, (nest, description))
+            names[nest] = name
         places = []
         for buffer, v in zip(kernel.nest.arguments, kernel.values, strict=True):
             slot, offset = memory.where(v)
@@ -84,7 +91,7 @@ def _steps(kernels: Kernels, memory: _Memory) -> tuple[dict[str, tuple[Nest, str
             slot, offset = memory.where(v)
             places.append(Place(slot, offset, memory.size(v), written=True))
         parallel = any(isinstance(s, For) and s.kind == "parallel" for s in statements(kernel.nest.body))
-        return [Step(kernel.nest, kernel.node, Call(names[kernel.nest], tuple(places), parallel))]
+        return [Step(nest, kernel.node, Call(names[nest], tuple(places), parallel))]
 
     return nests, mapped(kernels, step, lambda v: Place(*memory.where(v), memory.size(v), written=False))
 
@@ -106,6 +113,16 @@ class _Memory:
         root, at = self.find(v)
         slot, offset = self.place[root]
         return slot, offset + at
+
+    def at_lines(self, kernel: Kernel) -> list[Buffer]:
+        """The arguments that begin at a multiple of ALIGNMENT, in memory of which nothing else is an argument."""
+        roots = Counter(self.find(v)[0] for v in kernel.values)
+        found = []
+        for buffer, v in zip(kernel.nest.arguments, kernel.values, strict=True):
+            slot, offset = self.where(v)
+            if slot == ARENA and offset % ALIGNMENT == 0 and roots[self.find(v)[0]] == 1:
+                found.append(buffer)
+        return found
 
     def size(self, v: Value) -> int:
         """Bytes, for all threads together where each has one."""

@@ -386,7 +386,8 @@ class _Core(Frozen):
     def _unrolled(
         self, axis: Index, values: Mapping[Index, IndexLike], start: Linear, extent: int, steps: Steps
     ) -> Block:
-        depth = self.tiles.unroll if extent > self.tiles.unroll else extent
+        # One step and a rest would be written out twice, with a loop of neither.
+        depth = self.tiles.unroll if extent >= 2 * self.tiles.unroll else extent
         count, rest = divmod(extent, depth)
         made: list[Stmt] = []
         if count > 1:

@@ -38,9 +38,9 @@ class _Fingerprint:
             elif isinstance(s, Prefetch):
                 self.lines.append(f"prefetch{s.cache} {self.buffers[s.buffer]} [{self.index(s.offset)}]")
             else:
-                function = s.function if isinstance(s, Update) else "="
+                sign = s.function if isinstance(s, Update) else ":=" if s.streams else "="
                 at, value = self.index(s.offset), self.expr(s.value)
-                self.lines.append(f"{function} {self.buffers[s.buffer]} [{at}] {value}")
+                self.lines.append(f"{sign} {self.buffers[s.buffer]} [{at}] {value}")
 
     def index(self, i: Linear) -> str:
         terms = sorted(f"{c}*{self.atom(a)}" for a, c in i.terms.items())

@@ -1,6 +1,6 @@
 """Loop nests: the IR between index expressions and machine code. The whole grammar:
 
-    Stmt = For(index, kind, Stmt…) | If(Expr, Stmt…) | Alloc(buffer) | Store(buffer, offset, Expr)
+    Stmt = For(index, kind, Stmt…) | If(Expr, Stmt…) | Alloc(buffer) | Store(buffer, offset, Expr, streams)
          | Update(buffer, offset, function, Expr) | Prefetch(buffer, offset, cache)
     kind = serial | parallel | unrolled | vector
 
@@ -47,11 +47,12 @@ class Alloc:
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """buffer[offset] = value."""
+    """buffer[offset] = value; past the caches where it `streams`."""
 
     buffer: Buffer
     offset: Linear
     value: Expr
+    streams: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,8 +237,8 @@ def _lines(body: Block, depth: int, outer: Mapping[object, str]) -> Iterator[str
             yield from (f"{pad}{line}" for line in _shared([*s.offset.data, s.value], names))
             e = s.value
             value = show_number(e) if isinstance(e, Const) and e.dtype is s.buffer.dtype else show(e, names)
-            function = "" if isinstance(s, Store) else s.function
-            yield f"{pad}{names[s.buffer]}[{show_index(s.offset, names)}] {function}= {value}"
+            sign = f"{s.function}=" if isinstance(s, Update) else ":=" if s.streams else "="
+            yield f"{pad}{names[s.buffer]}[{show_index(s.offset, names)}] {sign} {value}"
 
 
 def _shared(roots: Sequence[Expr], names: dict[object, str]) -> Iterator[str]:

@@ -50,12 +50,14 @@ class Machine(Frozen):
         vector_bytes: bytes of a vector register.
         registers: how many there are.
         cache: bytes of the second-level cache.
+        last_cache: bytes of the last one, which cores share.
         multipliers: multiply-adds of vectors that start in a cycle.
     """
 
     vector_bytes: int
     registers: int
     cache: int = 1 << 20
+    last_cache: int = 32 << 20
     multipliers: int = 2
 
 

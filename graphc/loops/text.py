@@ -3,7 +3,7 @@
     nest      = "kernel(" ["out"] name ":" type "[" size "]", … ") {" statement… "}"
     statement = ("for" | "parallel" | "unrolled" | "vector") name "<" extent "{" statement… "}"
               | "if" expr "{" statement… "}" | space name ":" type "[" size "]" | "let" name "=" expr
-              | name "[" index "]" [function] "=" expr | ("prefetch1" | "prefetch2") name "[" index "]"
+              | name "[" index "]" (":=" | [function] "=") expr | ("prefetch1" | "prefetch2") name "[" index "]"
     expr      = number | type "(" number ")" | "true" | "false" | name | name "[" index "]" | "<" index ">"
               | "(" expr operator expr ")" | "select(" expr "," expr "," expr ")" | function ["." type] "(" expr, … ")"
     index     = ["-"] term (("+" | "-") term)…
@@ -152,8 +152,8 @@ class _Parser(Scanner):
 
     def store(self, name: str) -> Stmt:
         buffer, offset = self.place(name)
-        if self.accept("="):
-            return Store(buffer, offset, self.typed(buffer.dtype))
+        if (streams := self.accept(":=")) or self.accept("="):
+            return Store(buffer, offset, self.typed(buffer.dtype), streams)
         function = self.function(self.name(), 2)
         self.expect("=")
         return Update(buffer, offset, function, self.typed(buffer.dtype))
