@@ -32,7 +32,7 @@ class Kernel(Frozen, eq=False):
         return [v for b, v in zip(self.nest.arguments, self.values, strict=True) if b in self.nest.written]
 
 
-BRIEF = 64  # stores up to which a kernel takes less than a microsecond, however it is compiled
+BRIEF = 128  # stores up to which a kernel takes about a microsecond, however it is compiled
 
 
 def is_brief(nest: Nest) -> bool:
