@@ -4,16 +4,14 @@ the code that is made for it, serves all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
 
 from graphc.equality import op_key
 from graphc.frozen import Frozen
 from graphc.ir import Node, Value
 from graphc.loops.compose import known, looked_at
-from graphc.loops.contraction import Order
-from graphc.loops.layout import Layout
 from graphc.loops.nest import Nest
-from graphc.loops.winograd import Plan
 from graphc.ops.base import Constant
 from graphc.ops.fused import Fused
 
@@ -21,22 +19,18 @@ from ..codegen.target import Target
 from .kernels import Kernel
 from .lowering import Lowering
 
-Values = Mapping[Value, Value]
-
 
 class _Made(Frozen, eq=False):
     """The one kernel of a node, for others that are alike.
 
     Attributes:
         node: the node.
-        nest, values: those of the kernel.
-        taken: the copies of its inputs that it reads, in order, and what takes such a copy where other values stand.
+        nest, values: those of the kernel; the values are around the node, or copies of such.
     """
 
     node: Node
     nest: Nest
     values: tuple[Value, ...]
-    taken: tuple[tuple[Value, Callable[[Values], Value]], ...]
 
 
 class SharedLowering(Lowering):
@@ -49,7 +43,6 @@ class SharedLowering(Lowering):
         self.keys: dict[Node, Hashable] = {}
         self.first: dict[Hashable, Node] = {}
         self.made: dict[Hashable, _Made] = {}
-        self.taken: list[tuple[Value, Callable[[Values], Value]]] = []
 
     def analyse(self, node: Node) -> None:
         key = self.keys[node] = key_of(node)
@@ -61,13 +54,13 @@ class SharedLowering(Lowering):
         for v, w in zip(first.outputs, node.outputs, strict=True):
             self.found[w] = self.found[v].on(values)
             if self.found[w].contraction is not None:
-                self._demand(self.found[w])
+                self.demand(self.found[w])
         if first in self.joint:
             self.joint.add(node)
 
-    def _build(self, node: Node) -> None:
+    def build(self, node: Node) -> None:
         if any(self.is_chain(v) for v in node.outputs):
-            super()._build(node)
+            super().build(node)
             return
         layouts = [None if x is None else self.result.layout(x) for x in (*node.inputs, *node.outputs)]
         key = self.keys[node], *layouts
@@ -76,31 +69,24 @@ class SharedLowering(Lowering):
             self._make_again(made, node)
             return
         begin, shared = len(self.kernels), len(self.result.shared)
-        self.taken = []
-        super()._build(node)
+        super().build(node)
         own = [k for k in self.kernels[begin:] if isinstance(k, Kernel) and k.node is node]
         alone = len(own) == 1 and own[0] is self.kernels[-1] and len(self.result.shared) == shared
-        if alone and {*own[0].values} <= {*_values(node), *(copy for copy, _ in self.taken)}:
-            self.made[key] = _Made(node, own[0].nest, own[0].values, tuple(self.taken))
+        if not alone:
+            return
+        around = {*_values(node)}
+        if all(v in around or (v in self.copied and self.copied[v].tensor in around) for v in own[0].values):
+            self.made[key] = _Made(node, own[0].nest, own[0].values)
 
     def _make_again(self, made: _Made, node: Node) -> None:
         """The kernel of a node that is alike, on the values of `node`."""
         values = standing(made.node, node)
-        for copy, take in made.taken:
-            values[copy] = take(values)
+        for v in made.values:
+            if v not in values:
+                copy = self.copied[v]
+                values[v] = self.take(replace(copy, tensor=values[copy.tensor]))
         arguments = zip(made.nest.arguments, made.values, strict=True)
-        self._add(made.nest, {buffer: values[v] for buffer, v in arguments}, node)
-
-    def _in(self, x: Value, new: Layout) -> Value:
-        copy = super()._in(x, new)
-        if copy is not x:
-            self.taken.append((copy, lambda values: self._in(values[x], new)))
-        return copy
-
-    def _transformed(self, plan: Plan, sums: Order) -> Value:
-        copy = super()._transformed(plan, sums)
-        self.taken.append((copy, lambda values: self._transformed(plan.on(values), sums)))
-        return copy
+        self.add(made.nest, {buffer: values[v] for buffer, v in arguments}, node)
 
 
 def key_of(node: Node) -> Hashable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from graphc.expr import Boxes, Buffer, Element, Expr, Form, Joint, Load, Ordering, Source, bounded
@@ -14,7 +15,6 @@ from graphc.loops.contract import Result, contract
 from graphc.loops.contraction import (
     MAX_HALO,
     Contraction,
-    Order,
     Read,
     find_sum,
     lanes_of,
@@ -27,7 +27,7 @@ from graphc.loops.layout import Layout, row_major
 from graphc.loops.lower import kernel, lower, lower_together, part, slice_at, zero_gaps, zero_halo
 from graphc.loops.nest import Block, For, Nest, Store
 from graphc.loops.schedule import is_vectorized, schedule
-from graphc.loops.winograd import PRODUCTS, Plan
+from graphc.loops.winograd import PRODUCTS, Plan, Winograd
 from graphc.loops.winograd_nest import minimal_filtering
 from graphc.ops.base import Constant, const
 from graphc.ops.fused import Fused
@@ -43,6 +43,15 @@ from .layouts import Halo, Layouts, Output, Part
 def check(node: Node, target: Target) -> None:
     """Raise `CompileError` where `node` has no loop-level form; what shows only when code is written is not seen."""
     Lowering(node.outputs, target, winograd=False).analyse(node)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What a copy is of: a tensor lying as `layout`; or its transform for Winograd's minimal `filtering`, lying so."""
+
+    tensor: Value
+    layout: Layout
+    filtering: Winograd | None = field(default=None, compare=False)
 
 
 class Lowering:
@@ -73,7 +82,8 @@ class Lowering:
         self.joint: set[Node] = set()  # the outputs are made together
         self.recorded: dict[Buffer, Value] = {}  # the inputs of the node that is looked at
         self.halos: dict[Value, Halo] = {}
-        self.copies: dict[tuple[Value, Layout], Value] = {}
+        self.copies: dict[Copy, Value] = {}
+        self.copied: dict[Value, Copy] = {}  # the other way round
 
     def lower(self, node: Node) -> None:
         """Add the kernels of `node`."""
@@ -81,7 +91,7 @@ class Lowering:
             halo = self.halos.get(v, ((0, 0),) * len(sizes(v)))
             self.result.layouts[v] = self.layouts.written(v, self.found[v], halo)
             self.homes[v] = self.kernels
-        self._build(node)
+        self.build(node)
 
     def move(self, x: Value, y: Value) -> None:
         """y = x, in memory of its own, row-major."""
@@ -96,7 +106,7 @@ class Lowering:
         last = sizes(y)[axis] - 1
         place = bounded(at[()], 0, last)
         nest = slice_at(buffer, row_major(sizes(y)), axis, last - place if reverse else place, lambda *i: source[i])
-        self._add(schedule(nest, self.machine), {**names, buffer: y}, None)
+        self.add(schedule(nest, self.machine), {**names, buffer: y}, None)
 
     # -- what there is ------------------------------------------------------------------------------------------------
     def analyse(self, node: Node) -> None:
@@ -122,7 +132,7 @@ class Lowering:
                 before[v] = self._recorded(v, reads)
         for v in node.outputs:
             if self.found[v].contraction is not None:
-                self._demand(self.found[v])
+                self.demand(self.found[v])
 
     def _look(self, form: Form, v: Value, reads: dict[Load, Read]) -> Output:
         register_type(v.dtype)
@@ -211,27 +221,41 @@ class Lowering:
             return winograd.best(plans, self.machine, self.threads)
         return None
 
-    def _demand(self, found: Output) -> None:
+    def demand(self, found: Output) -> None:
+        """What is read beyond the ends of its inputs has to be there."""
         for x, need in found.halos():
             have = self.halos.get(x, need)
             self.halos[x] = tuple((max(a[0], b[0]), max(a[1], b[1])) for a, b in zip(have, need, strict=True))
 
     # -- kernels ------------------------------------------------------------------------------------------------------
-    def _in(self, x: Value, new: Layout) -> Value:
-        """`x`, or a copy of it, lying as `new`."""
-        layout = self.result.layout(x)
-        if layout == new:
-            return x
-        if (x, new) not in self.copies:
-            copy = Value(x.type, name=x.name)
-            self.copies[x, new] = copy
-            self.result.layouts[copy] = new
+    def take(self, copy: Copy) -> Value:
+        """The value that is this copy, made where it is first taken."""
+        if copy not in self.copies:
+            x = copy.tensor
+            v = self.copies[copy] = Value(TensorType(x.dtype, copy.layout.shape), name=x.name)
+            self.copied[v] = copy
+            self.result.layouts[v] = copy.layout
             constant = known(x)
             if constant is not None:
-                self.result.constants[copy] = constant
+                self.result.constants[v] = constant
+                if copy.filtering is not None:
+                    self.result.made[v] = partial(copy.filtering.transform, copy.layout)
+            elif copy.filtering is not None:
+                self._transform(v, x, copy.filtering)
             else:
-                self._rearrange(x, copy)
-        return self.copies[x, new]
+                self._rearrange(x, v)
+        return self.copies[copy]
+
+    def _in(self, x: Value, layout: Layout) -> Value:
+        """`x`, or a copy of it, lying as `layout`."""
+        return x if self.result.layout(x) == layout else self.take(Copy(x, layout))
+
+    def _transform(self, v: Value, w: Value, filtering: Winograd) -> None:
+        """The kernel for the transform `v` of the weights `w`."""
+        names: dict[Buffer, Value] = {}
+        source, table = (self._source(x, self.result.layout(x), names) for x in (w, const(winograd.transform())))
+        nest = self._filling(v, computed(v, filtering.transformed(source, table)))
+        self._copy(v, nest, names, w)
 
     def _rearrange(self, x: Value, copy: Value) -> None:
         """The kernel for a copy of `x`, or of what `x` is a rearrangement of, where vectors can do that."""
@@ -281,7 +305,7 @@ class Lowering:
         It stands beside `x`: all that can read `x` finds the copy, and it is not made again in each trip of a loop.
         """
         (buffer,) = nest.written
-        self._add(nest, {**names, buffer: copy}, None, self.homes.get(x, self.result.kernels))
+        self.add(nest, {**names, buffer: copy}, None, self.homes.get(x, self.result.kernels))
 
     def _source(self, x: Value, layout: Layout, names: dict[Buffer, Value]) -> Source:
         if is_number(x):
@@ -298,13 +322,14 @@ class Lowering:
             self.result.layouts.setdefault(x, row_major(constant.shape))
         return x
 
-    def _add(self, nest: Nest, names: dict[Buffer, Value], node: Node | None, kernels: Kernels | None = None) -> None:
+    def add(self, nest: Nest, names: dict[Buffer, Value], node: Node | None, kernels: Kernels | None = None) -> None:
+        """A kernel for `node`; `names` has the value that each argument holds."""
         scratch = tuple(Value(TensorType(b.dtype, (b.size,)), name=b.name) for b in nest.scratch)
         self.result.scratch.update(scratch)
         kernels = self.kernels if kernels is None else kernels
         kernels.append(Kernel(nest, tuple(self.hold(names[b]) for b in nest.arguments), node, scratch))
 
-    def _build(self, node: Node) -> None:
+    def build(self, node: Node) -> None:
         """A kernel for each output, or one for those that are made together."""
         for outputs in [node.outputs] if node in self.joint else [(v,) for v in node.outputs]:
             found = self.found[outputs[0]]
@@ -341,7 +366,7 @@ class Lowering:
         if self.is_chain(v):
             direct = self._direct(v, lambda x: schedule(lower(buffer, layout, lambda *i: x[i]), self.machine))
         nest, names = direct or (schedule(nest, self.machine), names)
-        self._add(nest, {**names, buffer: v}, node)
+        self.add(nest, {**names, buffer: v}, node)
 
     def is_chain(self, v: Value) -> bool:
         """Whether `v` is a rearrangement of one: it may be read where that lies of which the first one is made."""
@@ -352,7 +377,7 @@ class Lowering:
         """All outputs by one kernel."""
         made = {Buffer(f"y{k}", v.dtype, self.result.layouts[v].size): v for k, v in enumerate(node.outputs)}
         nest = lower_together([(buffer, self.result.layouts[v]) for buffer, v in made.items()], form)
-        self._add(schedule(nest, self.machine), {**names, **made}, node)
+        self.add(schedule(nest, self.machine), {**names, **made}, node)
 
     def _boxes(self, node: Node, v: Value, boxes: Boxes, buffer: Buffer, names: dict[Buffer, Value]) -> None:
         """What is a tensor of its own is computed where it belongs in `v`; the other parts are written there."""
@@ -369,7 +394,7 @@ class Lowering:
                 self.result.shared[inside[0]] = v, inside[1]
         body += zero_halo(buffer, layout)
         if body:
-            self._add(schedule(kernel(buffer, body), self.machine), {**names, buffer: v}, node)
+            self.add(schedule(kernel(buffer, body), self.machine), {**names, buffer: v}, node)
 
     def _within(self, p: Part, layout: Layout) -> tuple[Value, int] | None:
         """The tensor that is this part, and where it would begin in memory of `layout`; None if it cannot lie in it."""
@@ -414,7 +439,9 @@ class Lowering:
         names: dict[Buffer, Value] = {}
         a = self._in(c.a.tensor, self.layouts.spread(self.found[v], plan.lanes))
         sums = order(plan.products, plan.inputs)
-        b = self._transformed(plan, sums)
+        shape = (PRODUCTS, plan.conv.channels, plan.conv.maps)
+        layout = packed(plan.products, shape, plan.tiling.vectors * plan.lanes, sums)
+        b = self.take(Copy(c.b.tensor, layout, plan.conv))
         weights = self._source(b, self.result.layout(b), names)
         given = self._beside(node, v, (c.a.tensor, c.b.tensor), names)
         images = given[c.a.tensor] = self._source(a, self.result.layout(a), names)
@@ -439,7 +466,7 @@ class Lowering:
     def _add_results(self, node: Node, results: Sequence[Result], body: Block, names: dict[Buffer, Value]) -> None:
         targets = [r.target for r in results]
         halos = tuple(s for r in results for s in zero_halo(r.target, r.layout))
-        self._add(kernel(targets, (*body, *schedule(kernel(targets, halos), self.machine).body)), names, node)
+        self.add(kernel(targets, (*body, *schedule(kernel(targets, halos), self.machine).body)), names, node)
 
     def _beside(
         self, node: Node, v: Value, factors: tuple[Value, Value], names: dict[Buffer, Value]
@@ -451,27 +478,6 @@ class Lowering:
                 held = x if x in factors or is_number(x) else self._in(x, self.layouts.beside(x, v))
                 given[x] = self._source(held, self.result.layout(held), names)
         return given
-
-    def _transformed(self, plan: Plan, sums: Order) -> Value:
-        """The weights as Winograd's products read them."""
-        w: Value = plan.conv.c.b.tensor
-        shape = (PRODUCTS, plan.conv.channels, plan.conv.maps)
-        layout = packed(plan.products, shape, plan.tiling.vectors * plan.lanes, sums)
-        if (w, layout) not in self.copies:
-            constant = known(w)
-            new = self.copies[w, layout] = Value(TensorType(w.dtype, shape), name=w.name)
-            self.result.layouts[new] = layout
-            if constant is not None:
-                self.result.constants[new] = constant
-                self.result.made[new] = partial(plan.conv.transform, layout)
-            else:
-                names: dict[Buffer, Value] = {}
-                source, table = (
-                    self._source(x, self.result.layout(x), names) for x in (w, const(winograd.transform()))
-                )
-                nest = self._filling(new, computed(new, plan.conv.transformed(source, table)))
-                self._copy(new, nest, names, w)
-        return self.copies[w, layout]
 
 
 def _have_one_sum(forms: Sequence[Form], shape: Sequence[int]) -> bool:
