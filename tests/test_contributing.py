@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from conformance import Case, random
-from test_conformance import compare
+from conformance import Case, compare, random
 from test_gradients import check, in_float64
 
 import graphc
