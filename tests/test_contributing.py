@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from conformance import Case, compare, random
-from test_gradients import check, in_float64
+from gradient_checks import check, in_float64
 
 import graphc
 from graphc.autodiff import grad
