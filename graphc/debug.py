@@ -67,7 +67,7 @@ def cache_dir() -> Path | None:
         return None
 
 
-def log(at: int, message: str) -> None:
+def log(at: int, message: object) -> None:
     """Print `message` on stderr when GRAPHC_DEBUG is `at` or more."""
     if level() >= at:
         print(message, file=sys.stderr)

@@ -162,6 +162,28 @@ def all_cases() -> list[Case]:
     return found
 
 
+def compare(got: object, want: object, rtol: float, atol: float) -> None:
+    """Equal dtype and shape, and equal values within the tolerance; exactly equal unless floating."""
+    if isinstance(want, list):
+        assert isinstance(got, list)
+        assert len(got) == len(want)
+        for g, w in zip(got, want, strict=True):
+            compare(g, w, rtol, atol)
+        return
+    if isinstance(want, dict):
+        assert isinstance(got, dict)
+        assert list(map(repr, got)) == list(map(repr, want))  # the same keys in the same order
+        assert {type(v) for v in got.values()} == {type(v) for v in want.values()}
+        got, want = list(got.values()), list(want.values())
+    got, want = np.asarray(got), np.asarray(want)
+    assert (got.dtype, got.shape) == (want.dtype, want.shape)
+    if got.dtype.kind in "fcV":
+        wide = np.complex128 if got.dtype.kind == "c" else np.float64
+        np.testing.assert_allclose(got.astype(wide), want.astype(wide), rtol=rtol, atol=atol)
+    else:
+        np.testing.assert_array_equal(got, want)
+
+
 def random(*shape: int, dtype: Any = np.float32, seed: int = 0, low: float = -1.0, high: float = 1.0) -> np.ndarray:
     """Seeded values: uniform in [low, high) for floats, integers in [low, high), and random bits for bool."""
     rng = np.random.default_rng([seed, *shape])

@@ -17,6 +17,11 @@ from hypothesis import HealthCheck, settings
 
 TESTS = Path(__file__).parent
 
+# What tests share says what was compared where it was not the same, as tests do.
+pytest.register_assert_rewrite(
+    "conformance", "conformance_checks", "conformance_saved", "gradient_checks", "official", "official_saved"
+)
+
 # Both profiles are deterministic: a run tells about the code, not about the day. HYPOTHESIS_PROFILE=thorough looks
 # longer.
 COMMON = {"derandomize": True, "deadline": None, "suppress_health_check": [HealthCheck.too_slow]}

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from conformance import Case, random
-from test_conformance import compare
-from test_gradients import check, in_float64
+from conformance import Case, compare, random
+from gradient_checks import check, in_float64
 
 import graphc
 from graphc.autodiff import grad

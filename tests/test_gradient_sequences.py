@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from conformance import random
-from test_gradients import check
+from gradient_checks import check
 
 from graphc.autodiff import grad
 from graphc.ir import Graph, Value

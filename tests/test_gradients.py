@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from conformance import Case, all_cases
+from gradient_checks import MAX_ELEMENTS, check, float_types, has_gradient, in_float64
 
 from graphc.autodiff import grad
-from graphc.errors import TypeMismatch
-from graphc.interpret import evaluate, interpret
-from graphc.ir import Graph, Op, Value
+from graphc.interpret import interpret
+from graphc.ir import Graph, Value
 from graphc.ops import OPS
 from graphc.ops.cast import CastLike
 from graphc.ops.ml_trees import TreeOp
 from graphc.ops.quantize import DequantizeLinear, DynamicQuantizeLinear
-from graphc.types import DType, TensorType, float32, float64
-
-RTOL, ATOL = 1e-6, 1e-8
-MAX_ELEMENTS = 48  # inputs up to this size are checked element by element, larger ones in random directions
-
-
-def in_float64(case: Case) -> Case:
-    wide = [x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype == np.float32 else x for x in case.inputs]
-    result = dataclasses.replace(case, inputs=wide)
-    try:
-        result.graph()
-    except TypeMismatch:  # a parameter that is float32 by definition, such as the scales of Resize
-        kept = [case.inputs[i] if i in case.const else x for i, x in enumerate(wide)]
-        return dataclasses.replace(case, inputs=kept)
-    return result
-
-
-def has_gradient(op: type[Op]) -> bool:
-    """Whether the op has one of its own, or may decompose into ops that have."""
-    return op.grad is not Op.grad or op.decompose is not Op.decompose
+from graphc.types import TensorType, float32, float64
 
 
 def is_differentiable(case: Case) -> bool:
@@ -59,83 +39,25 @@ def always_in_float32(case: Case) -> bool:
     return case.op.domain == "ai.onnx.ml" or isinstance(case.op, DynamicQuantizeLinear | DequantizeLinear)
 
 
-def float_types(case: Case) -> tuple[set[DType], set[DType]]:
-    """The floating-point element types of inputs and of outputs."""
-    graph = case.graph()
-    inputs, outputs = (
-        {v.type.dtype for v in values if isinstance(v.type, TensorType) and v.type.dtype.is_float}
-        for values in (graph.inputs, graph.outputs)
-    )
-    return inputs, outputs
-
-
 CASES = [c for c in all_cases() if is_differentiable(c)]
-
-
-def derivative(f: Callable[[float], float], h: float) -> float:
-    """f'(0) by the five-point central difference, whose error is O(h⁴)."""
-    return (f(-2 * h) - 8 * f(-h) + 8 * f(h) - f(2 * h)) / (12 * h)
-
-
-def of_input(graph: Graph, feeds: Sequence[np.ndarray], at: int) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """The outputs of `graph` as a function of one input; what does not depend on it is computed once."""
-    known: dict[Value, np.ndarray] = dict(zip(graph.inputs, feeds, strict=True))
-    interpret(graph, feeds, lambda node, _, results: known.update(zip(node.outputs, results, strict=True)))
-    moving = {graph.inputs[at]}
-    nodes = []
-    for node in graph.nodes:
-        if moving.intersection(node.inputs):
-            moving.update(node.outputs)
-            nodes.append(node)
-
-    def outputs(x: np.ndarray) -> list[np.ndarray]:
-        data = {**known, graph.inputs[at]: x}
-        for node in nodes:
-            results = evaluate(node, [None if v is None else data[v] for v in node.inputs])
-            data.update(zip(node.outputs, results, strict=True))
-        return [data[v] for v in graph.outputs]
-
-    return outputs
-
-
-def check(
-    graph: Graph, feeds: Sequence[np.ndarray], derivatives: Graph, *, h: float = 1e-5, rtol: float = RTOL,
-    atol: float = ATOL,
-) -> None:  # fmt: skip
-    """Compare the gradients that `derivatives` computes with differences of Σ seed · output of `graph`."""
-    rng = np.random.default_rng(0)
-    floats = [i for i, x in enumerate(feeds) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
-    outputs = interpret(graph, feeds)
-    seeded = [i for i, y in enumerate(outputs) if isinstance(y, np.ndarray) and y.dtype.kind == "f"]
-    seeds = {i: rng.uniform(0.5, 1.5, outputs[i].shape).astype(outputs[i].dtype) for i in seeded}
-    scalar_loss = len(derivatives.inputs) == len(graph.inputs)
-    if scalar_loss:
-        seeds = {seeded[0]: np.ones(())}
-    gradients = interpret(derivatives, [*feeds, *([] if scalar_loss else seeds.values())])
-
-    def loss(f: Callable[[np.ndarray], list[np.ndarray]], x: np.ndarray) -> float:
-        results = f(x)
-        return float(sum(np.sum(seed * results[i]) for i, seed in seeds.items()))
-
-    for at, gradient in zip(floats, gradients, strict=True):
-        x = feeds[at]
-        assert gradient.dtype == x.dtype
-        assert gradient.shape == x.shape
-        if x.size <= MAX_ELEMENTS:
-            directions = [np.eye(1, x.size, k).reshape(x.shape) for k in range(x.size)]
-        else:
-            directions = [rng.standard_normal(x.shape) for _ in range(4)]
-        f = of_input(graph, feeds, at)
-        expected = [derivative(lambda t, v=v, x=x, f=f: loss(f, (x + t * v).astype(x.dtype)), h) for v in directions]
-        got = [np.sum(gradient * v) for v in directions]
-        np.testing.assert_allclose(got, expected, rtol=rtol, atol=atol * max(1, x.size))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 def test_gradient(case: Case) -> None:
+    """And the gradient of the gradient, where it is made of few numbers."""
     case = in_float64(case)
     graph = case.graph()
-    check(graph, case.feeds(), grad(graph))
+    first = grad(graph)
+    check(graph, case.feeds(), first)
+    if case.second and sum(np.size(x) for x in case.inputs if x is not None) <= MAX_ELEMENTS:
+        check_second(graph, case.feeds(), first)
+
+
+def check_second(graph: Graph, feeds: Sequence[np.ndarray], first: Graph) -> None:
+    rng = np.random.default_rng(1)
+    results = [y for y in interpret(graph, feeds) if isinstance(y, np.ndarray) and y.dtype.kind == "f"]
+    seeds = [rng.uniform(0.5, 1.5, y.shape) for y in results][: len(first.inputs) - len(feeds)]
+    check(first, [*feeds, *seeds], grad(first))
 
 
 IN_FLOAT32 = [c for c in all_cases() if is_in_float32(c)]
@@ -203,17 +125,3 @@ def test_every_op_has_a_checked_gradient_or_a_reason() -> None:
     assert {op.__name__ for op in OPS if not has_gradient(op)} <= set(NO_GRADIENT)
     assert checked & set(NO_GRADIENT) == set()
     assert checked | set(NO_GRADIENT) == {op.__name__ for op in OPS}
-
-
-SMALL = [c for c in CASES if c.second and sum(np.size(x) for x in c.inputs if x is not None) <= MAX_ELEMENTS]
-
-
-@pytest.mark.parametrize("case", SMALL, ids=lambda c: c.name)
-def test_gradient_of_gradient(case: Case) -> None:
-    case = in_float64(case)
-    graph = case.graph()
-    first = grad(graph)
-    rng = np.random.default_rng(1)
-    results = [y for y in interpret(graph, case.feeds()) if isinstance(y, np.ndarray) and y.dtype.kind == "f"]
-    seeds = [rng.uniform(0.5, 1.5, y.shape) for y in results][: len(first.inputs) - len(case.feeds())]
-    check(first, [*case.feeds(), *seeds], grad(first))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conformance import Case, all_cases
-from test_gradients import float_types
+from gradient_checks import float_types
 
 from graphc.autodiff import grad
 from graphc.interpret import interpret

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cases.linear_attention import CASES
 from conformance import Case, type_of
-from test_gradients import check
+from gradient_checks import check
 
 from graphc.autodiff import grad
 from graphc.interpret import interpret

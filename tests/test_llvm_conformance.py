@@ -9,9 +9,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from conformance import compare
 from llvm_placement import placement, reasons, rows
 from llvm_targets import targets
-from test_conformance import compare
 
 from graphc.backends.llvm import LlvmBackend
 from graphc.backends.llvm.backend import LlvmExecutable

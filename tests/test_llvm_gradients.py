@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from conformance import Case, all_cases
-from test_gradients import float_types, has_gradient
+from gradient_checks import float_types, has_gradient
 
 import graphc
 from graphc import models

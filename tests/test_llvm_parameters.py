@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conformance import Case, all_cases
-from test_conformance import compare
+from conformance import Case, all_cases, compare
 
 from graphc.backends.llvm import LlvmBackend
 from graphc.errors import GraphcError

@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import pytest
-from test_conformance import compare
+from conformance import compare
 
 from graphc.backends.llvm import LlvmBackend
 from graphc.interpret import interpret

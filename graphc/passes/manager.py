@@ -107,7 +107,7 @@ def optimize(
         counted, count = count, count if graph is before else _count(graph)
         entry = PassReport(name, counted, count, seconds, tuple(record.fired), tuple(record.refused))
         report.passes.append(entry)
-        debug.log(1, str(entry))
+        debug.log(1, entry)
         if graph is not before:
             if debug.level() >= 2:
                 debug.log(2, format_graph(graph))
