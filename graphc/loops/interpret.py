@@ -152,9 +152,9 @@ class _Run:
         """The memory of `buffer` and the place in it, which is checked; lanes that do not compute are anywhere."""
         memory, at = self.memory[buffer], self.index(offset)
         n = len(memory.data)
-        if self.active is None and not memory.is_private:  # the usual cases
-            if 0 <= at < n if isinstance(at, int) else at.min() >= 0 and at.max() < n:
-                return memory, at
+        is_usual = self.active is None and not memory.is_private
+        if is_usual and (0 <= at < n if isinstance(at, int) else at.min() >= 0 and at.max() < n):
+            return memory, at
         outside = (at < 0) | (at >= n)
         if self.active is not None:
             outside = outside & self.active
