@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from graphc.ir import Graph, Value
 from graphc.ops.movement import Concat
 
@@ -21,14 +23,19 @@ INCEPTION = {
 }
 
 
-def googlenet(*, batch: int | str = 1, image_size: int = 224, classes: int = 1000, seed: int = 0) -> Graph:
-    """Inception v1 without the auxiliary classifiers. 6,998,552 parameters."""
+def googlenet(
+    *, batch: int | str = 1, image_size: int = 224, classes: int = 1000, blocks: int = 9, seed: int = 0
+) -> Graph:
+    """Inception v1 without the auxiliary classifiers. 6,998,552 parameters.
+
+    With fewer `blocks` it is the first of the nine, and the classifier.
+    """
     net, x = Builder(seed), images(batch, 3, image_size)
     y = max_pool(net.conv_relu("conv1", x, 64, 7, stride=2, pad=3), 3, 2, ceil=True)
     y = net.conv_relu("conv2.reduce", local_response_norm(y), 64, 1)
     y = local_response_norm(net.conv_relu("conv2", y, 192, 3, pad=1))
     y = max_pool(y, 3, 2, ceil=True)
-    for name, channels in INCEPTION.items():
+    for name, channels in islice(INCEPTION.items(), blocks):
         if name in ("4a", "5a"):
             y = max_pool(y, 3, 2, ceil=True)
         y = inception(net, f"inception_{name}", y, channels)

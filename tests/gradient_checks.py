@@ -44,14 +44,13 @@ def float_types(case: Case) -> tuple[set[DType], set[DType]]:
 
 
 def derivative(f: Callable[[float], float], h: float) -> float:
-    """f'(0) by the five-point central difference, whose error is O(h⁴)."""
-    return (f(-2 * h) - 8 * f(-h) + 8 * f(h) - f(2 * h)) / (12 * h)
+    """f'(0) by the central difference, whose error of O(h²) is far below what is tolerated."""
+    return (f(h) - f(-h)) / (2 * h)
 
 
-def of_input(graph: Graph, feeds: Sequence[np.ndarray], at: int) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """The outputs of `graph` as a function of one input; what does not depend on it is computed once."""
-    data: dict[Value, np.ndarray] = dict(zip(graph.inputs, feeds, strict=True))
-    interpret(graph, feeds, lambda node, _, results: data.update(zip(node.outputs, results, strict=True)))
+def of_input(graph: Graph, known: dict[Value, np.ndarray], at: int) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """The outputs of `graph` as a function of one input; what does not depend on it is as `known` from a run."""
+    data = dict(known)
     moving = {graph.inputs[at]}
     nodes = []
     for node in graph.nodes:
@@ -76,7 +75,8 @@ def check(
     """Compare the gradients that `derivatives` computes with differences of Σ seed · output of `graph`."""
     rng = np.random.default_rng(0)
     floats = [i for i, x in enumerate(feeds) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
-    outputs = interpret(graph, feeds)
+    known: dict[Value, np.ndarray] = dict(zip(graph.inputs, feeds, strict=True))
+    outputs = interpret(graph, feeds, lambda node, _, ys: known.update(zip(node.outputs, ys, strict=True)))
     seeded = [i for i, y in enumerate(outputs) if isinstance(y, np.ndarray) and y.dtype.kind == "f"]
     seeds = {i: rng.uniform(0.5, 1.5, outputs[i].shape).astype(outputs[i].dtype) for i in seeded}
     scalar_loss = len(derivatives.inputs) == len(graph.inputs)
@@ -96,7 +96,7 @@ def check(
             directions = [np.eye(1, x.size, k).reshape(x.shape) for k in range(x.size)]
         else:
             directions = [rng.standard_normal(x.shape) for _ in range(4)]
-        f = of_input(graph, feeds, at)
+        f = of_input(graph, known, at)
         expected = [derivative(lambda t, v=v, x=x, f=f: loss(f, (x + t * v).astype(x.dtype)), h) for v in directions]
         got = [np.sum(gradient * v) for v in directions]
         np.testing.assert_allclose(got, expected, rtol=rtol, atol=atol * max(1, x.size))

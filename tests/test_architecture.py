@@ -43,7 +43,7 @@ OUTER = ("frontends", "backends", "models")
 PACKAGES = {"graphc": "graphc"} | {f"graphc.{folder}": folder for folder in OUTER}
 
 # Packages that may be missing, or are slow to import: the only ones imported inside functions.
-OPTIONAL = {"llvmlite", "networkx", "onnxruntime", "cuda", "matplotlib", "PIL", "re2", "sklearn"}
+OPTIONAL = {"llvmlite", "networkx", "onnxruntime", "cuda", "matplotlib", "PIL", "re2"}
 
 # Packages that only one place may know.
 ONLY_IN = {"llvmlite": "backends/codegen/"}

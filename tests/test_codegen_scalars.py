@@ -343,24 +343,30 @@ def test_casts(target: Target, vector: bool, dtype: DType) -> None:
 def test_small_types(target: Target, vector: bool, dtype: DType) -> None:
     """Every number of 8 bits and fewer to every type, and from every type to them."""
     x = np.arange(1 << dtype.bits, dtype=np.uint8).view(dtype.numpy)
-    inputs = buffers((dtype, x))
-    (source,) = inputs
-    others = [*FLOATS, *INTEGERS, bool_, *sorted(SMALL, key=str)]
-    got, _ = run(target, vector, inputs, lambda at: [Call("cast", (Load(source, at),), d) for d in others])
-    with np.errstate(all="ignore"):
-        for to, y in zip(others, got, strict=True):
-            check_numbers(f"{dtype} to {to}", y, convert(x, to))
+    small = sorted(SMALL, key=str)
+    wide = [*FLOATS, *INTEGERS, bool_]
     near = np.random.default_rng(0).normal(size=500) * 2.0 ** np.random.default_rng(1).integers(-20, 12, size=500)
     ties = (np.concatenate([x[:-1], x[1:]]).astype(np.float64) + np.concatenate([x[1:], x[:-1]]).astype(np.float64)) / 2
-    for old in [d for d in others if d not in SMALL]:
-        with np.errstate(all="ignore"):
-            values = np.concatenate([near, ties, ties * (1 + 2**-12)]).astype(old.numpy) if old.is_float else edges(old)
-            values = np.concatenate([values, edges(old)])
-        given = buffers((old, values))
-        (read,) = given
-        (y,), _ = run(target, vector, given, lambda at, read=read: [Call("cast", (Load(read, at),), dtype)])
-        with np.errstate(all="ignore"):
-            check_numbers(f"{old} to {dtype}", y, convert(values, dtype))
+    with np.errstate(all="ignore"):
+        values = [
+            np.concatenate([*(v.astype(d.numpy) for v in (near, ties, ties * (1 + 2**-12)) if d.is_float), edges(d)])
+            for d in wide
+        ]
+    size = max(map(len, values))  # a kernel goes through all of them at once, the shorter ones again and again
+    inputs = buffers(*((d, np.resize(v, size)) for d, v in zip((dtype, *wide), (x, *values), strict=True)))
+    source, *others = inputs
+
+    def exprs(at: Linear) -> list[Expr]:
+        there = [Call("cast", (Load(source, at),), d) for d in (*wide, *small)]
+        return [*there, *(Call("cast", (Load(other, at),), dtype) for other in others)]
+
+    got, _ = run(target, vector, inputs, exprs)
+    names = [*(f"{dtype} to {d}" for d in (*wide, *small)), *(f"{d} to {dtype}" for d in wide)]
+    with np.errstate(all="ignore"):
+        wants = [convert(inputs[source], d) for d in (*wide, *small)]
+        wants += [convert(inputs[other], dtype) for other in others]
+    for name, y, want in zip(names, got, wants, strict=True):
+        check_numbers(name, y, want)
 
 
 def check_numbers(name: str, got: Array, want: Array) -> None:

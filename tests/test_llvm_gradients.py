@@ -109,7 +109,7 @@ NETWORKS: dict[str, Callable[[], Graph]] = {
     "mlp": lambda: models.mlp(batch=4),
     "lenet5": lambda: models.lenet5(batch=4),
     "alexnet": lambda: models.alexnet(batch=2, image_size=67, classes=10),
-    "googlenet": lambda: models.googlenet(batch=2, image_size=64, classes=10),
+    "googlenet": lambda: models.googlenet(batch=2, image_size=64, classes=10, blocks=3),
     "resnet18": lambda: models.resnet18(batch=4, image_size=64, classes=10),
     "bert": lambda: classifier(models.bert_base(batch=2, length=12, layers=2, width=32, heads=4, vocabulary=50)),
     "vit": lambda: models.vit_b16(batch=2, image_size=48, layers=2, width=32, heads=4, classes=10),

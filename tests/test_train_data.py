@@ -259,6 +259,14 @@ def test_metrics() -> None:
     assert mean_absolute_error(p, t, w[:9]) == pytest.approx(sklearn.mean_absolute_error(t, p, sample_weight=w[:9]))
 
 
+def test_digits_are_those_of_scikit_learn() -> None:
+    scans = pytest.importorskip("sklearn.datasets").load_digits()
+    task = digits(8)
+    found = {(x.tobytes(), int(y)) for part in (task.train, task.held_out) for x, y in zip(part.x, part.y, strict=True)}
+    images = (scans.images / 16).astype(np.float32)
+    assert found == {(x.tobytes(), int(y)) for x, y in zip(images, scans.target, strict=True)}
+
+
 def test_the_rate_falls_on_a_plateau() -> None:
     watch = OnPlateau(1.0, factor=0.5, patience=2)
     losses = [3.0, 2.0, 2.0, 2.1, 2.0, 1.0, 1.0, 1.0, 1.0]

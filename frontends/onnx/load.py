@@ -398,7 +398,8 @@ class _Loader:
         adapted = call if adapter is None else adapter(call)
         if not isinstance(adapted, Call):
             return adapted
-        return replace(adapted, op=RENAMED.get(adapted.op, adapted.op)).apply()
+        renamed = RENAMED.get(adapted.op)
+        return (adapted if renamed is None else replace(adapted, op=renamed)).apply()
 
     def _attributes(self, proto: onnx.NodeProto, scope: Scope) -> list[AttributeProto]:
         """The attributes of a node; in a function, references to the call's attributes are resolved."""

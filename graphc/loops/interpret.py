@@ -152,8 +152,9 @@ class _Run:
         """The memory of `buffer` and the place in it, which is checked; lanes that do not compute are anywhere."""
         memory, at = self.memory[buffer], self.index(offset)
         n = len(memory.data)
-        if self.active is None and not memory.is_private and isinstance(at, int) and 0 <= at < n:
-            return memory, at  # the usual case
+        is_usual = self.active is None and not memory.is_private
+        if is_usual and (0 <= at < n if isinstance(at, int) else at.min() >= 0 and at.max() < n):
+            return memory, at
         outside = (at < 0) | (at >= n)
         if self.active is not None:
             outside = outside & self.active
@@ -169,7 +170,7 @@ class _Run:
         if self.iteration is not None and memory.writer is not None:
             writer = memory.writer[place]
             others = (writer >= self.first) & (writer != self.iteration)
-            if np.any(others if self.active is None else others & self.active):
+            if (others if self.active is None else others & self.active).any():
                 raise ValueError(f"iterations of a parallel loop meet in {buffer.name}[{show_index(offset)}]")
 
     def _load(self, buffer: Buffer, offset: Linear) -> Value:
@@ -178,8 +179,8 @@ class _Run:
             return buffer.dtype.numpy.type(0)
         self._alone(memory, place, buffer, offset)
         if memory.defined is not None:
-            undefined = ~memory.defined[place]
-            if np.any(undefined if self.active is None else undefined & self.active):
+            defined = memory.defined[place]
+            if not (defined if self.active is None else defined | ~self.active).all():
                 raise ValueError(f"{buffer.name}[{offset}] is read before it is stored")
         return memory.data[place]
 
@@ -211,19 +212,18 @@ class _Run:
         if not np.ndim(place):
             return True
         written = place if self.active is None else place[self.active]
-        return bool((np.diff(written) > 0).all()) or len(np.unique(written)) == len(written)
+        return bool((written[1:] > written[:-1]).all()) or len(np.unique(written)) == len(written)
 
     # -- indices ------------------------------------------------------------------------------------------------------
     def index(self, index: Linear) -> Any:
         """The value of an index; the data in it must be known."""
         total: Any = index.constant
         for atom, c in index.terms.items():
-            total = total + c * self._atom(atom)
+            at = self.at[atom] if type(atom) is Index else self._atom(atom)
+            total = total + (at if c == 1 else c * at)
         return total
 
     def _atom(self, atom: Atom) -> Any:
-        if isinstance(atom, Index):
-            return self.at[atom]
         if isinstance(atom, Quotient):
             return self.index(atom.index) // atom.divisor
         if isinstance(atom, Remainder):
@@ -263,10 +263,10 @@ class _Run:
         return self._orders[e]
 
     def _compute(self, e: Expr) -> Value:
-        if isinstance(e, Const):
-            return np.asarray(e.value, e.dtype.numpy)[()]
         if isinstance(e, Load):
             return self._load(e.buffer, e.offset)
+        if isinstance(e, Const):
+            return np.asarray(e.value, e.dtype.numpy)[()]
         if isinstance(e, Position):
             return np.asarray(self.index(e.index), np.int64)[()]
         if isinstance(e, Select):
