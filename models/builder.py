@@ -22,10 +22,18 @@ from graphc.ops.softmax import Softmax
 from graphc.types import Array, Tensor, TensorType, float32
 
 
+def draw(rng: np.random.Generator, shape: Sequence[int], std: float) -> Array:
+    """float32 of mean 0 and this standard deviation; uniform, which takes a quarter of the time of normal numbers."""
+    values = rng.random(tuple(shape), dtype=np.float32)
+    values -= np.float32(0.5)
+    values *= np.float32(12**0.5 * std)
+    return values
+
+
 class Builder:
     """Layers on NCHW float32 values. Each weight is drawn from its own stream, seeded by its name.
 
-    Weights are He-normal (He et al. 2015: standard deviation sqrt(2 / fan_in)) unless a layer says otherwise, and are
+    Weights have the standard deviation sqrt(2 / fan_in) of He et al. 2015 unless a layer says otherwise, and are
     drawn when they are first read, so that building a large network to look at it costs nothing.
     """
 
@@ -33,15 +41,9 @@ class Builder:
         self.seed = seed
 
     # -- weights ------------------------------------------------------------------------------------------------------
-    def normal(self, name: str, shape: Sequence[int], std: float) -> Value:
-        """A constant drawn from N(0, std²)."""
-
-        def draw() -> Array:
-            values = self._rng(name).standard_normal(tuple(shape), dtype=np.float32)
-            values *= np.float32(std)
-            return values
-
-        return const(Tensor.lazy(float32, shape, draw), name=name)
+    def weights(self, name: str, shape: Sequence[int], std: float) -> Value:
+        """A constant of mean 0 and this standard deviation."""
+        return const(Tensor.lazy(float32, shape, lambda: draw(self._rng(name), shape, std)), name=name)
 
     def uniform(self, name: str, shape: Sequence[int], low: float, high: float) -> Value:
         """A constant drawn uniformly from [low, high)."""
@@ -57,7 +59,7 @@ class Builder:
     ) -> Value:  # fmt: skip
         """A square 2-D convolution."""
         fan_in = size(x, 1) // group * kernel * kernel
-        w = self.normal(f"{name}.weight", (channels, size(x, 1) // group, kernel, kernel), (2 / fan_in) ** 0.5)
+        w = self.weights(f"{name}.weight", (channels, size(x, 1) // group, kernel, kernel), (2 / fan_in) ** 0.5)
         b = self.uniform(f"{name}.bias", (channels,), -0.1, 0.1) if bias else None
         op = Conv(strides=_square(stride), pads=_margin(pad), dilations=_square(dilation), group=group)
         return op.apply((x, w, b), name)[0]
@@ -79,13 +81,13 @@ class Builder:
 
     def dense(self, name: str, x: Value, units: int) -> Value:
         """A fully connected layer: x · wᵀ + b for x of shape [batch, features]."""
-        w = self.normal(f"{name}.weight", (units, size(x, 1)), (2 / size(x, 1)) ** 0.5)
+        w = self.weights(f"{name}.weight", (units, size(x, 1)), (2 / size(x, 1)) ** 0.5)
         b = self.uniform(f"{name}.bias", (units,), -0.1, 0.1)
         return Gemm(transB=True).apply((x, w, b), name)[0]
 
     def linear(self, name: str, x: Value, units: int, *, std: float) -> Value:
         """A fully connected layer over the last axis: x · w + b for x of any rank."""
-        w = self.normal(f"{name}.weight", (size(x, -1), units), std)
+        w = self.weights(f"{name}.weight", (size(x, -1), units), std)
         return MatMul().apply((x, w), name)[0] + self.uniform(f"{name}.bias", (units,), -0.1, 0.1)
 
     def layer_norm(self, name: str, x: Value, *, epsilon: float) -> Value:

@@ -15,12 +15,14 @@ from onnx import numpy_helper
 
 from graphc.types import Array
 
+from .builder import draw
+
 FOLDER = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 NAMES = tuple(sorted(p.stem.removeprefix("light_") for p in FOLDER.glob("light_*.onnx")))
 
 
 def light(name: str, *, batch: int | str = 1, seed: int = 0) -> onnx.ModelProto:
-    """The network `name` of `NAMES`: He-normal kernels, biases near 0, and scales and variances near 1.
+    """The network `name` of `NAMES`: kernels drawn as in the zoo, biases near 0, and scales and variances near 1.
 
     Args:
         name: such as `resnet50`.
@@ -70,9 +72,7 @@ def _draw(name: str, shape: list[int], centre: float, seed: int) -> Array:
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     if len(shape) > 1:
         fan_in = int(np.prod([d for d in shape if d > 1][1:]))
-        kernel = rng.standard_normal(shape, dtype=np.float32)
-        kernel *= np.float32((2 / fan_in) ** 0.5)
-        return kernel
+        return draw(rng, shape, (2 / fan_in) ** 0.5)
     return rng.uniform(centre - 0.1, centre + 0.1, shape).astype(np.float32)
 
 

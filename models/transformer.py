@@ -31,9 +31,9 @@ def bert_base(
     """
     net = Builder(seed)
     x = Value(TensorType(int64, (sym(batch) if isinstance(batch, str) else batch, length)), name="input_ids")
-    words = net.normal("embeddings.word.weight", (vocabulary, width), STD)
-    positions = net.normal("embeddings.position.weight", (512, width), STD)
-    segments = net.normal("embeddings.segment.weight", (2, width), STD)
+    words = net.weights("embeddings.word.weight", (vocabulary, width), STD)
+    positions = net.weights("embeddings.position.weight", (512, width), STD)
+    segments = net.weights("embeddings.segment.weight", (2, width), STD)
     y = _gather(words, x) + _gather(positions, const(range(length))) + _gather(segments, const([0]))
     y = net.layer_norm("embeddings.norm", y, epsilon=1e-12)
     for i in range(layers):
@@ -53,12 +53,12 @@ def vit_b16(
     patches = (image_size // 16) ** 2
     y = net.conv("patch", x, width, 16, stride=16)
     y = Transpose(perm=(0, 2, 1))(Reshape()(y, const([0, width, patches])))
-    token = net.normal("class_token.weight", (1, 1, width), STD)
+    token = net.weights("class_token.weight", (1, 1, width), STD)
     if isinstance(batch, str):
         token = Expand()(token, Concat(axis=0)(Shape(end=1)(x), const([1, width])))
     elif batch != 1:
         token = Expand()(token, const([batch, 1, width]))
-    y = Concat(axis=1)(token, y) + net.normal("position.weight", (1, patches + 1, width), STD)
+    y = Concat(axis=1)(token, y) + net.weights("position.weight", (1, patches + 1, width), STD)
     for i in range(layers):
         name = f"layer{i}"
         y = y + attention(net, f"{name}.attention", net.layer_norm(f"{name}.norm1", y, epsilon=1e-6), heads)
