@@ -42,7 +42,7 @@ def both(*, hidden: int = 0) -> Graph:
 def tagger() -> Graph:
     """Tokens [batch, 5] -> scores [batch, 3, 5] of a class for each."""
     net, tokens = Builder(0), Value(TensorType(int64, (sym("batch"), 5)), name="tokens")
-    rows = Gather()(net.normal("embedding.weight", (7, 8), 1.0), tokens)
+    rows = Gather()(net.weights("embedding.weight", (7, 8), 1.0), tokens)
     return network("tagger", tokens, Transpose(perm=(0, 2, 1))(net.linear("fc", rows, 3, std=0.3)))
 
 
