@@ -19,7 +19,13 @@ TESTS = Path(__file__).parent
 
 # What tests share says what was compared where it was not the same, as tests do.
 pytest.register_assert_rewrite(
-    "conformance", "conformance_checks", "conformance_saved", "gradient_checks", "official", "official_saved"
+    "conformance",
+    "conformance_checks",
+    "conformance_native",
+    "conformance_saved",
+    "gradient_checks",
+    "official",
+    "official_saved",
 )
 
 # Both profiles are deterministic: a run tells about the code, not about the day. HYPOTHESIS_PROFILE=thorough looks
