@@ -26,9 +26,11 @@ SIZES = {
     "vit_b16": {"image_size": 64, "layers": 2},
 }
 
-# Deeper or wider than another network here, of the same kinds of layers: one image will do.
-ALIKE = {"vgg19", "resnet34", "resnet101", "resnet152", "fcn32s", "fcn16s", "dilated_front_end"}
-ALIKE_LIGHT = {"vgg19", "resnet50", "bvlc_alexnet", "inception_v1"}
+# Of the same kinds of layers as another network here: one image will do.
+ALIKE = {
+    "lenet5_digits", "vgg16", "vgg19", "resnet34", "resnet101", "resnet152", "fcn32s", "fcn16s", "dilated_front_end",
+}  # fmt: skip
+ALIKE_LIGHT = {"vgg19", "resnet50", "bvlc_alexnet", "zfnet512", "inception_v1"}
 
 
 @pytest.fixture(autouse=True)
