@@ -61,6 +61,8 @@ def _evaluate(node: Node, arguments: Sequence[Data]) -> tuple[Data, ...]:
     except (ValueError, TypeError, IndexError, KeyError, ArithmeticError, AttributeError) as e:
         given = ", ".join(_describe(a) for a in arguments)
         raise ExecutionError(f"cannot be evaluated on ({given}): {e}", node=node.label) from e
+    if type(result) is np.ndarray:  # the usual case
+        return (result,)
     results = result if isinstance(result, tuple) else (result,)
     return tuple(
         np.asarray(r) if isinstance(v.type, TensorType) else r for r, v in zip(results, node.outputs, strict=True)

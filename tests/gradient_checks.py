@@ -14,7 +14,8 @@ from graphc.ir import Graph, Op, Value
 from graphc.types import DType, TensorType
 
 RTOL, ATOL = 1e-6, 1e-8
-MAX_ELEMENTS = 48  # inputs up to this size are checked element by element, larger ones in random directions
+EACH = 16  # elements up to which an input is checked one by one; larger ones are checked in random directions
+DIRECTIONS = 8
 
 
 def in_float64(case: Case) -> Case:
@@ -92,10 +93,10 @@ def check(
         x = feeds[at]
         assert gradient.dtype == x.dtype
         assert gradient.shape == x.shape
-        if x.size <= MAX_ELEMENTS:
+        if x.size <= EACH:
             directions = [np.eye(1, x.size, k).reshape(x.shape) for k in range(x.size)]
         else:
-            directions = [rng.standard_normal(x.shape) for _ in range(4)]
+            directions = [rng.standard_normal(x.shape) for _ in range(DIRECTIONS)]
         f = of_input(graph, known, at)
         expected = [derivative(lambda t, v=v, x=x, f=f: loss(f, (x + t * v).astype(x.dtype)), h) for v in directions]
         got = [np.sum(gradient * v) for v in directions]
