@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from conformance import Case, compare
@@ -14,13 +15,15 @@ from llvm_targets import targets
 
 from graphc.backends.llvm import LlvmBackend
 from graphc.backends.llvm.backend import LlvmExecutable
-from graphc.interpret import Data
+from graphc.errors import GraphcError
+from graphc.interpret import Data, interpret
 from graphc.ir import Graph
 from graphc.passes.bodies import is_pure
 from graphc.runtime.backend import Options
 
 PLACEMENT = placement()
-BACKENDS = [LlvmBackend(name) for name in targets()]
+BACKENDS = [LlvmBackend(name) for name in targets()]  # the first one is for this machine
+SMALL = 16  # elements of what may be a shape, axes and the like
 
 
 def check_native(name: str, case: Case, graph: Graph, results: Sequence[Data]) -> None:
@@ -36,3 +39,21 @@ def check_native(name: str, case: Case, graph: Graph, results: Sequence[Data]) -
             else:
                 assert np.asarray(got).shape == np.asarray(want).shape
         assert reasons(executable, backend.target) == PLACEMENT.get(name), "python tests/llvm_placement.py --write"
+
+
+def check_native_with_constants(case: Case) -> None:
+    """The same with small inputs after the first as constants: native code needs shapes, axes and the like so."""
+    small = [i for i, x in enumerate(case.inputs) if i and isinstance(x, np.ndarray) and x.size <= SMALL]
+    if {*small} <= {*case.const}:
+        return
+    case = replace(case, const=sorted({*case.const, *small}))
+    try:
+        graph = case.graph()
+    except GraphcError:  # a constant that inference refuses
+        return
+    if not all(is_pure(n) for n in graph.nodes):
+        return
+    feeds = case.feeds()
+    results = BACKENDS[0].compile(graph, Options()).run(feeds)
+    for got, want in zip(results, interpret(graph, feeds), strict=True):
+        compare(got, want, max(case.rtol, 1e-5), case.atol)

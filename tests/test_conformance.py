@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 import pytest
 from conformance_checks import check_folded, check_listing, check_optimised, check_oracle, check_unknown_sizes
-from conformance_native import PLACEMENT, check_native
+from conformance_native import PLACEMENT, check_native, check_native_with_constants
 from conformance_saved import EXCEPTIONS, check_saved
 from llvm_placement import rows
 
@@ -31,6 +31,7 @@ def test_row(name: str) -> None:
         check_optimised(case, graph, results)
         check_folded(case, results)
     check_native(name, case, graph, results)
+    check_native_with_constants(case)
 
 
 def test_every_op_has_a_row() -> None:

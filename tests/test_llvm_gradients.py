@@ -110,11 +110,11 @@ NETWORKS: dict[str, Callable[[], Graph]] = {
     "lenet5": lambda: models.lenet5(batch=4),
     "alexnet": lambda: models.alexnet(batch=2, image_size=67, classes=10),
     "googlenet": lambda: models.googlenet(batch=2, image_size=64, classes=10, blocks=3),
-    "resnet18": lambda: models.resnet18(batch=4, image_size=64, classes=10),
+    "resnet8": lambda: models.resnet_cifar(batch=4, depth=8),
     "bert": lambda: classifier(models.bert_base(batch=2, length=12, layers=2, width=32, heads=4, vocabulary=50)),
     "vit": lambda: models.vit_b16(batch=2, image_size=48, layers=2, width=32, heads=4, classes=10),
 }
-SLOW = ("alexnet", "googlenet", "resnet18")
+SLOW = ("alexnet", "googlenet")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in NETWORKS])
