@@ -10,8 +10,9 @@ STAMP = $(VENV)/.installed
 ONE_THREAD = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 # Networks take half a gigabyte again and again: what is freed is kept, which spares the kernel a third of its work.
 KEEP = MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=68719476736
-# They, and those that tests start, compile each module once, even where Python is told to keep nothing of that.
-PYCACHE = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/pycache
+# They, and those that tests start, compile each module once, even where Python is told to keep nothing of that; those
+# of packages were compiled when they were installed.
+PYCACHE = PYTHONDONTWRITEBYTECODE=
 
 .PHONY: help demo test lint clean
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ from graphc.train import (
 from graphc.train.augmentation import augment
 from graphc.train.checkpoint import read_checkpoint, write_checkpoint
 from graphc.train.data import chunks, order_of, prefetch
-from graphc.train.datasets import digits, enlarge, temperatures
+from graphc.train.datasets import DATASETS, digits, enlarge, temperatures
 from graphc.train.metrics import (
     accuracy,
     confusion_matrix,
@@ -257,6 +258,16 @@ def test_metrics() -> None:
     expected = sklearn.root_mean_squared_error(t, p, sample_weight=w[:9])
     assert root_mean_squared_error(p, t, w[:9]) == pytest.approx(expected)
     assert mean_absolute_error(p, t, w[:9]) == pytest.approx(sklearn.mean_absolute_error(t, p, sample_weight=w[:9]))
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_packages_without_their_data(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda package: ModuleSpec(package, None, origin=f"{tmp_path}/x"))
+    with pytest.raises(graphc.BackendUnavailable, match=r"is installed without its \w+/.*graphc\[train\]"):
+        DATASETS[name]()
+    monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
+    with pytest.raises(graphc.BackendUnavailable, match="is not installed"):
+        DATASETS[name]()
 
 
 def test_digits_are_those_of_scikit_learn() -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from graphc import debug
-from graphc.expr import Buffer
 from graphc.ir import Node, Value
 from graphc.limits import check_deadline
 from graphc.loops.compose import known, sizes
@@ -76,17 +74,19 @@ def _steps(
     names: dict[Nest, str] = {}  # nodes that are alike have one nest
 
     def step(kernel: Kernel) -> list[Step]:
-        nest = stream(kernel.nest, memory.at_lines(kernel), machine)
+        arguments, places = kernel.nest.arguments, []
+        for buffer, v in zip(arguments, kernel.values, strict=True):
+            slot, offset = memory.where(v)
+            size = buffer.size * buffer.dtype.numpy.itemsize
+            places.append(Place(slot, offset, size, buffer in kernel.nest.written))
+        # What the caller gets may begin anywhere.
+        aligned = [b for b, p in zip(arguments, places, strict=True) if p.slot == ARENA and p.offset % ALIGNMENT == 0]
+        nest = stream(kernel.nest, aligned, machine)
         if nest not in names:
             description = fingerprint(nest)
             name = f"k{hashlib.sha256(description.encode()).hexdigest()[:24]}"
             nests.setdefault(name, (nest, description))
             names[nest] = name
-        places = []
-        for buffer, v in zip(kernel.nest.arguments, kernel.values, strict=True):
-            slot, offset = memory.where(v)
-            size = buffer.size * buffer.dtype.numpy.itemsize
-            places.append(Place(slot, offset, size, buffer in kernel.nest.written))
         for v in kernel.scratch:
             slot, offset = memory.where(v)
             places.append(Place(slot, offset, memory.size(v), written=True))
@@ -113,16 +113,6 @@ class _Memory:
         root, at = self.find(v)
         slot, offset = self.place[root]
         return slot, offset + at
-
-    def at_lines(self, kernel: Kernel) -> list[Buffer]:
-        """The arguments that begin at a multiple of ALIGNMENT, in memory of which nothing else is an argument."""
-        roots = Counter(self.find(v)[0] for v in kernel.values)
-        found = []
-        for buffer, v in zip(kernel.nest.arguments, kernel.values, strict=True):
-            slot, offset = self.where(v)
-            if slot == ARENA and offset % ALIGNMENT == 0 and roots[self.find(v)[0]] == 1:
-                found.append(buffer)
-        return found
 
     def size(self, v: Value) -> int:
         """Bytes, for all threads together where each has one."""

@@ -47,7 +47,7 @@ class Alloc:
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """buffer[offset] = value; past the caches where it `streams`."""
+    """buffer[offset] = value; past the caches where it `streams`: then its lanes are one line of a cache."""
 
     buffer: Buffer
     offset: Linear

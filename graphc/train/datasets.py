@@ -37,7 +37,7 @@ def digits(size: int = 28) -> Task:
     x is float32 [n, 1, size, size] from 0 to 1, enlarged (see `enlarge`); y is int64 [n]. A random fifth is held out.
     """
     # Rows of 64 pixels from 0 to 16, and the digit.
-    rows = np.loadtxt(_folder("sklearn", "scikit-learn") / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    rows = np.loadtxt(_file("sklearn", "datasets/data/digits.csv.gz"), delimiter=",")
     x = enlarge((rows[:, :64] / 16).astype(np.float32).reshape(-1, 1, 8, 8), size)
     train, held_out = Dataset(x, rows[:, 64].astype(np.int64)).split(0.2, seed=0)
     return Task(train, held_out, 10)
@@ -61,19 +61,22 @@ def temperatures(days: int = 3) -> Task:
 
     x is float32 [n, days] in °C, y float32 [n, 1]. The last year is held out.
     """
-    with (_folder("vega_datasets", "vega_datasets") / "_data" / "seattle-weather.csv").open(encoding="utf-8") as file:
+    with _file("vega_datasets", "_data/seattle-weather.csv").open(encoding="utf-8") as file:
         mean = [(float(row["temp_max"]) + float(row["temp_min"])) / 2 for row in csv.DictReader(file)]
     windows = np.lib.stride_tricks.sliding_window_view(np.array(mean, np.float32), days + 1)
     train, held_out = Dataset(windows[:, :days].copy(), windows[:, days:].copy()).split(365)
     return Task(train, held_out)
 
 
-def _folder(package: str, distribution: str) -> Path:
-    """Where a package lies. Its data are read from there: to import it, and pandas with it, takes a second and more."""
+def _file(package: str, name: str) -> Path:
+    """A file that lies in a package, which is not imported: that, and pandas with it, would take a second and more."""
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
-        raise BackendUnavailable(f"{distribution} is not installed", hint=INSTALL)
-    return Path(found.origin).parent
+        raise BackendUnavailable(f"{package} is not installed", hint=INSTALL)
+    path = Path(found.origin).parent / name
+    if not path.exists():
+        raise BackendUnavailable(f"{package} is installed without its {name}", hint=INSTALL)
+    return path
 
 
 DATASETS: dict[str, Callable[[], Task]] = {"digits": digits, "temperatures": temperatures}
