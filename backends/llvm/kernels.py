@@ -12,7 +12,7 @@ from graphc.loops.compose import sizes, stored
 from graphc.loops.layout import Layout, row_major
 from graphc.loops.lower import lower
 from graphc.loops.nest import Nest
-from graphc.loops.schedule import schedule
+from graphc.loops.schedule import schedule, work
 from graphc.types import Array, Tensor
 
 from ..codegen.target import Target
@@ -32,12 +32,12 @@ class Kernel(Frozen, eq=False):
         return [v for b, v in zip(self.nest.arguments, self.values, strict=True) if b in self.nest.written]
 
 
-BRIEF = 128  # stores up to which a kernel takes about a microsecond, however it is compiled
+BRIEF = 1 << 9  # operations up to which a kernel takes about a microsecond, however it is compiled
 
 
 def is_brief(nest: Nest) -> bool:
     """Whether to optimise its code takes longer than would ever be saved, as for sums of a few sizes."""
-    return nest.count_stores() <= BRIEF
+    return sum(map(work, nest.body)) <= BRIEF
 
 
 Kernels = list[Kernel | Branch[Kernel, Value] | Repeat[Kernel, Value]]

@@ -112,26 +112,17 @@ class Nest:
     def touched(self) -> dict[Buffer, int]:
         """How many elements of each argument are read or written, at most."""
         found: Counter[Buffer] = Counter()
-        for s, times in self._executed():
-            if isinstance(s, (Store, Update)):
-                found[s.buffer] += times
-            for e in exprs(s):
-                if isinstance(e, Load):
-                    found[e.buffer] += times
-        return {b: min(found[b], b.size) for b in self.arguments}
-
-    def count_stores(self) -> int:
-        """How many elements are stored, those of registers too, at most."""
-        return sum(times for s, times in self._executed() if isinstance(s, (Store, Update)))
-
-    def _executed(self) -> Iterator[tuple[Stmt, int]]:
-        """Each statement, and how often it is done, at most."""
         pending: list[tuple[Stmt, int]] = [(s, 1) for s in self.body]
         while pending:
             s, times = pending.pop()
             if isinstance(s, (For, If)):
                 pending += [(inner, times * s.index.extent if isinstance(s, For) else times) for inner in s.body]
-            yield s, times
+            elif isinstance(s, (Store, Update)):
+                found[s.buffer] += times
+            for e in exprs(s):
+                if isinstance(e, Load):
+                    found[e.buffer] += times
+        return {b: min(found[b], b.size) for b in self.arguments}
 
     def __str__(self) -> str:
         return format_nest(self)
